@@ -1,0 +1,1 @@
+//! Federated AutoML over sums: tables, profile, model families, search.

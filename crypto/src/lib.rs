@@ -1,0 +1,1 @@
+//! The secure sum's cryptography: ring, encryption, sharing, sealing, identities.

@@ -1,0 +1,1 @@
+//! Messages and step machines of the secure sum, charter and QUIC glue.
