@@ -1,0 +1,49 @@
+//! Domain-separation strings: a digest or signature made for one purpose never passes for
+//! another. Most stand in `collegium-crypto`; here are those that only this crate uses. A change
+//! of what is hashed under a string is a new version of it.
+
+pub use collegium_crypto::transcript::domain::*;
+
+/// The coordinator's signature over an announcement.
+pub const ANNOUNCE: &str = "collegium/announce/v1";
+/// One sealed share in the list of an upload's shares.
+pub const SHARE_LEAF: &str = "collegium/sealed-share-leaf/v1";
+/// What a sealed share is bound to (HPKE's associated data).
+pub const SHARE_BINDING: &str = "collegium/share-binding/v1";
+/// A proposed contributing set with what each contributor uploaded: H(U).
+pub const PROPOSAL: &str = "collegium/proposal/v1";
+/// The bytes of a released share sum.
+pub const SHARE_SUM: &str = "collegium/share-sum/v1";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_purposes_share_a_string() {
+        let all = [
+            ANNOUNCE,
+            SHARE_LEAF,
+            SHARE_BINDING,
+            PROPOSAL,
+            SHARE_SUM,
+            ASK,
+            BODY,
+            CHARTER,
+            CHARTER_SIGNATURE,
+            COHORT,
+            CONTEXT,
+            MASK,
+            RELEASE,
+            RESULT,
+            SEALED_SHARE,
+            SHAPE,
+            SHARES,
+            TASK,
+            UPLOAD,
+            VOTE,
+        ];
+        let distinct: std::collections::BTreeSet<_> = all.iter().collect();
+        assert_eq!(distinct.len(), all.len());
+    }
+}

@@ -1,0 +1,109 @@
+//! Every cap, each with its arithmetic. Nothing that a peer sends is allocated before it was
+//! compared with one of these.
+
+use std::time::Duration;
+
+/// Members of a consortium whose whole roster is the committee (k = n). Larger consortia need a
+/// sampled committee, which this version does not have.
+pub const MAX_MEMBERS: usize = 64;
+
+/// Smallest consortium: with two members each learns the other's contribution from the sum.
+pub const MIN_MEMBERS: usize = 3;
+
+/// Bytes of a member's name: it must fit a certificate's common name (64) with a role before it.
+pub const MAX_NAME_BYTES: usize = 40;
+
+/// Bytes of a consortium's name or a member's legal contact, for people: a few lines.
+pub const MAX_TEXT_BYTES: usize = 512;
+
+/// Bytes of a parameter set's id, such as `collegium-glwe-n4096-q64-cbd80-v1` (33).
+pub const MAX_PARAMS_ID_BYTES: usize = 64;
+
+/// Bytes of an ask: the largest one lists every bin edge of 1 000 columns x 64 bins as decimal
+/// text of about 12 bytes (0.8 MB); model weights travel as objects, not inside the ask.
+pub const MAX_ASK_BYTES: usize = 1 << 20;
+
+/// Bytes of a task file: it is written by a person.
+pub const MAX_TASK_BYTES: usize = 64 << 10;
+
+/// Bytes of an object (weights, vocabulary, champion): 8 million parameters as f64 are 64 MB.
+pub const MAX_OBJECT_BYTES: usize = 64 << 20;
+
+/// Segments of a shape: one per statistic and column, 1 000 columns x 16.
+pub const MAX_SEGMENTS: usize = 16_000;
+
+/// Ring coefficients of one upload: the noise bound's failure probability (2^-60) is stated over
+/// 2^24 coefficients, so more may not be opened in one step.
+pub const MAX_COEFFICIENTS: usize = 1 << 24;
+
+/// Bytes of one upload's body: 8 bytes for each of [`MAX_COEFFICIENTS`] (128 MiB).
+pub const MAX_BODY_BYTES: u64 = 8 * MAX_COEFFICIENTS as u64;
+
+/// Bytes written at once when a body is streamed: large enough to keep a path busy, small enough
+/// that 64 members sending together buffer 4 MiB.
+pub const BODY_CHUNK_BYTES: usize = 64 << 10;
+
+/// Bytes of one key share or of a sum of them: 4096 coefficients of 8 bytes.
+pub const SHARE_BYTES: usize = 4096 * 8;
+
+/// Bytes of one sealed share: X-Wing encapsulation (1120) + share (32768) + AEAD tag (16).
+pub const SEALED_SHARE_BYTES: usize = 1120 + SHARE_BYTES + 16;
+
+/// What the codec adds to a byte string: its length as a varint (at most 9 bytes).
+const LENGTH_BYTES: usize = 9;
+
+/// One upload header: context digest (32 + 9), member (3), length (9), rounded up.
+pub const MAX_UPLOAD_HEADER_BYTES: usize = 128;
+
+/// One upload trailer: a sealed share with its recipient for each member, and a signature
+/// (64 x (33904 + 9 + 3) + 64 + 9 + 9 = 2 170 706).
+pub const MAX_UPLOAD_TRAILER_BYTES: usize =
+    MAX_MEMBERS * (SEALED_SHARE_BYTES + LENGTH_BYTES + 3) + 64 + 2 * LENGTH_BYTES;
+
+/// One message from a node: the largest is a release (32 KiB share sum, a run id, digests,
+/// a signature), rounded up.
+pub const MAX_TO_COORDINATOR_BYTES: usize = SHARE_BYTES + 4096;
+
+/// One message to a node: the largest is an announcement (ask, roster-independent context,
+/// signature); the charter (64 members x about 2 KiB) and a proposal (64 x 150 bytes) are smaller.
+pub const MAX_TO_NODE_BYTES: usize = MAX_ASK_BYTES + 8192;
+
+/// One request for an object: its digest.
+pub const MAX_OBJECT_REQUEST_BYTES: usize = 64;
+
+/// One answer to it: the object, or a refusal.
+pub const MAX_OBJECT_RESPONSE_BYTES: usize = MAX_OBJECT_BYTES + 64;
+
+/// A signed charter: 64 x (sealing key 1216 + identity 32 + signature 64 + name 40 + contact 512
+/// + lengths) is about 120 KiB.
+pub const MAX_CHARTER_BYTES: usize = 256 << 10;
+
+/// A signed charter as text for people, where keys are hexadecimal: twice, and quotes.
+pub const MAX_CHARTER_TEXT_BYTES: usize = 1 << 20;
+
+/// Bytes of a refusal's detail: one line for a log.
+pub const MAX_DETAIL_BYTES: usize = 300;
+
+/// A node's durable record: the largest is a vote with its share sum (32 KiB) and 64 indices.
+pub const MAX_NODE_RECORD_BYTES: usize = SHARE_BYTES + 8192;
+
+/// The coordinator's durable record of a step: the largest holds the announcement.
+pub const MAX_STEP_RECORD_BYTES: usize = MAX_ASK_BYTES + MAX_TO_COORDINATOR_BYTES;
+
+/// Different contributing sets a member lets through in one run. Sums with and without a site
+/// differ by about that site, so changes of the cohort are counted (secure-sum.md allows 8).
+pub const MAX_COHORT_CHANGES: usize = 8;
+
+/// How long the coordinator waits for a connected member once enough others are in.
+pub const STRAGGLER_WAIT: Duration = Duration::from_secs(30);
+
+/// How long a step may take from its announcement until its minimum of uploads is in: training
+/// on a large site takes minutes.
+pub const UPLOAD_WAIT: Duration = Duration::from_secs(600);
+
+/// How long a proposed step may take to gather its votes: a vote is one signature and one disk
+/// sync away; a member that restarts needs some seconds.
+pub const VOTE_WAIT: Duration = Duration::from_secs(60);
+
+/// How often one ask may be put again, as a new step, before its run ends with an error.
+pub const MAX_ATTEMPTS: u32 = 8;
