@@ -1,0 +1,427 @@
+//! The encryption scheme.
+//!
+//! One key s per member and step, uniform in Z_q\[X\]/(X^N + 1); public masks a_j that all members
+//! share in a step; noise e_j from CBD(80); messages Δ·m_j. A member's ciphertext is the body only:
+//!
+//! ```text
+//! c_j = a_j·s + e_j + Δ·m_j          each member, j = 0, 1, …
+//! C_j = Σ c_j = a_j·S + Σ e_j + Δ·Σ m_j,   S = Σ s      the coordinator adds
+//! Δ·Σ m_j = C_j − a_j·S − Σ e_j      whoever knows S, once |Σ e_j| is found in bound
+//! ```
+//!
+//! The key is uniform because S is revealed: a sum of uniform keys says nothing about any of them.
+//! A key meets each mask once; [`Encryptor`] consumes it so that it meets no second step.
+//!
+//! A body on the wire is its coefficients as 8-byte little-endian words below q, polynomial after
+//! polynomial, the last one cut off after the coefficients that the packing plan uses.
+
+use crate::encode::{Lanes, Packing};
+use crate::error::{BodyError, EncodeError, OpenError};
+use crate::field;
+use crate::noise;
+use crate::ntt::Transformed;
+use crate::params::DEGREE;
+use crate::randomness::{fill_uniform, fork};
+use crate::transcript::{BodyHasher, Digest};
+use chacha20::ChaCha20Rng;
+use rand_core::CryptoRng;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+pub use crate::mask::MaskSeed;
+
+/// Bytes of one coefficient on the wire.
+pub const COEFFICIENT_BYTES: usize = 8;
+
+/// A member's key for one step. It cannot be printed or copied, and is wiped when dropped.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct OneTimeKey(Vec<u64>);
+
+impl OneTimeKey {
+    /// Draws a fresh uniform key.
+    #[must_use]
+    pub fn generate(rng: &mut impl CryptoRng) -> Self {
+        let mut coefficients = vec![0; DEGREE];
+        fill_uniform(rng, &mut coefficients);
+        Self(coefficients)
+    }
+
+    /// The coefficients, for sharing.
+    pub(crate) fn coefficients(&self) -> &[u64] {
+        &self.0
+    }
+
+    /// A chosen key, for tests at the extremes.
+    #[cfg(test)]
+    pub(crate) fn chosen(coefficients: Vec<u64>) -> Self {
+        assert_eq!(coefficients.len(), DEGREE);
+        Self(coefficients)
+    }
+}
+
+/// The sum of the keys of all contributors: what the committee's releases add up to. It opens one
+/// sum and is not secret from the coordinator.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SummedKey(Vec<u64>);
+
+impl SummedKey {
+    /// Takes [`DEGREE`] canonical coefficients.
+    pub(crate) fn from_coefficients(coefficients: Vec<u64>) -> Self {
+        Self(coefficients)
+    }
+
+    /// The coefficients of the key, all below q.
+    #[must_use]
+    pub fn coefficients(&self) -> &[u64] {
+        &self.0
+    }
+}
+
+/// Encrypts one answer, a polynomial at a time, so that sending can start at once. Each item is
+/// the next part of the body, at most 32 KiB.
+pub struct Encryptor {
+    key: Transformed,
+    seed: MaskSeed,
+    messages: Zeroizing<Vec<u64>>,
+    next: usize,
+    rng: ChaCha20Rng,
+    /// Reused between polynomials; holds noise in the clear until the next call.
+    noise: Zeroizing<Vec<i8>>,
+    polynomial: Zeroizing<Vec<u64>>,
+}
+
+impl Encryptor {
+    /// Packs `codes` and prepares to encrypt them under `key`, which is used up.
+    ///
+    /// Noise comes from a ChaCha20 generator seeded from `rng` now.
+    ///
+    /// # Errors
+    /// [`EncodeError`] when the codes do not fit the plan's shape.
+    pub fn new(
+        key: OneTimeKey,
+        seed: &MaskSeed,
+        packing: &Packing,
+        codes: &[u64],
+        rng: &mut impl CryptoRng,
+    ) -> Result<Self, EncodeError> {
+        Ok(Self {
+            messages: Zeroizing::new(packing.encode(codes)?),
+            key: Transformed::new(key.coefficients()),
+            seed: *seed,
+            next: 0,
+            rng: fork(rng),
+            noise: Zeroizing::new(vec![0; DEGREE]),
+            polynomial: Zeroizing::new(vec![0; DEGREE]),
+        })
+    }
+
+    /// Bytes of the whole body.
+    #[must_use]
+    pub fn body_len(&self) -> usize {
+        self.messages.len() * COEFFICIENT_BYTES
+    }
+
+    /// The rest of the body in one piece.
+    #[must_use]
+    pub fn into_body(self) -> Vec<u8> {
+        let mut body = Vec::with_capacity(self.body_len());
+        for part in self {
+            body.extend_from_slice(&part);
+        }
+        body
+    }
+}
+
+impl Iterator for Encryptor {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        let messages = self
+            .messages
+            .chunks(DEGREE)
+            .nth(self.next)
+            .filter(|messages| !messages.is_empty())?;
+        self.seed.expand(self.next as u64, &mut self.polynomial);
+        self.key.multiply(&mut self.polynomial);
+        noise::fill(&mut self.rng, &mut self.noise);
+        let mut bytes = Vec::with_capacity(messages.len() * COEFFICIENT_BYTES);
+        for ((&product, &message), &noise) in
+            self.polynomial.iter().zip(messages).zip(self.noise.iter())
+        {
+            let noisy = field::add(product, field::from_signed(i64::from(noise)));
+            bytes.extend_from_slice(&field::add(noisy, message).to_le_bytes());
+        }
+        self.next += 1;
+        Some(bytes)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.messages.len().div_ceil(DEGREE) - self.next;
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for Encryptor {}
+
+/// Checks a body as it streams by, before anything of it is added or kept: exact length, every
+/// coefficient below q, and its hash.
+pub struct BodyCheck {
+    expected: usize,
+    seen: usize,
+    /// The start of a coefficient that the last part cut in two.
+    cut: [u8; COEFFICIENT_BYTES],
+    hasher: BodyHasher,
+}
+
+impl BodyCheck {
+    /// Starts checking a body of `coefficients`.
+    #[must_use]
+    pub fn new(coefficients: usize) -> Self {
+        Self {
+            expected: coefficients.saturating_mul(COEFFICIENT_BYTES),
+            seen: 0,
+            cut: [0; COEFFICIENT_BYTES],
+            hasher: BodyHasher::new(),
+        }
+    }
+
+    /// Checks the next bytes, cut wherever the transport cut them.
+    ///
+    /// # Errors
+    /// [`BodyError`]; give up on this body then.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), BodyError> {
+        let seen = self.seen.saturating_add(bytes.len());
+        if seen > self.expected {
+            return Err(BodyError::Length {
+                expected: self.expected,
+                found: seen,
+            });
+        }
+        self.hasher.update(bytes);
+        let coefficient = self.seen / COEFFICIENT_BYTES;
+        let held = self.seen % COEFFICIENT_BYTES;
+        self.seen = seen;
+        // Finish a coefficient begun earlier, check the whole ones, keep what is left over.
+        let missing = (COEFFICIENT_BYTES - held) % COEFFICIENT_BYTES;
+        let (head, rest) = bytes.split_at(missing.min(bytes.len()));
+        for (kept, &byte) in self.cut.iter_mut().skip(held).zip(head) {
+            *kept = byte;
+        }
+        let (whole, tail) = rest.as_chunks::<COEFFICIENT_BYTES>();
+        let finished = (held > 0 && head.len() == missing).then_some(&self.cut);
+        if finished.into_iter().chain(whole).any(not_canonical) {
+            return Err(BodyError::NotCanonical { coefficient });
+        }
+        if !tail.is_empty() {
+            for (kept, &byte) in self.cut.iter_mut().zip(tail) {
+                *kept = byte;
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes still missing.
+    #[must_use]
+    pub const fn missing(&self) -> usize {
+        self.expected - self.seen
+    }
+
+    /// The hash of a body that was complete.
+    ///
+    /// # Errors
+    /// [`BodyError::Length`] when bytes are missing.
+    pub fn finish(self) -> Result<Digest, BodyError> {
+        if self.seen != self.expected {
+            return Err(BodyError::Length {
+                expected: self.expected,
+                found: self.seen,
+            });
+        }
+        Ok(self.hasher.finish())
+    }
+}
+
+fn not_canonical(word: &[u8; COEFFICIENT_BYTES]) -> bool {
+    u64::from_le_bytes(*word) >= field::Q
+}
+
+/// The coordinator's running sum of bodies: one, whatever the number of members.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BodySum(Vec<u64>);
+
+impl BodySum {
+    /// The empty sum.
+    #[must_use]
+    pub fn new(coefficients: usize) -> Self {
+        Self(vec![0; coefficients])
+    }
+
+    /// Adds one whole body, or nothing of it.
+    ///
+    /// # Errors
+    /// [`BodyError`] when the length is wrong or a coefficient is not below q.
+    pub fn add_bytes(&mut self, body: &[u8]) -> Result<(), BodyError> {
+        let expected = self.0.len() * COEFFICIENT_BYTES;
+        if body.len() != expected {
+            return Err(BodyError::Length {
+                expected,
+                found: body.len(),
+            });
+        }
+        self.add_part(0, body)
+    }
+
+    /// Adds one part of a body, or nothing of it: whole coefficients from number `first` on. The
+    /// caller sees to it that every part of a body is added once ([`BodyCheck`] checks bodies
+    /// before their parts are added).
+    ///
+    /// # Errors
+    /// [`BodyError`] when the part does not fit or a coefficient is not below q.
+    pub fn add_part(&mut self, first: usize, part: &[u8]) -> Result<(), BodyError> {
+        let total = self.0.len();
+        let (words, rest) = part.as_chunks::<COEFFICIENT_BYTES>();
+        let place = first
+            .checked_add(words.len())
+            .filter(|_| rest.is_empty())
+            .and_then(|end| self.0.get_mut(first..end));
+        let Some(place) = place else {
+            return Err(BodyError::Length {
+                expected: total.saturating_sub(first) * COEFFICIENT_BYTES,
+                found: part.len(),
+            });
+        };
+        if words.iter().any(not_canonical) {
+            return Err(BodyError::NotCanonical { coefficient: first });
+        }
+        for (sum, word) in place.iter_mut().zip(words) {
+            *sum = field::add(*sum, u64::from_le_bytes(*word));
+        }
+        Ok(())
+    }
+
+    /// The number of coefficients.
+    #[must_use]
+    pub fn coefficients(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The sum in the format of a body, to keep it over a restart.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.0
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect()
+    }
+
+    /// Reads back what [`BodySum::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// [`BodyError`] when the length is wrong or a coefficient is not below q.
+    pub fn from_bytes(coefficients: usize, bytes: &[u8]) -> Result<Self, BodyError> {
+        if Some(bytes.len()) != coefficients.checked_mul(COEFFICIENT_BYTES) {
+            return Err(BodyError::Length {
+                expected: coefficients.saturating_mul(COEFFICIENT_BYTES),
+                found: bytes.len(),
+            });
+        }
+        let mut sum = Self::new(coefficients);
+        sum.add_part(0, bytes)?;
+        Ok(sum)
+    }
+}
+
+/// Opens a sum: the summed codes, in the order of the shape.
+///
+/// Every coefficient must pass the noise check for `contributors` (the size of U): residual at
+/// most E(|U|). Every summed code must be at most |U| times its segment's maximum. Otherwise
+/// nothing is returned.
+///
+/// # Errors
+/// [`OpenError`].
+pub fn open(
+    sum: &BodySum,
+    key: &SummedKey,
+    seed: &MaskSeed,
+    packing: &Packing,
+    contributors: usize,
+) -> Result<Vec<u64>, OpenError> {
+    if sum.coefficients() != packing.coefficients() {
+        return Err(OpenError::Length {
+            expected: packing.coefficients(),
+            found: sum.coefficients(),
+        });
+    }
+    if !(1..=packing.roster()).contains(&contributors) {
+        return Err(OpenError::Contributors {
+            contributors,
+            roster: packing.roster(),
+        });
+    }
+    let key = Transformed::new(&key.0);
+    let mut opened = sum.0.clone();
+    let mut product = vec![0; DEGREE];
+    for (index, bodies) in opened.chunks_mut(DEGREE).enumerate() {
+        seed.expand(index as u64, &mut product);
+        key.multiply(&mut product);
+        for (body, &product) in bodies.iter_mut().zip(&product) {
+            *body = field::sub(*body, product);
+        }
+    }
+    decode(&opened, packing, contributors)
+}
+
+/// Takes Δ·m + e apart, segment by segment.
+fn decode(opened: &[u64], packing: &Packing, contributors: usize) -> Result<Vec<u64>, OpenError> {
+    let bound = packing.params().noise_bound(contributors);
+    let mut codes = Vec::with_capacity(packing.codes());
+    let mut rest = opened;
+    let mut first = 0;
+    for lanes in packing.segments() {
+        let (own, after) = rest.split_at(lanes.coefficients);
+        rest = after;
+        let mut left = lanes.segment.count;
+        for (offset, &value) in own.iter().enumerate() {
+            let coefficient = first + offset;
+            let message =
+                nearest_message(lanes, value, bound).ok_or(OpenError::Noise { coefficient })?;
+            let used = lanes.lanes.min(left);
+            unpack(lanes, message, used, contributors, &mut codes)
+                .ok_or(OpenError::SumTooLarge { coefficient })?;
+            left -= used;
+        }
+        first += lanes.coefficients;
+    }
+    Ok(codes)
+}
+
+/// The message whose multiple of Δ is nearest, if the residual is in bound.
+fn nearest_message(lanes: &Lanes, value: u64, bound: u64) -> Option<u64> {
+    let half = lanes.delta / 2;
+    let shifted = field::add(value, half);
+    let message = shifted / lanes.delta;
+    // Values between Δ·B^L and q round to B^L, which unpacking refuses: a digit is left over.
+    let residual = (shifted % lanes.delta).abs_diff(half);
+    (residual <= bound).then_some(message)
+}
+
+/// Appends the digits of a message, if each is a sum that honest contributors can reach and the
+/// lanes that hold no code are empty.
+fn unpack(
+    lanes: &Lanes,
+    message: u64,
+    used: usize,
+    contributors: usize,
+    codes: &mut Vec<u64>,
+) -> Option<()> {
+    let largest = lanes.segment.max.saturating_mul(contributors as u64);
+    let mut digits = message;
+    for _ in 0..used {
+        let sum = digits % lanes.base;
+        if sum > largest {
+            return None;
+        }
+        codes.push(sum);
+        digits /= lanes.base;
+    }
+    (digits == 0).then_some(())
+}

@@ -1,0 +1,121 @@
+//! Public masks: uniform ring elements that every member expands from the step's seed.
+//!
+//! Mask j is read from its own extendable output: BLAKE3 in key-derivation mode with the domain
+//! [`domain::MASK_EXPAND`] over `seed ‖ j` (each as a part with its length, as in
+//! [`crate::transcript`]). The output is read as 8-byte little-endian words; words of q and above
+//! are thrown away; the first 4096 that remain are coefficients 0, 1, 2, … So masks can be made in
+//! any order or in parallel, and no order of a transform is part of the format.
+
+use crate::field;
+use crate::params::{DEGREE, ParamSet};
+use crate::transcript::{Digest, Hasher, domain};
+
+/// The seed of a step's masks. Public.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaskSeed(pub Digest);
+
+impl MaskSeed {
+    /// H("collegium/mask/v1" ‖ params ‖ charter ‖ run ‖ step ‖ H(ask)): nobody chooses it, and no
+    /// two steps of a consortium share one.
+    #[must_use]
+    pub fn derive(
+        params: &ParamSet,
+        charter: &Digest,
+        run: &[u8; 16],
+        step: u64,
+        ask: &Digest,
+    ) -> Self {
+        let mut hasher = Hasher::new(domain::MASK);
+        hasher
+            .part(params.digest().as_bytes())
+            .part(charter.as_bytes())
+            .part(run)
+            .number(step)
+            .part(ask.as_bytes());
+        Self(hasher.finish())
+    }
+
+    /// Writes mask number `index` into `out`.
+    ///
+    /// # Panics
+    /// If `out` does not have [`DEGREE`] elements.
+    pub fn expand(&self, index: u64, out: &mut [u64]) {
+        assert_eq!(out.len(), DEGREE, "a mask has {DEGREE} coefficients");
+        let mut hasher = Hasher::new(domain::MASK_EXPAND);
+        hasher.part(self.0.as_bytes()).number(index);
+        let mut reader = hasher.finish_xof();
+        sample(|buffer| reader.fill(buffer), out);
+    }
+}
+
+/// Fills `out` with the words below q of a byte stream, in order.
+fn sample(mut read: impl FnMut(&mut [u8]), out: &mut [u64]) {
+    /// Bytes read from the stream at a time. Not part of the format: the stream has no blocks.
+    const BLOCK: usize = 1024;
+    let mut bytes = [0u8; BLOCK];
+    let mut wanted = out.iter_mut();
+    let mut place = wanted.next();
+    while place.is_some() {
+        read(&mut bytes);
+        for word in bytes.as_chunks::<8>().0 {
+            let value = u64::from_le_bytes(*word);
+            // Masks are public, so a branch is fine; it goes the other way once in 2^32 words.
+            if value < field::Q {
+                match place {
+                    Some(element) => *element = value,
+                    None => return,
+                }
+                place = wanted.next();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_q_and_above_are_thrown_away() {
+        let words = [field::Q, 5, field::Q - 1, u64::MAX, 0, 7, field::Q, 9];
+        let mut stream = words.iter().cycle();
+        let mut out = [0; 8];
+        sample(
+            |buffer| {
+                for chunk in buffer.as_chunks_mut::<8>().0 {
+                    *chunk = stream.next().unwrap().to_le_bytes();
+                }
+            },
+            &mut out,
+        );
+        assert_eq!(out, [5, field::Q - 1, 0, 7, 9, 5, field::Q - 1, 0]);
+    }
+
+    #[test]
+    fn every_input_of_the_seed_matters() {
+        let params = ParamSet::current();
+        let (one, two) = (Digest([1; 32]), Digest([2; 32]));
+        let seeds = [
+            MaskSeed::derive(params, &one, &[0; 16], 1, &two),
+            MaskSeed::derive(params, &two, &[0; 16], 1, &two),
+            MaskSeed::derive(params, &one, &[1; 16], 1, &two),
+            MaskSeed::derive(params, &one, &[0; 16], 2, &two),
+            MaskSeed::derive(params, &one, &[0; 16], 1, &one),
+        ];
+        for (i, seed) in seeds.iter().enumerate() {
+            for other in &seeds[i + 1..] {
+                assert_ne!(seed, other);
+            }
+        }
+    }
+
+    #[test]
+    fn masks_of_one_seed_differ_and_are_canonical() {
+        let seed = MaskSeed(Digest([9; 32]));
+        let (mut first, mut second) = (vec![0; DEGREE], vec![0; DEGREE]);
+        seed.expand(0, &mut first);
+        seed.expand(1, &mut second);
+        assert_ne!(first, second);
+        assert!(field::all_canonical(&first) && field::all_canonical(&second));
+    }
+}
