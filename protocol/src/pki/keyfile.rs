@@ -1,0 +1,198 @@
+//! Private key files: written with mode 0600, refused when looser.
+//!
+//! Files are written whole or not at all: to a temporary name in the same directory,
+//! synced, renamed, and the directory synced.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use super::PkiError;
+
+/// Largest key or certificate file that is read: a P-256 key in PEM has about 250
+/// bytes, a sealing key 32 or so, a certificate about 1 KiB; 64 KiB leaves room for
+/// chains and comments without letting a wrong path fill the memory.
+pub const MAX_FILE: u64 = 64 * 1024;
+
+/// Who may read a file that is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// The owner alone: mode 0600.
+    Private,
+    /// Everybody: mode 0644.
+    Public,
+}
+
+/// Creates `directory` (and its parents) for the owner alone: mode 0700.
+pub fn create_private_dir(directory: &Path) -> Result<(), PkiError> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+        .create(directory)
+        .map_err(failed(directory, "create the directory"))
+}
+
+/// Writes a file that is not there yet; one that is there is an error, never overwritten.
+pub fn create(path: &Path, content: &[u8], access: Access) -> Result<(), PkiError> {
+    if path.exists() {
+        return Err(PkiError::Exists {
+            path: path.to_owned(),
+        });
+    }
+    replace(path, content, access)
+}
+
+/// Writes a file atomically, replacing one that may be there.
+pub fn replace(path: &Path, content: &[u8], access: Access) -> Result<(), PkiError> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let temporary = temporary_name(path)?;
+    let result = write_synced(&temporary, content, access)
+        .and_then(|()| fs::rename(&temporary, path))
+        .and_then(|()| File::open(directory)?.sync_all());
+    if result.is_err() {
+        // The error that matters is the one above; a file left behind is harmless.
+        let _ = fs::remove_file(&temporary);
+    }
+    result.map_err(failed(path, "write"))
+}
+
+fn temporary_name(path: &Path) -> Result<PathBuf, PkiError> {
+    let mut tag = [0; 4];
+    super::fill_random(&mut tag)?;
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{:08x}.tmp", u32::from_le_bytes(tag)));
+    Ok(path.with_file_name(name))
+}
+
+fn write_synced(path: &Path, content: &[u8], access: Access) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(
+        &mut options,
+        match access {
+            Access::Private => 0o600,
+            Access::Public => 0o644,
+        },
+    );
+    let mut file = options.open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+/// Reads a private file after checking that nobody else may.
+pub fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, PkiError> {
+    let file = File::open(path).map_err(failed(path, "read"))?;
+    check_mode(path, &file)?;
+    read_capped(path, file).map(Zeroizing::new)
+}
+
+/// Reads a public file, such as a certificate.
+pub fn read_public(path: &Path) -> Result<Vec<u8>, PkiError> {
+    let file = File::open(path).map_err(failed(path, "read"))?;
+    read_capped(path, file)
+}
+
+/// Checks that `path` is readable by its owner alone.
+pub fn check_private(path: &Path) -> Result<(), PkiError> {
+    let file = File::open(path).map_err(failed(path, "read"))?;
+    check_mode(path, &file)
+}
+
+/// The mode is taken from the open file, not from its name, so that the file that is
+/// checked is the file that is read.
+#[cfg(unix)]
+fn check_mode(path: &Path, file: &File) -> Result<(), PkiError> {
+    use std::os::unix::fs::PermissionsExt;
+    let metadata = file.metadata().map_err(failed(path, "read"))?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(PkiError::LoosePermissions {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn check_mode(_path: &Path, _file: &File) -> Result<(), PkiError> {
+    Ok(())
+}
+
+fn read_capped(path: &Path, file: File) -> Result<Vec<u8>, PkiError> {
+    let mut content = Vec::new();
+    file.take(MAX_FILE + 1)
+        .read_to_end(&mut content)
+        .map_err(failed(path, "read"))?;
+    if content.len() as u64 > MAX_FILE {
+        return Err(PkiError::Content {
+            path: path.to_owned(),
+            reason: format!("the file is larger than {MAX_FILE} bytes"),
+        });
+    }
+    Ok(content)
+}
+
+fn failed(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> PkiError {
+    let path = path.to_owned();
+    move |source| PkiError::File {
+        path,
+        action,
+        source,
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn private_files_are_written_0600_and_refused_when_looser() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("tls.key");
+        create(&path, b"secret", Access::Private).expect("written");
+        let mode = fs::metadata(&path).expect("metadata").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(read_private(&path).expect("readable").as_slice(), b"secret");
+
+        for loose in [0o640, 0o604, 0o660, 0o601] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(loose)).expect("chmod");
+            let error = read_private(&path).expect_err("a loose mode must be refused");
+            let text = error.to_string();
+            assert!(text.contains("chmod 600"), "{text}");
+            assert!(text.contains(&format!("{loose:04o}")), "{text}");
+        }
+    }
+
+    #[test]
+    fn existing_keys_are_never_overwritten() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("identity.key");
+        create(&path, b"first", Access::Private).expect("written");
+        assert!(matches!(
+            create(&path, b"second", Access::Private),
+            Err(PkiError::Exists { .. })
+        ));
+        assert_eq!(fs::read(&path).expect("readable"), b"first");
+        // No temporary file stays behind.
+        assert_eq!(fs::read_dir(directory.path()).expect("listing").count(), 1);
+    }
+
+    #[test]
+    fn oversized_files_are_refused() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("big");
+        fs::write(&path, vec![0; 64 * 1024 + 1]).expect("written");
+        assert!(matches!(read_public(&path), Err(PkiError::Content { .. })));
+    }
+}
