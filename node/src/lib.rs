@@ -1,1 +1,33 @@
-//! The node daemon.
+//! The node daemon: it stands beside one institution's rows and answers asks about them.
+//!
+//! # In scope
+//!
+//! - [`config`]: what the site can set, from file, environment and flags;
+//! - [`data`] and [`trainer`]: the rows, held by one thread that asks go to and answers come from;
+//! - [`link`]: the connection that the node dials, and the step machines of `protocol` driven
+//!   over it: what must be on the disk is on the disk before anything is sent;
+//! - [`store`] and [`ledger`]: what the node must not forget, and what it did;
+//! - [`keys`], [`join`], [`charter`]: private keys made at the site, and the pinned charter;
+//! - [`check`]: what usually goes wrong, and how to mend it.
+//!
+//! # Out of scope
+//!
+//! The rules of a step (`collegium-protocol`), the cryptography (`collegium-crypto`), what an
+//! ask means (`collegium-automl`).
+//!
+//! Start reading at [`app`], then [`link`].
+
+pub mod app;
+pub mod check;
+pub mod config;
+pub mod data;
+pub mod ledger;
+pub mod link;
+pub mod logging;
+pub mod state;
+pub mod store;
+pub mod trainer;
+
+pub use app::{NodeError, run};
+pub use check::check;
+pub use config::Config;

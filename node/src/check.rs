@@ -1,0 +1,253 @@
+//! `node check`: tests everything that usually goes wrong, and says how to mend each.
+//!
+//! Nothing is changed, and a daemon that runs meanwhile is not disturbed.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use collegium_protocol::charter::{SignedCharter, VerifiedCharter};
+use collegium_protocol::pki::keyfile;
+use collegium_protocol::step::Seat;
+use serde::Serialize;
+use tokio::time::{Instant, timeout};
+
+use crate::config::{Bytes, Config};
+use crate::data;
+use crate::keys::NodeKeys;
+use crate::ledger::Ledger;
+use crate::store::Store;
+
+/// A certificate that ends within this time should be renewed now.
+const RENEW_BEFORE: Duration = Duration::from_secs(14 * 24 * 3600);
+/// Column names shown; the rest is counted.
+const SHOWN_COLUMNS: usize = 20;
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckReport {
+    /// One line for each thing, in the order of the tests.
+    pub lines: Vec<CheckLine>,
+}
+
+/// One thing that was tested.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckLine {
+    /// What.
+    pub name: &'static str,
+    /// Whether it is in order.
+    pub ok: bool,
+    /// What was found; for a failure, what is wrong and what to do.
+    pub detail: String,
+}
+
+impl CheckReport {
+    /// Whether everything is in order.
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
+        self.lines.iter().all(|line| line.ok)
+    }
+
+    fn add(&mut self, name: &'static str, result: Result<String, String>) {
+        let ok = result.is_ok();
+        let detail = result.unwrap_or_else(|problem| problem);
+        self.lines.push(CheckLine { name, ok, detail });
+    }
+}
+
+impl fmt::Display for CheckReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.lines {
+            let word = if line.ok { "ok" } else { "failed" };
+            writeln!(f, "{word:<8}{:<14}{}", line.name, line.detail)?;
+        }
+        Ok(())
+    }
+}
+
+/// Tests everything; never fails itself.
+pub async fn check(config: &Config) -> CheckReport {
+    let mut report = CheckReport { lines: Vec::new() };
+    report.add("state", state(&config.state));
+    report.add("disk", disk(&config.state, config.limits.free_disk));
+    let keys = NodeKeys::load(&config.state);
+    match &keys {
+        Ok(keys) => {
+            report.add("keys", Ok(format!("of member {}, for their owner alone", keys.member)));
+            let not_after = keys.certificate.not_after;
+            let certificate = validity(keys.certificate.not_before, not_after, SystemTime::now());
+            report.add("certificate", certificate);
+        }
+        Err(error) => report.add("keys", Err(error.to_string())),
+    }
+    report.add("charter", charter(config, keys.as_ref().ok()).await);
+    report.add("data", table(config));
+    report.add("ledger", ledger(config));
+    if let Ok(keys) = &keys {
+        report.add("coordinator", coordinator(config, keys).await);
+    }
+    report
+}
+
+fn state(path: &Path) -> Result<String, String> {
+    let probe = path.join("run/check");
+    let probed = keyfile::create_private_dir(&path.join("run"))
+        .map_err(|error| error.to_string())
+        .and_then(|()| std::fs::write(&probe, b"x").map_err(|error| error.to_string()))
+        .and_then(|()| std::fs::remove_file(&probe).map_err(|error| error.to_string()));
+    match probed {
+        Ok(()) => Ok(format!("{} can be written", path.display())),
+        Err(error) => Err(format!(
+            "{} cannot be written ({error}); give it to the user the node runs as, or set `state`",
+            path.display()
+        )),
+    }
+}
+
+fn disk(path: &Path, needed: Bytes) -> Result<String, String> {
+    let found = rustix::fs::statvfs(path)
+        .map_err(|error| format!("cannot ask for the free space of {}: {error}", path.display()))?;
+    let free = found.f_bavail.saturating_mul(found.f_frsize);
+    let shown = Bytes(free >> 20 << 20);
+    if free < needed.0 {
+        return Err(format!(
+            "{shown} free at {}, `limits.free_disk` is {needed}; make room or move `state`",
+            path.display()
+        ));
+    }
+    Ok(format!("{shown} free"))
+}
+
+fn validity(from: SystemTime, to: SystemTime, now: SystemTime) -> Result<String, String> {
+    if now < from {
+        return Err("the certificate is not valid yet: set this computer's clock".to_owned());
+    }
+    let Ok(left) = to.duration_since(now) else {
+        return Err(
+            "the certificate has expired, or this computer's clock is ahead; ask the \
+             coordinator's operator for a new invitation and join again"
+                .to_owned(),
+        );
+    };
+    let days = left.as_secs() / (24 * 3600);
+    if left < RENEW_BEFORE {
+        return Err(format!("the certificate ends in {days} days; ask for a new invitation now"));
+    }
+    Ok(format!("valid for {days} more days"))
+}
+
+async fn charter(config: &Config, keys: Option<&NodeKeys>) -> Result<String, String> {
+    let none = "none pinned yet; it comes with the first connection after every steward ran \
+                `collegium charter sign`";
+    let path = config.database();
+    if !path.exists() {
+        return Ok(none.to_owned());
+    }
+    let store = Store::open(&path).await.map_err(|error| error.to_string())?;
+    let stored = store.pinned_charter().await;
+    store.close().await;
+    let Some(bytes) = stored.map_err(|error| error.to_string())? else {
+        return Ok(none.to_owned());
+    };
+    let pinned = SignedCharter::from_bytes(&bytes)
+        .and_then(VerifiedCharter::from_pinned)
+        .map_err(|error| format!("{error}; put node.db back from a backup"))?;
+    let pinned = Arc::new(pinned);
+    if let Some(keys) = keys {
+        Seat::new(Arc::clone(&pinned), Arc::clone(&keys.identity), Arc::clone(&keys.sealing))
+            .map_err(|error| error.to_string())?;
+    }
+    let charter = pinned.charter();
+    Ok(format!(
+        "version {} of {}, {} members, this node among them",
+        charter.version,
+        charter.consortium,
+        charter.members.len()
+    ))
+}
+
+fn table(config: &Config) -> Result<String, String> {
+    let table = data::load(&config.data).map_err(|error| error.to_string())?;
+    let names: Vec<&str> = table.columns().iter().map(|column| column.name()).collect();
+    let shown = names[..names.len().min(SHOWN_COLUMNS)].join(", ");
+    let more = names.len().saturating_sub(SHOWN_COLUMNS);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    if table.rows() == 0 {
+        return Err(format!("{} has no rows; set `data.path` to the site's table", table.source()));
+    }
+    Ok(format!("{} rows, columns {shown}{more}", table.rows()))
+}
+
+fn ledger(config: &Config) -> Result<String, String> {
+    let entries = Ledger::inspect(&config.ledger()).map_err(|error| error.to_string())?;
+    Ok(format!("{entries} entries, every one follows from the one before"))
+}
+
+async fn coordinator(config: &Config, keys: &NodeKeys) -> Result<String, String> {
+    let address = config.coordinator.as_ref().unwrap_or(&keys.coordinator);
+    let started = Instant::now();
+    let connected = timeout(config.link.connect_timeout.0, keys.client.connect(address)).await;
+    match connected {
+        Ok(Ok(connection)) => {
+            let took = started.elapsed().as_millis();
+            connection.finish().await;
+            Ok(format!("{address} answers over UDP and accepts this node ({took} ms)"))
+        }
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!(
+            "no answer from {address} within {}; check that the coordinator runs there and that \
+             firewalls let UDP through to this port",
+            config.link.connect_timeout
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn days(days: u64) -> Duration {
+        Duration::from_secs(days * 24 * 3600)
+    }
+
+    #[test]
+    fn certificates_are_judged_by_their_dates() {
+        let from = SystemTime::UNIX_EPOCH + days(1000);
+        let to = from + days(90);
+        assert_eq!(validity(from, to, from + days(1)), Ok("valid for 89 more days".to_owned()));
+        for (at, word) in [
+            (from - days(1), "not valid yet"),
+            (to - days(3), "ends in 3 days"),
+            (to + days(1), "expired"),
+        ] {
+            let problem = validity(from, to, at).expect_err(word);
+            assert!(problem.contains(word), "{problem}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_empty_state_directory_names_every_problem() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let config = Config { state: directory.path().to_owned(), ..Config::default() };
+        let report = check(&config).await;
+        assert!(!report.is_ok());
+        let line = |name| report.lines.iter().find(|line| line.name == name).expect(name);
+        assert!(line("state").ok);
+        assert!(line("disk").ok, "{report}");
+        assert!(!line("keys").ok);
+        assert!(line("keys").detail.contains("join"), "{report}");
+        assert!(!line("data").ok);
+        assert!(line("data").detail.contains("data.path"), "{report}");
+        // Checking made nothing that a later join would stumble over.
+        assert!(!directory.path().join("node.db").exists());
+        assert!(!directory.path().join("ledger").exists());
+    }
+
+    #[test]
+    fn too_little_space_is_a_failure() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let problem = disk(directory.path(), Bytes(u64::MAX)).expect_err("nobody has that much");
+        assert!(problem.contains("limits.free_disk"), "{problem}");
+    }
+}

@@ -1,0 +1,319 @@
+//! The node's configuration: defaults < file < environment < flags.
+//!
+//! The file is TOML. Every key of it can also be set by an environment variable
+//! `COLLEGIUM_NODE_<SECTION>__<KEY>` (two underscores between section and key, lists separated
+//! by commas); `[data.map]` names a site's columns and is read from the file only.
+//! Relative paths in the file are relative to the file. `configs/node.toml` is the documented
+//! sample.
+//!
+//! Nothing in here reads the process's environment except [`Sources::from_process`], so tests
+//! inject what they need.
+
+mod sources;
+mod units;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use collegium_automl::table::TableMapping;
+use collegium_protocol::limits::MAX_COHORT_CHANGES;
+use serde::{Deserialize, Serialize};
+
+pub use sources::{Flags, Sources};
+pub use units::{Bytes, Span};
+
+/// Fewest contributors that any consortium can have (secure-sum: max(3, f + 2, ⌈2n/3⌉)).
+const FEWEST_CONTRIBUTORS: u16 = 3;
+/// Largest consortium whose committee is all of its members.
+const MOST_CONTRIBUTORS: u16 = 64;
+/// A reconnect pause longer than an hour is a mistake in the unit.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+
+/// Everything a node can be told, with its defaults.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Directory of keys, database, ledger and reports. Default:
+    /// `$XDG_STATE_HOME/collegium/node`, else `~/.local/state/collegium/node`.
+    pub state: PathBuf,
+    /// Address of the coordinator, `host:port` (UDP). Default: the one in the invitation that
+    /// the node joined with.
+    pub coordinator: Option<String>,
+    /// The site's table.
+    pub data: DataConfig,
+    /// What this site allows.
+    pub policy: PolicyConfig,
+    /// The connection to the coordinator.
+    pub link: LinkConfig,
+    /// Bounds on what the node uses.
+    pub limits: LimitsConfig,
+    /// What is written to standard error.
+    pub log: LogConfig,
+}
+
+/// Where the site's rows are, and how its words become the consortium's.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataConfig {
+    /// A CSV file with one header line. Default: none (the node then refuses every run).
+    pub path: Option<PathBuf>,
+    /// A TOML file that says how this site's columns become the task's (see `map`).
+    /// Default: none.
+    pub mapping: Option<PathBuf>,
+    /// The same, written here: `map.columns.disease = { from = "num", missing = ["-9"] }`.
+    /// Not together with `mapping`. Default: none.
+    pub map: Option<TableMapping>,
+}
+
+/// What the site allows, whatever the coordinator asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PolicyConfig {
+    /// Names of the tasks this site takes part in. Default: empty, which means every task of
+    /// the consortium.
+    pub allowed_tasks: Vec<String>,
+    /// Fewest members in a sum that this site takes part in, on top of the charter's own
+    /// minimum. A number of members, 3 to 64. Default: 3.
+    pub minimum_contributors: u16,
+    /// Different sets of contributors this site accepts in one run before it refuses to go on.
+    /// A count, 1 to 8. Default: 8.
+    pub max_cohort_changes: u32,
+}
+
+/// The connection to the coordinator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LinkConfig {
+    /// Pause before the first reconnection; doubles with each failure. A length of time, 10ms
+    /// to 1min. Default: 250ms.
+    pub reconnect_min: Span,
+    /// Longest pause between two attempts to connect. A length of time, at most 1h.
+    /// Default: 15s.
+    pub reconnect_max: Span,
+    /// How long one attempt to connect may take. A length of time, 100ms to 10min.
+    /// Default: 10s.
+    pub connect_timeout: Span,
+}
+
+/// Bounds on what the node uses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Free space below which `check` complains. A number of bytes. Default: 256MiB.
+    pub free_disk: Bytes,
+    /// Runs whose tables are kept in memory at once. A count, 1 to 16. Default: 2.
+    pub open_runs: usize,
+}
+
+/// What is written to standard error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// `human` or `json` (one object a line). Default: `human`.
+    pub format: LogFormat,
+    /// A level (`error`, `warn`, `info`, `debug`, `trace`) or a list of `target=level`.
+    /// Default: `info`.
+    pub level: String,
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            state: PathBuf::from("."),
+            coordinator: None,
+            data: DataConfig::default(),
+            policy: PolicyConfig::default(),
+            link: LinkConfig::default(),
+            limits: LimitsConfig::default(),
+            log: LogConfig::default(),
+        }
+    }
+}
+
+impl Default for PolicyConfig {
+    fn default() -> Self {
+        Self {
+            allowed_tasks: Vec::new(),
+            minimum_contributors: FEWEST_CONTRIBUTORS,
+            max_cohort_changes: 8,
+        }
+    }
+}
+
+impl Default for LinkConfig {
+    fn default() -> Self {
+        Self {
+            reconnect_min: Span::millis(250),
+            reconnect_max: Span::millis(15_000),
+            connect_timeout: Span::millis(10_000),
+        }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            free_disk: Bytes(256 << 20),
+            open_runs: 2,
+        }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Human,
+            level: "info".to_owned(),
+        }
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is not there or not readable.
+    #[error("cannot read the configuration {path}: {source}; give another file with --config")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("{path} is not valid TOML: {reason}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        reason: String,
+    },
+    /// A key that does not exist.
+    #[error("unknown key `{key}` in {origin}; did you mean `{nearest}`?")]
+    UnknownKey {
+        /// File or "the environment".
+        origin: String,
+        /// The key as written.
+        key: String,
+        /// The known key that looks most like it.
+        nearest: String,
+    },
+    /// A value of the wrong type.
+    #[error("the configuration does not fit: {0}")]
+    Type(#[from] config::ConfigError),
+    /// A value out of its range.
+    #[error("`{key}` is {value}, but must be {expected}")]
+    Range {
+        /// The key.
+        key: &'static str,
+        /// What was given.
+        value: String,
+        /// What is possible.
+        expected: String,
+    },
+}
+
+impl Config {
+    /// Reads the configuration from `sources`.
+    ///
+    /// # Errors
+    /// Any of [`ConfigError`]; the message names the file, the key and what to do.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        sources.load()
+    }
+
+    /// Directory of one run's private results at this site.
+    #[must_use]
+    pub fn run_directory(&self, run: &str) -> PathBuf {
+        self.state.join("runs").join(run)
+    }
+
+    /// Where `check` and the daemon look for the database.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.state.join("node.db")
+    }
+
+    /// The ledger's directory.
+    #[must_use]
+    pub fn ledger(&self) -> PathBuf {
+        self.state.join("ledger")
+    }
+
+    /// The file that `join` writes and that is read when no other is named.
+    #[must_use]
+    pub fn default_file(state: &Path) -> PathBuf {
+        state.join("node.toml")
+    }
+
+    /// Checks the ranges that types cannot.
+    fn checked(self) -> Result<Self, ConfigError> {
+        let fits = |fine: bool, key: &'static str, value: &dyn std::fmt::Display, expected: &str| {
+            fine.then_some(()).ok_or_else(|| ConfigError::Range {
+                key,
+                value: value.to_string(),
+                expected: expected.to_owned(),
+            })
+        };
+        let Self { policy, link, limits, .. } = &self;
+        fits(
+            (FEWEST_CONTRIBUTORS..=MOST_CONTRIBUTORS).contains(&policy.minimum_contributors),
+            "policy.minimum_contributors",
+            &policy.minimum_contributors,
+            &format!("a number of members from {FEWEST_CONTRIBUTORS} to {MOST_CONTRIBUTORS}"),
+        )?;
+        fits(
+            (1..=MAX_COHORT_CHANGES).contains(&(policy.max_cohort_changes as usize)),
+            "policy.max_cohort_changes",
+            &policy.max_cohort_changes,
+            &format!("from 1 to {MAX_COHORT_CHANGES}"),
+        )?;
+        fits(
+            (Span::millis(10)..=Span::millis(60_000)).contains(&link.reconnect_min),
+            "link.reconnect_min",
+            &link.reconnect_min,
+            "from 10ms to 1min",
+        )?;
+        fits(
+            (link.reconnect_min..=Span(LONGEST_PAUSE)).contains(&link.reconnect_max),
+            "link.reconnect_max",
+            &link.reconnect_max,
+            "from link.reconnect_min to 1h",
+        )?;
+        fits(
+            (Span::millis(100)..=Span::millis(600_000)).contains(&link.connect_timeout),
+            "link.connect_timeout",
+            &link.connect_timeout,
+            "from 100ms to 10min",
+        )?;
+        fits(
+            (1..=16).contains(&limits.open_runs),
+            "limits.open_runs",
+            &limits.open_runs,
+            "from 1 to 16",
+        )?;
+        if let Some(address) = &self.coordinator {
+            let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+            let fine = !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0);
+            fits(fine, "coordinator", address, "host:port")?;
+        }
+        if self.data.mapping.is_some() && self.data.map.is_some() {
+            let value = "set together with data.map";
+            fits(false, "data.mapping", &value, "one of the two")?;
+        }
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+//! The connection to the coordinator: dialled by the node, kept up by itself.
+//!
+//! A session is one connection with one control stream. When it ends, for whatever reason but a
+//! person's, the node dials again after a pause that grows with each failure. Work that takes
+//! long (reading rows, computing answers, fetching objects) runs beside the session and outlives
+//! it; what a step needs to be safe is on the disk before anything of it is sent.
+//!
+//! - `backoff`: the pauses;
+//! - `session`: one connection, its control stream, and the loop over both;
+//! - `member`: what this node does about each message, by the machines of `protocol::step`;
+//! - `perform`: carries out what the machines want, in their order;
+//! - `work`: what runs beside the session;
+//! - `upload`: streams one upload.
+
+mod backoff;
+mod member;
+mod perform;
+mod session;
+mod upload;
+mod work;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use collegium_automl::ask::Answer;
+use collegium_crypto::os_rng;
+use collegium_protocol::charter::CharterError;
+use collegium_protocol::codec::CodecError;
+use collegium_protocol::quic::{Client, CloseCode, Connection, QuicError};
+use collegium_protocol::{Digest, MemberName, Refusal, RunId, StepNumber};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, timeout};
+
+use crate::config::{Config, LinkConfig, PolicyConfig};
+use crate::keys::NodeKeys;
+use crate::ledger::{Entry, Ledger, LedgerError};
+use crate::state::{StateDirectory, Status};
+use crate::store::{Store, StoreError};
+use crate::trainer::{Opened, Trainer, TrainerError};
+
+use backoff::Backoff;
+use member::Member;
+use session::End;
+
+/// Why the link ended for good: only a person can mend these.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The coordinator does not accept this node's certificate, or it cannot be used.
+    #[error(transparent)]
+    Rejected(QuicError),
+    /// Something could not be written; going on could break a promise made to the others.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An entry could not be written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A stored record cannot be read.
+    #[error("the node's database holds a record that cannot be read ({0}); put it back from a backup")]
+    Record(#[from] CodecError),
+    /// The stored charter cannot be read.
+    #[error("the pinned charter cannot be used: {0}; put the node's database back from a backup")]
+    Pinned(#[from] CharterError),
+    /// The operating system gives no randomness.
+    #[error("the operating system gives no randomness: {0}")]
+    Randomness(#[from] collegium_crypto::error::RandomnessError),
+    /// A fault inside.
+    #[error("the node failed inside: {0}; please report this")]
+    Broken(String),
+}
+
+/// What all parts of the link use. Clones are handles to the same things.
+#[derive(Clone)]
+struct Shared {
+    name: MemberName,
+    policy: Arc<PolicyConfig>,
+    config: Arc<Config>,
+    store: Store,
+    ledger: Ledger,
+    trainer: Trainer,
+    /// The connection as it is now, for work that outlives a session.
+    connection: Arc<watch::Sender<Option<Connection>>>,
+    /// Where work beside the session puts its results.
+    events: mpsc::UnboundedSender<Event>,
+    state: Arc<StateDirectory>,
+}
+
+/// A result of work beside the session.
+enum Event {
+    /// A run's rows were read, or not.
+    Opened {
+        run: RunId,
+        task: Vec<u8>,
+        result: Result<Opened, TrainerError>,
+    },
+    /// The trainer's answer to a step.
+    Answered {
+        run: RunId,
+        step: StepNumber,
+        ask: Digest,
+        result: Result<Answer, Refusal>,
+    },
+    /// The site's report of a run is written, or not.
+    Reported {
+        run: RunId,
+        result: Result<(), String>,
+    },
+}
+
+/// The link, ready to run.
+pub struct Link {
+    shared: Shared,
+    keys: NodeKeys,
+    client: Client,
+    address: String,
+    events: mpsc::UnboundedReceiver<Event>,
+}
+
+impl Link {
+    /// Takes everything the link works with.
+    #[must_use]
+    pub fn new(
+        config: Config,
+        keys: NodeKeys,
+        store: Store,
+        ledger: Ledger,
+        trainer: Trainer,
+        state: StateDirectory,
+    ) -> Self {
+        let client = keys.client.clone();
+        let address = config.coordinator.clone().unwrap_or_else(|| keys.coordinator.clone());
+        let (sender, events) = mpsc::unbounded_channel();
+        let shared = Shared {
+            name: keys.member.clone(),
+            policy: Arc::new(config.policy.clone()),
+            config: Arc::new(config),
+            store,
+            ledger,
+            trainer,
+            connection: Arc::new(watch::Sender::new(None)),
+            events: sender,
+            state: Arc::new(state),
+        };
+        Self { shared, keys, client, address, events }
+    }
+
+    /// Keeps the connection up until `stopping` turns true.
+    ///
+    /// # Errors
+    /// [`LinkError`], for what no waiting mends.
+    pub async fn run(mut self, mut stopping: watch::Receiver<bool>) -> Result<(), LinkError> {
+        let mut member = Member::load(self.shared.clone(), &self.keys).await?;
+        let LinkConfig { reconnect_min, reconnect_max, connect_timeout } =
+            self.shared.config.link.clone();
+        let mut backoff = Backoff::new(reconnect_min.0, reconnect_max.0);
+        let mut rng = os_rng()?;
+        let result = loop {
+            self.shared.report_status(&member, false, None);
+            let dialled = tokio::select! {
+                dialled = self.dial(connect_timeout.0) => dialled,
+                _ = stopping.wait_for(|stop| *stop) => break Ok(()),
+            };
+            let end = match dialled {
+                Ok(connection) => {
+                    session::run(&mut member, connection, &mut self.events, &mut stopping).await?
+                }
+                Err(error) => End::Lost(error),
+            };
+            let problem = match end {
+                End::Stopped => break Ok(()),
+                End::Lost(error) if is_final(&error) => break Err(LinkError::Rejected(error)),
+                End::Lost(error) => error.to_string(),
+                End::Refused(reason) => reason,
+            };
+            if member.take_greeted() {
+                backoff.reset();
+            }
+            let pause = backoff.pause(&mut rng);
+            tracing::warn!(coordinator = %self.address, problem, retry_in = ?pause, "not connected");
+            self.shared.report_status(&member, false, Some(problem));
+            tokio::select! {
+                () = sleep(pause) => {}
+                _ = stopping.wait_for(|stop| *stop) => break Ok(()),
+            }
+        };
+        self.shared.state.remove_status();
+        result
+    }
+
+    async fn dial(&self, patience: Duration) -> Result<Connection, QuicError> {
+        tracing::debug!(coordinator = %self.address, "connecting");
+        let no_answer = |_| QuicError::NoAnswer { address: self.address.clone() };
+        timeout(patience, self.client.connect(&self.address)).await.map_err(no_answer)?
+    }
+}
+
+/// Whether no waiting mends this: the certificate itself is not accepted.
+fn is_final(error: &QuicError) -> bool {
+    match error {
+        QuicError::CertificateRefused { .. } => true,
+        QuicError::Closed { code, .. } => {
+            matches!(code, CloseCode::Revoked | CloseCode::NoCertificate)
+        }
+        _ => false,
+    }
+}
+
+impl Shared {
+    /// Appends to the ledger off the network's threads; durable when this returns.
+    async fn record(&self, entry: Entry) -> Result<(), LinkError> {
+        let ledger = self.ledger.clone();
+        let appended = tokio::task::spawn_blocking(move || ledger.append(entry)).await;
+        Ok(appended.map_err(|error| LinkError::Broken(error.to_string()))??)
+    }
+
+    /// Writes the status file; a status that cannot be written stops nothing.
+    fn report_status(&self, member: &Member, connected: bool, problem: Option<String>) {
+        let status = Status {
+            member: self.name.to_string(),
+            pid: std::process::id(),
+            connected,
+            charter: member.charter_digest().map(|digest| digest.to_string()),
+            problem,
+        };
+        if let Err(error) = self.state.write_status(&status) {
+            tracing::warn!(%error, "cannot write the status");
+        }
+    }
+}

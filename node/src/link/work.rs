@@ -1,0 +1,169 @@
+//! What runs beside the session: reading rows, computing answers, fetching objects, the site's
+//! report. Each job ends with one [`Event`], whatever happens to the connection meanwhile.
+
+use std::path::PathBuf;
+
+use collegium_automl::ask::{Answer, Ask};
+use collegium_automl::object::ObjectId;
+use collegium_protocol::limits::{MAX_OBJECT_REQUEST_BYTES, MAX_OBJECT_RESPONSE_BYTES};
+use collegium_protocol::message::session::{ObjectRequest, ObjectResponse};
+use collegium_protocol::pki::keyfile::{self, Access};
+use collegium_protocol::quic::{Connection, QuicError, StreamKind};
+use collegium_protocol::{Digest, Refusal, RefusalCode, RunId, StepNumber};
+
+use super::{Event, Shared};
+use crate::store::RunRecord;
+use crate::trainer::TrainerError;
+
+/// Why an object could not be had.
+#[derive(Debug, thiserror::Error)]
+enum FetchError {
+    #[error("the coordinator does not give the object {id}: {refusal}")]
+    Refused { id: Digest, refusal: Refusal },
+    #[error("what the coordinator gave as the object {0} has another hash")]
+    OtherBytes(Digest),
+    #[error("the object {id} cannot be fetched: {source}")]
+    Quic { id: Digest, source: QuicError },
+    #[error("the node stops")]
+    Stopped,
+}
+
+impl Shared {
+    /// Reads the rows for a run.
+    pub(super) fn spawn_open(&self, run: RunId, task: Vec<u8>) {
+        let shared = self.clone();
+        tokio::spawn(async move {
+            let result = shared.trainer.open(run, task.clone()).await;
+            shared.finish(Event::Opened { run, task, result });
+        });
+    }
+
+    /// Computes the answer to a step.
+    pub(super) fn spawn_answer(&self, run: RunId, step: StepNumber, ask: Ask, hash: Digest) {
+        let shared = self.clone();
+        tokio::spawn(async move {
+            let result = shared.answer(run, ask).await.map_err(|error| {
+                tracing::error!(%run, %step, %error, "no answer");
+                refusal_of(&error)
+            });
+            shared.finish(Event::Answered { run, step, ask: hash, result });
+        });
+    }
+
+    /// Writes the site's report of a finished run.
+    pub(super) fn spawn_report(&self, run: RunId, record: RunRecord, champion: Digest) {
+        let shared = self.clone();
+        tokio::spawn(async move {
+            let result = shared.report(run, record, champion).await;
+            shared.trainer.close(run);
+            let result = result.map(drop).map_err(|error| error.to_string());
+            shared.finish(Event::Reported { run, result });
+        });
+    }
+
+    fn finish(&self, event: Event) {
+        // The receiver is gone only when the daemon stops.
+        let _ = self.events.send(event);
+    }
+
+    async fn answer(&self, run: RunId, ask: Ask) -> Result<Answer, WorkError> {
+        for id in self.trainer.missing(run, ask.clone()).await? {
+            let bytes = self.fetch(Digest(id.0)).await?;
+            self.trainer.insert(run, bytes).await?;
+        }
+        let (answer, data) = self.trainer.answer(run, ask).await?;
+        // The rows may have been read again since the run was accepted (after a fault inside).
+        let accepted = self.store.run(run).await?.map(|record| record.data);
+        if accepted != Some(data) {
+            return Err(WorkError::DataChanged);
+        }
+        Ok(answer)
+    }
+
+    async fn report(
+        &self,
+        run: RunId,
+        record: RunRecord,
+        champion: Digest,
+    ) -> Result<PathBuf, WorkError> {
+        let opened = self.trainer.open(run, record.task).await?;
+        if opened.data != record.data {
+            return Err(WorkError::DataChanged);
+        }
+        let bytes = self.fetch(champion).await?;
+        let mut report = self.trainer.report(run, bytes).await?;
+        if let Some(fields) = report.as_object_mut() {
+            fields.insert("run".to_owned(), run.to_string().into());
+            fields.insert("site".to_owned(), self.name.as_str().into());
+        }
+        let directory = self.config.run_directory(&run.to_string());
+        let file = directory.join("local.json");
+        let mut text = serde_json::to_vec_pretty(&report)
+            .map_err(|error| TrainerError::Ask(error.to_string()))?;
+        text.push(b'\n');
+        keyfile::create_private_dir(&directory)?;
+        keyfile::replace(&file, &text, Access::Private)?;
+        Ok(file)
+    }
+
+    /// Fetches an object and checks its hash. A connection that breaks is waited for: the work
+    /// that needs the object outlives it.
+    async fn fetch(&self, id: Digest) -> Result<Vec<u8>, FetchError> {
+        let mut connections = self.connection.subscribe();
+        let mut failed = None;
+        loop {
+            let usable = |connection: &Option<Connection>| {
+                connection.as_ref().is_some_and(|connection| Some(connection.id()) != failed)
+            };
+            let connection = connections.wait_for(usable).await.map_err(|_| FetchError::Stopped)?;
+            let Some(connection) = connection.clone() else { continue };
+            match fetch_over(&connection, id).await {
+                Ok(ObjectResponse::Found(bytes)) if ObjectId::of(&bytes.0).0 == id.0 => {
+                    return Ok(bytes.0);
+                }
+                Ok(ObjectResponse::Found(_)) => return Err(FetchError::OtherBytes(id)),
+                Ok(ObjectResponse::Refused(refusal)) => {
+                    return Err(FetchError::Refused { id, refusal });
+                }
+                Err(_) if connection.is_closed() => failed = Some(connection.id()),
+                Err(source) => return Err(FetchError::Quic { id, source }),
+            }
+        }
+    }
+}
+
+async fn fetch_over(connection: &Connection, id: Digest) -> Result<ObjectResponse, QuicError> {
+    let (mut sender, mut receiver) = connection.open(StreamKind::Object).await?;
+    sender.send(&ObjectRequest { id }, MAX_OBJECT_REQUEST_BYTES).await?;
+    sender.finish();
+    receiver.expect(MAX_OBJECT_RESPONSE_BYTES).await
+}
+
+/// Why a piece of work has no result. Stays in this site's log.
+#[derive(Debug, thiserror::Error)]
+enum WorkError {
+    #[error(transparent)]
+    Trainer(#[from] TrainerError),
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
+    #[error(transparent)]
+    File(#[from] collegium_protocol::pki::PkiError),
+    #[error(
+        "the data changed since this site accepted the run; this site sits out: put the data \
+         back as it was, or wait for the next run"
+    )]
+    DataChanged,
+}
+
+/// What the coordinator may know of it: a stable code, and no word about the data.
+fn refusal_of(error: &WorkError) -> Refusal {
+    match error {
+        WorkError::Fetch(FetchError::Refused { .. }) => {
+            Refusal::new(RefusalCode::UnknownObject, "an object the ask names was not to be had")
+        }
+        WorkError::Trainer(TrainerError::NotOpen(_)) => RefusalCode::UnknownRun.into(),
+        _ => RefusalCode::TrainerFailed.into(),
+    }
+}
