@@ -122,7 +122,9 @@ pub enum CharterError {
         pinned: u32,
     },
     /// Versions in between are missing.
-    #[error("version {found} does not follow version {pinned}: fetch the versions in between first")]
+    #[error(
+        "version {found} does not follow version {pinned}: fetch the versions in between first"
+    )]
     Gap {
         /// In the charter.
         found: u32,
@@ -217,7 +219,11 @@ impl Charter {
             .number(self.threshold.into())
             .number(self.min_contributors.into())
             .part(self.policy.as_bytes())
-            .part(self.previous.as_ref().map_or(&[][..], |digest| digest.as_bytes()))
+            .part(
+                self.previous
+                    .as_ref()
+                    .map_or(&[][..], |digest| digest.as_bytes()),
+            )
             .number(self.members.len() as u64);
         for member in &self.members {
             hasher
@@ -225,7 +231,7 @@ impl Charter {
                 .part(member.name.as_str().as_bytes())
                 .part(member.contact.as_bytes())
                 .part(&member.identity.to_bytes())
-                .part(&member.sealing.to_bytes());
+                .part(member.sealing.as_bytes());
         }
         hasher.finish()
     }
@@ -245,7 +251,9 @@ impl Charter {
         ParamSet::by_id(&self.params).map_err(form)?;
         check_text("the consortium's name", &self.consortium, 1)?;
         if (self.version <= 1) != self.previous.is_none() || self.version == 0 {
-            return Err(form("version 1 has no previous version, every later one has"));
+            return Err(form(
+                "version 1 has no previous version, every later one has",
+            ));
         }
         for (position, member) in self.members.iter().enumerate() {
             check_text("a contact", &member.contact, 0)?;
@@ -256,7 +264,10 @@ impl Charter {
         distinct("name", self.members.iter().map(|m| m.name.clone()))?;
         let keys = self.members.iter().map(|m| m.identity.to_bytes());
         distinct("identity key", keys.chain([self.coordinator.to_bytes()]))?;
-        distinct("sealing key", self.members.iter().map(|m| m.sealing.to_bytes()))?;
+        distinct(
+            "sealing key",
+            self.members.iter().map(|m| *m.sealing.as_bytes()),
+        )?;
         self.check_thresholds()
     }
 
@@ -270,14 +281,24 @@ impl Charter {
         ];
         for (name, found, needed) in exact {
             if usize::from(found) != needed {
-                return Err(CharterError::Threshold { name, found, needed, members });
+                return Err(CharterError::Threshold {
+                    name,
+                    found,
+                    needed,
+                    members,
+                });
             }
         }
         let found = self.min_contributors;
         if !(needed.min_contributors..=members).contains(&found.into()) {
             let needed = needed.min_contributors;
             let name = "the minimum of contributors";
-            return Err(CharterError::Threshold { name, found, needed, members });
+            return Err(CharterError::Threshold {
+                name,
+                found,
+                needed,
+                members,
+            });
         }
         Ok(())
     }
@@ -304,7 +325,10 @@ impl SignedCharter {
     /// A charter that nobody has signed yet.
     #[must_use]
     pub fn unsigned(charter: Charter) -> Self {
-        Self { charter, signatures: Vec::new() }
+        Self {
+            charter,
+            signatures: Vec::new(),
+        }
     }
 
     /// Adds a signature after checking it. A second one of the same signer replaces the first.
@@ -333,7 +357,10 @@ impl SignedCharter {
     ///
     /// # Errors
     /// A [`CharterError`] that says which rule is broken.
-    pub fn verify(&self, pinned: Option<&VerifiedCharter>) -> Result<VerifiedCharter, CharterError> {
+    pub fn verify(
+        &self,
+        pinned: Option<&VerifiedCharter>,
+    ) -> Result<VerifiedCharter, CharterError> {
         let digest = self.charter.digest();
         if let Some(pinned) = pinned {
             if pinned.digest == digest {
@@ -356,13 +383,22 @@ impl SignedCharter {
     fn check_follows(&self, pinned: &VerifiedCharter) -> Result<(), CharterError> {
         let (found, before) = (&self.charter, &pinned.signed.charter);
         if found.id != before.id {
-            return Err(CharterError::OtherConsortium { found: found.id, pinned: before.id });
+            return Err(CharterError::OtherConsortium {
+                found: found.id,
+                pinned: before.id,
+            });
         }
         if found.version <= before.version {
-            return Err(CharterError::NotNewer { found: found.version, pinned: before.version });
+            return Err(CharterError::NotNewer {
+                found: found.version,
+                pinned: before.version,
+            });
         }
         if found.version - before.version != 1 {
-            return Err(CharterError::Gap { found: found.version, pinned: before.version });
+            return Err(CharterError::Gap {
+                found: found.version,
+                pinned: before.version,
+            });
         }
         if found.previous != Some(pinned.digest) {
             return Err(CharterError::WrongPrevious);
@@ -392,7 +428,11 @@ impl SignedCharter {
                 .map(|member| member.name.as_str())
                 .collect();
             let missing = missing.join(", ");
-            return Err(CharterError::MissingSignatures { found, needed, missing });
+            return Err(CharterError::MissingSignatures {
+                found,
+                needed,
+                missing,
+            });
         }
         Ok(())
     }
@@ -411,7 +451,9 @@ impl SignedCharter {
     /// [`CharterError::Text`] when the text is too long or not a charter.
     pub fn from_toml(text: &str) -> Result<Self, CharterError> {
         if text.len() > MAX_CHARTER_TEXT_BYTES {
-            return Err(CharterError::Text(format!("it is over {MAX_CHARTER_TEXT_BYTES} bytes")));
+            return Err(CharterError::Text(format!(
+                "it is over {MAX_CHARTER_TEXT_BYTES} bytes"
+            )));
         }
         toml::from_str(text).map_err(|e| CharterError::Text(e.to_string()))
     }
@@ -447,7 +489,12 @@ impl VerifiedCharter {
         let params = ParamSet::by_id(&signed.charter.params).map_err(form)?;
         let mut thresholds = thresholds(signed.charter.members.len())?;
         thresholds.min_contributors = signed.charter.min_contributors.into();
-        Ok(Self { signed, digest, params, thresholds })
+        Ok(Self {
+            signed,
+            digest,
+            params,
+            thresholds,
+        })
     }
 
     /// Takes back a charter that this very process verified and pinned on its own disk. A later
@@ -523,12 +570,18 @@ impl VerifiedCharter {
         what: &str,
     ) -> Result<(), Refusal> {
         let Some(found) = self.member(member) else {
-            return Err(Refusal::new(RefusalCode::UnknownMember, format_args!("member {member}")));
+            return Err(Refusal::new(
+                RefusalCode::UnknownMember,
+                format_args!("member {member}"),
+            ));
         };
-        found.identity.verify(domain, digest, signature).map_err(|_| {
-            let name = &found.name;
-            Refusal::new(RefusalCode::BadSignature, format_args!("{what} of {name}"))
-        })
+        found
+            .identity
+            .verify(domain, digest, signature)
+            .map_err(|_| {
+                let name = &found.name;
+                Refusal::new(RefusalCode::BadSignature, format_args!("{what} of {name}"))
+            })
     }
 }
 
@@ -538,7 +591,9 @@ fn check(
     digest: &Digest,
     signature: &Signature,
 ) -> Result<(), CharterError> {
-    let member = signers.member(signer).ok_or(CharterError::BadSignature(signer))?;
+    let member = signers
+        .member(signer)
+        .ok_or(CharterError::BadSignature(signer))?;
     member
         .identity
         .verify(domain::CHARTER_SIGNATURE, digest, signature)

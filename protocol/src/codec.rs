@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use bincode::config::{self, Configuration, LittleEndian, Limit, Varint};
+use bincode::config::{self, Configuration, Limit, LittleEndian, Varint};
 use bincode::error::DecodeError;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -73,7 +73,10 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, CodecError> {
 /// than about sixteen times `bytes.len()` (rounded up to a class: 4 KiB, 256 KiB, 4 MiB, 72 MiB).
 pub fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8], cap: usize) -> Result<T, CodecError> {
     if bytes.len() > cap || bytes.len() > HUGE {
-        return Err(CodecError::Oversize { length: bytes.len(), cap: cap.min(HUGE) });
+        return Err(CodecError::Oversize {
+            length: bytes.len(),
+            cap: cap.min(HUGE),
+        });
     }
     let decoded = match bytes.len() {
         0..=SMALL => bincode::serde::decode_from_slice(bytes, config::<{ 16 * SMALL }>()),

@@ -1,7 +1,6 @@
 //! What a step is about. Every signature, sealed share and vote of the step covers the digest of
 //! this, so nothing of one step means anything in another.
 
-use collegium_crypto::glwe::MaskSeed;
 use collegium_crypto::transcript::{Digest, hash};
 use serde::{Deserialize, Serialize};
 
@@ -40,21 +39,6 @@ impl StepContext {
                 self.shape.as_bytes(),
             ],
         )
-    }
-
-    /// The seed of the step's public masks, which every node derives itself and nobody chooses.
-    #[must_use]
-    pub fn mask_seed(&self) -> MaskSeed {
-        MaskSeed(hash(
-            domain::MASK,
-            &[
-                self.params.as_bytes(),
-                self.charter.as_bytes(),
-                self.run.as_bytes(),
-                &self.step.0.to_le_bytes(),
-                self.ask.as_bytes(),
-            ],
-        ))
     }
 }
 
@@ -98,10 +82,6 @@ mod tests {
         let mut seen = std::collections::BTreeSet::from([base.digest()]);
         for (i, other) in others.iter().enumerate() {
             assert!(seen.insert(other.digest()), "field {i} is not covered");
-        }
-        // The mask does not depend on the shape, on everything else it does.
-        for (i, other) in others.iter().take(5).enumerate() {
-            assert_ne!(other.mask_seed().0, base.mask_seed().0, "field {i}");
         }
     }
 }

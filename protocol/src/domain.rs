@@ -14,6 +14,8 @@ pub const SHARE_BINDING: &str = "collegium/share-binding/v1";
 pub const PROPOSAL: &str = "collegium/proposal/v1";
 /// The bytes of a released share sum.
 pub const SHARE_SUM: &str = "collegium/share-sum/v1";
+/// A joining site's signature over its request.
+pub const JOIN: &str = "collegium/join/v1";
 
 #[cfg(test)]
 mod tests {
@@ -33,6 +35,7 @@ mod tests {
             CHARTER_SIGNATURE,
             COHORT,
             CONTEXT,
+            JOIN,
             MASK,
             RELEASE,
             RESULT,

@@ -204,10 +204,16 @@ sixteen_bytes! {
 
 fn parse_hex(text: &str) -> Result<[u8; 16], IdError> {
     let wrong = || IdError::Hex(text.chars().take(60).collect());
-    if text.len() != 32 || !text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+    if text.len() != 32
+        || !text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    {
         return Err(wrong());
     }
-    u128::from_str_radix(text, 16).map(u128::to_be_bytes).map_err(|_| wrong())
+    u128::from_str_radix(text, 16)
+        .map(u128::to_be_bytes)
+        .map_err(|_| wrong())
 }
 
 /// The number of a step inside its run, from 1 and never used twice: the mask of a step depends
@@ -241,7 +247,17 @@ mod tests {
         for good in ["a", "7", "hospital-a", "x--", &"a".repeat(40)] {
             assert_eq!(MemberName::new(good).unwrap().as_str(), good);
         }
-        for bad in ["", "-a", "A", "a b", "a/b", "a.b", "ä", "a\0", &"a".repeat(41)] {
+        for bad in [
+            "",
+            "-a",
+            "A",
+            "a b",
+            "a/b",
+            "a.b",
+            "ä",
+            "a\0",
+            &"a".repeat(41),
+        ] {
             assert!(MemberName::new(bad).is_err(), "{bad:?} passed");
         }
     }
@@ -261,7 +277,13 @@ mod tests {
         assert_eq!(text, "ab".repeat(16));
         assert_eq!(text.parse::<RunId>().unwrap(), id);
         assert_eq!(serde_json::to_string(&id).unwrap(), format!("\"{text}\""));
-        for bad in ["", "ab", &"AB".repeat(16), &"+a".repeat(16), &"ab".repeat(17)] {
+        for bad in [
+            "",
+            "ab",
+            &"AB".repeat(16),
+            &"+a".repeat(16),
+            &"ab".repeat(17),
+        ] {
             assert!(bad.parse::<RunId>().is_err(), "{bad:?} passed");
         }
     }

@@ -29,9 +29,6 @@ pub const MAX_TASK_BYTES: usize = 64 << 10;
 /// Bytes of an object (weights, vocabulary, champion): 8 million parameters as f64 are 64 MB.
 pub const MAX_OBJECT_BYTES: usize = 64 << 20;
 
-/// Segments of a shape: one per statistic and column, 1 000 columns x 16.
-pub const MAX_SEGMENTS: usize = 16_000;
-
 /// Ring coefficients of one upload: the noise bound's failure probability (2^-60) is stated over
 /// 2^24 coefficients, so more may not be opened in one step.
 pub const MAX_COEFFICIENTS: usize = 1 << 24;
@@ -87,8 +84,9 @@ pub const MAX_DETAIL_BYTES: usize = 300;
 /// A node's durable record: the largest is a vote with its share sum (32 KiB) and 64 indices.
 pub const MAX_NODE_RECORD_BYTES: usize = SHARE_BYTES + 8192;
 
-/// The coordinator's durable record of a step: the largest holds the announcement.
-pub const MAX_STEP_RECORD_BYTES: usize = MAX_ASK_BYTES + MAX_TO_COORDINATOR_BYTES;
+/// The coordinator's durable record of a step: ask (1 MiB), shape (65 536 segments of at most 18
+/// bytes), proposal and certificate (64 x 230 bytes).
+pub const MAX_RUN_RECORD_BYTES: usize = MAX_ASK_BYTES + 65_536 * 18 + (64 << 10);
 
 /// Different contributing sets a member lets through in one run. Sums with and without a site
 /// differ by about that site, so changes of the cohort are counted (secure-sum.md allows 8).
@@ -107,3 +105,18 @@ pub const VOTE_WAIT: Duration = Duration::from_secs(60);
 
 /// How often one ask may be put again, as a new step, before its run ends with an error.
 pub const MAX_ATTEMPTS: u32 = 8;
+
+/// One join request: certificate request (4096), sealing key (1216), identity key (32),
+/// signature (64), name (40), contact (512), secret (16) and lengths, rounded up.
+pub const MAX_JOIN_REQUEST_BYTES: usize = 8 << 10;
+
+/// One answer to it: two certificates of about 1 KiB in PEM, and the consortium's name (512).
+pub const MAX_JOIN_RESPONSE_BYTES: usize = 16 << 10;
+
+/// One administrative request: the largest is a task file, or 64 member names of 41 bytes.
+pub const MAX_ADMIN_REQUEST_BYTES: usize = MAX_TASK_BYTES + 4096;
+
+/// One administrative answer: the largest is a result with the champion's description as JSON
+/// (a few hundred features of about 1 KiB); the charter (256 KiB) and 64 members (64 x 650
+/// bytes) are smaller.
+pub const MAX_ADMIN_RESPONSE_BYTES: usize = 1 << 20;

@@ -105,7 +105,10 @@ impl Refusal {
     /// spaces, since a peer's text ends up in terminals and logs.
     #[must_use]
     pub fn new(code: RefusalCode, detail: impl fmt::Display) -> Self {
-        Self { code, detail: Detail::from_text(&detail.to_string()) }
+        Self {
+            code,
+            detail: Detail::from_text(&detail.to_string()),
+        }
     }
 
     /// The line of detail; may be empty.
@@ -155,7 +158,9 @@ impl TryFrom<String> for Detail {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
         if text.len() > MAX_DETAIL_BYTES || text.chars().any(char::is_control) {
-            return Err(format!("a detail is one printable line of at most {MAX_DETAIL_BYTES} bytes"));
+            return Err(format!(
+                "a detail is one printable line of at most {MAX_DETAIL_BYTES} bytes"
+            ));
         }
         Ok(Self(text))
     }

@@ -80,13 +80,23 @@ impl Announce {
     ) -> Self {
         let digest = Self::signed_digest(&context, deadline_ms, previous.as_ref());
         let signature = coordinator.sign(domain::ANNOUNCE, &digest);
-        Self { context, ask, deadline_ms, part: Part::Contribute, previous, signature }
+        Self {
+            context,
+            ask,
+            deadline_ms,
+            part: Part::Contribute,
+            previous,
+            signature,
+        }
     }
 
     /// The same announcement asking for another part.
     #[must_use]
     pub fn with_part(&self, part: Part) -> Self {
-        Self { part, ..self.clone() }
+        Self {
+            part,
+            ..self.clone()
+        }
     }
 }
 
@@ -124,7 +134,10 @@ impl SealedShare {
     /// This share's leaf in H(shares).
     #[must_use]
     pub fn leaf(&self) -> Digest {
-        hash(domain::SHARE_LEAF, &[&self.recipient.get().to_le_bytes(), self.sealed.as_slice()])
+        hash(
+            domain::SHARE_LEAF,
+            &[&self.recipient.get().to_le_bytes(), self.sealed.as_slice()],
+        )
     }
 }
 
@@ -153,7 +166,12 @@ pub struct UploadClaim {
 }
 
 impl UploadClaim {
-    fn signed_digest(context: &Digest, member: MemberIndex, body: &Digest, shares: &Digest) -> Digest {
+    fn signed_digest(
+        context: &Digest,
+        member: MemberIndex,
+        body: &Digest,
+        shares: &Digest,
+    ) -> Digest {
         hash(
             domain::UPLOAD,
             &[
@@ -175,7 +193,12 @@ impl UploadClaim {
         identity: &SigningIdentity,
     ) -> Self {
         let digest = Self::signed_digest(context, member, &body, &shares);
-        Self { member, body, shares, signature: identity.sign(domain::UPLOAD, &digest) }
+        Self {
+            member,
+            body,
+            shares,
+            signature: identity.sign(domain::UPLOAD, &digest),
+        }
     }
 
     /// Whether a roster member of that index signed this in this context.
@@ -184,7 +207,13 @@ impl UploadClaim {
     /// `UnknownMember` or `BadSignature`.
     pub fn verify(&self, context: &Digest, charter: &VerifiedCharter) -> Result<(), Refusal> {
         let digest = Self::signed_digest(context, self.member, &self.body, &self.shares);
-        charter.check_signature(self.member, domain::UPLOAD, &digest, &self.signature, "an upload")
+        charter.check_signature(
+            self.member,
+            domain::UPLOAD,
+            &digest,
+            &self.signature,
+            "an upload",
+        )
     }
 }
 
@@ -203,7 +232,11 @@ impl StepRef {
     /// The reference to the step of `context`.
     #[must_use]
     pub fn of(context: &StepContext) -> Self {
-        Self { run: context.run, step: context.step, context: context.digest() }
+        Self {
+            run: context.run,
+            step: context.step,
+            context: context.digest(),
+        }
     }
 }
 
@@ -303,7 +336,12 @@ impl Vote {
         identity: &SigningIdentity,
     ) -> Self {
         let digest = Self::signed_digest(&step.context, &proposal);
-        Self { step, voter, proposal, signature: identity.sign(domain::VOTE, &digest) }
+        Self {
+            step,
+            voter,
+            proposal,
+            signature: identity.sign(domain::VOTE, &digest),
+        }
     }
 }
 
@@ -338,13 +376,17 @@ impl Certificate {
         proposal: &Digest,
         charter: &VerifiedCharter,
     ) -> Result<(), Refusal> {
-        let wrong = |why: &dyn std::fmt::Display| Refusal::new(RefusalCode::CertificateInvalid, why);
+        let wrong =
+            |why: &dyn std::fmt::Display| Refusal::new(RefusalCode::CertificateInvalid, why);
         if self.step.context != *context || self.proposal != *proposal {
             return Err(wrong(&"it certifies another set or step"));
         }
         let quorum = charter.thresholds().quorum;
         if self.votes.len() < quorum {
-            return Err(wrong(&format_args!("{} votes, {quorum} are needed", self.votes.len())));
+            return Err(wrong(&format_args!(
+                "{} votes, {quorum} are needed",
+                self.votes.len()
+            )));
         }
         if !strictly_sorted(self.votes.iter().map(|vote| vote.voter)) {
             return Err(wrong(&"voters are not strictly sorted"));
@@ -388,7 +430,10 @@ pub struct Release {
 impl Release {
     fn signed_digest(context: &Digest, proposal: &Digest, share_sum: &[u8]) -> Digest {
         let sum = hash(domain::SHARE_SUM, &[share_sum]);
-        hash(domain::RELEASE, &[context.as_bytes(), proposal.as_bytes(), sum.as_bytes()])
+        hash(
+            domain::RELEASE,
+            &[context.as_bytes(), proposal.as_bytes(), sum.as_bytes()],
+        )
     }
 
     /// Makes and signs a release.
@@ -402,7 +447,13 @@ impl Release {
     ) -> Self {
         let digest = Self::signed_digest(&step.context, &proposal, share_sum.as_slice());
         let signature = identity.sign(domain::RELEASE, &digest);
-        Self { step, releaser, proposal, share_sum, signature }
+        Self {
+            step,
+            releaser,
+            proposal,
+            share_sum,
+            signature,
+        }
     }
 
     /// Whether the releaser is a member and signed this.
@@ -410,9 +461,18 @@ impl Release {
     /// # Errors
     /// `UnknownMember` or `BadSignature`.
     pub fn verify(&self, charter: &VerifiedCharter) -> Result<(), Refusal> {
-        let digest =
-            Self::signed_digest(&self.step.context, &self.proposal, self.share_sum.as_slice());
-        charter.check_signature(self.releaser, domain::RELEASE, &digest, &self.signature, "a release")
+        let digest = Self::signed_digest(
+            &self.step.context,
+            &self.proposal,
+            self.share_sum.as_slice(),
+        );
+        charter.check_signature(
+            self.releaser,
+            domain::RELEASE,
+            &digest,
+            &self.signature,
+            "a release",
+        )
     }
 }
 

@@ -1,0 +1,176 @@
+//! Checking an upload while it streams in, before anything of it is added or passed on.
+
+use collegium_crypto::glwe::BodyCheck;
+use collegium_crypto::transcript::Digest;
+
+use super::plan::StepPlan;
+use crate::charter::VerifiedCharter;
+use crate::ids::MemberIndex;
+use crate::limits::SEALED_SHARE_BYTES;
+use crate::message::step::{
+    Deliver, SealedShare, StepRef, UploadClaim, UploadHeader, UploadTrailer, shares_digest,
+};
+use crate::refusal::{Refusal, RefusalCode};
+
+/// An upload on its way in. Spool the chunks after [`Admission::chunk`] let them pass; only
+/// [`Admission::finish`] makes them usable.
+pub struct Admission<'a> {
+    plan: &'a StepPlan,
+    member: MemberIndex,
+    check: BodyCheck,
+}
+
+impl<'a> Admission<'a> {
+    /// Checks the header: the step in progress, the member of the connection's certificate, the
+    /// exact length.
+    ///
+    /// # Errors
+    /// `UnknownStep`, `NotAllowed` or `UploadInvalid`.
+    pub fn begin(
+        plan: &'a StepPlan,
+        from: MemberIndex,
+        header: &UploadHeader,
+    ) -> Result<Self, Refusal> {
+        if header.context != plan.reference().context {
+            return Err(RefusalCode::UnknownStep.into());
+        }
+        if header.member != from || plan.charter().member(from).is_none() {
+            return Err(Refusal::new(
+                RefusalCode::NotAllowed,
+                format_args!("member {from} cannot upload for member {}", header.member),
+            ));
+        }
+        if header.body_len != plan.body_len() {
+            return Err(Refusal::new(
+                RefusalCode::UploadInvalid,
+                format_args!("{} bytes, {} expected", header.body_len, plan.body_len()),
+            ));
+        }
+        Ok(Self {
+            plan,
+            member: from,
+            check: BodyCheck::new(plan.packing().coefficients()),
+        })
+    }
+
+    /// Checks the next bytes of the body, cut anywhere: no more than the length, every
+    /// coefficient below q.
+    ///
+    /// # Errors
+    /// `UploadInvalid`.
+    pub fn chunk(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        self.check.push(bytes).map_err(invalid)
+    }
+
+    /// Checks the end of the body and the trailer: a sealed share of exact size for every
+    /// committee member, and the dealer's signature over all of it.
+    ///
+    /// # Errors
+    /// `UploadInvalid` or `BadSignature`.
+    pub fn finish(self, trailer: UploadTrailer) -> Result<AdmittedUpload, Refusal> {
+        let body = self.check.finish().map_err(invalid)?;
+        AdmittedUpload::check(
+            self.plan.charter(),
+            self.plan.reference(),
+            self.member,
+            body,
+            trailer,
+        )
+    }
+}
+
+fn invalid(why: impl std::fmt::Display) -> Refusal {
+    Refusal::new(RefusalCode::UploadInvalid, why)
+}
+
+/// An upload whose body and shares passed every check of the coordinator. The aggregator takes
+/// nothing else, and bodies are added only of these.
+#[derive(Debug, Clone)]
+pub struct AdmittedUpload {
+    step: StepRef,
+    claim: UploadClaim,
+    leaves: Vec<Digest>,
+    trailer: UploadTrailer,
+}
+
+impl AdmittedUpload {
+    fn check(
+        charter: &VerifiedCharter,
+        step: StepRef,
+        member: MemberIndex,
+        body: Digest,
+        trailer: UploadTrailer,
+    ) -> Result<Self, Refusal> {
+        let recipients = trailer.shares.iter().map(|share| share.recipient);
+        if !recipients.eq(charter.members().iter().map(|member| member.index)) {
+            return Err(invalid(
+                "there is not one share for every member, in index order",
+            ));
+        }
+        if trailer
+            .shares
+            .iter()
+            .any(|share| share.sealed.len() != SEALED_SHARE_BYTES)
+        {
+            return Err(invalid("a sealed share has a wrong length"));
+        }
+        let leaves: Vec<_> = trailer.shares.iter().map(SealedShare::leaf).collect();
+        let shares = shares_digest(&leaves);
+        let claim = UploadClaim {
+            member,
+            body,
+            shares,
+            signature: trailer.signature,
+        };
+        claim.verify(&step.context, charter)?;
+        Ok(Self {
+            step,
+            claim,
+            leaves,
+            trailer,
+        })
+    }
+
+    /// Takes back an upload from the coordinator's own spool after a restart: the body's digest
+    /// was checked when it came in, and the signature ties the trailer to it again.
+    ///
+    /// # Errors
+    /// As [`Admission::finish`], when the spool was damaged.
+    pub fn from_spool(
+        plan: &StepPlan,
+        claim: &UploadClaim,
+        trailer: UploadTrailer,
+    ) -> Result<Self, Refusal> {
+        Self::check(
+            plan.charter(),
+            plan.reference(),
+            claim.member,
+            claim.body,
+            trailer,
+        )
+    }
+
+    /// The entry of a contributing set.
+    #[must_use]
+    pub fn claim(&self) -> UploadClaim {
+        self.claim
+    }
+
+    /// The trailer, to spool.
+    #[must_use]
+    pub fn trailer(&self) -> &UploadTrailer {
+        &self.trailer
+    }
+
+    /// The message that delivers `recipient`'s share.
+    #[must_use]
+    pub fn delivery(&self, recipient: MemberIndex) -> Option<Deliver> {
+        let share = self.trailer.shares.get(recipient.position())?.clone();
+        Some(Deliver {
+            step: self.step,
+            claim: self.claim,
+            leaves: self.leaves.clone(),
+            share,
+        })
+    }
+}

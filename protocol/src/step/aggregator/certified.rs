@@ -1,0 +1,148 @@
+//! The set is certified. From here the step is always driven to its end: members repeat their
+//! releases, so it opens as soon as t of them are reachable.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use collegium_crypto::shamir::{SharePoint, ShareSum};
+
+use super::proposed::bring_up;
+use super::{Action, Core, Dropped, Event, Note, State, ignored};
+use crate::ids::MemberIndex;
+use crate::message::session::{DropReason, ToNode};
+use crate::message::step::{Certificate, Propose, Release};
+use crate::refusal::{Refusal, RefusalCode};
+use crate::step::attempts::StepFailure;
+use crate::step::opening::Opening;
+
+pub(super) struct Certified {
+    propose: Propose,
+    proposal: Arc<ToNode>,
+    message: Arc<ToNode>,
+    digest: collegium_crypto::transcript::Digest,
+    releases: BTreeMap<MemberIndex, ShareSum>,
+    refused: BTreeMap<MemberIndex, Refusal>,
+}
+
+impl Certified {
+    pub(super) fn new(propose: Propose, certificate: Certificate) -> Self {
+        Self {
+            proposal: Arc::new(ToNode::Propose(propose.clone())),
+            digest: certificate.proposal,
+            message: Arc::new(ToNode::Certificate(certificate)),
+            propose,
+            releases: BTreeMap::new(),
+            refused: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn message(&self) -> &Arc<ToNode> {
+        &self.message
+    }
+
+    pub(super) fn releases(&self) -> usize {
+        self.releases.len()
+    }
+
+    /// Everything a member needs to release, from the announcement on.
+    pub(super) fn bring_up(&self, core: &Core, member: MemberIndex, out: &mut Vec<Action>) {
+        bring_up(core, member, &self.propose, &self.proposal, out);
+        if core.connected.contains(&member) {
+            out.push(Action::Send {
+                to: member,
+                message: Arc::clone(&self.message),
+            });
+        }
+    }
+
+    pub(super) fn handle(mut self, core: &Core, event: Event, out: &mut Vec<Action>) -> State {
+        match event {
+            Event::Connected(member) => {
+                self.refused.remove(&member);
+                if !self.releases.contains_key(&member) {
+                    self.bring_up(core, member, out);
+                }
+            }
+            Event::Release { from, release } => {
+                if let Err(why) = self.release(core, from, &release) {
+                    out.push(ignored(from, why));
+                }
+            }
+            Event::Refused {
+                from,
+                step,
+                refusal,
+            } if step == core.step().step => {
+                out.push(Action::Note(Note::Refused {
+                    from,
+                    refusal: refusal.clone(),
+                }));
+                if is_final(refusal.code) && !self.releases.contains_key(&from) {
+                    self.refused.insert(from, refusal);
+                }
+            }
+            Event::Cancel => {
+                out.push(Action::Failed(StepFailure::Cancelled));
+                return State::Over;
+            }
+            Event::Uploaded(claim) => out.push(ignored(claim.member, "the upload came too late")),
+            // Votes above the quorum and late verdicts are harmless.
+            Event::Disconnected(_)
+            | Event::Verdict { .. }
+            | Event::Vote { .. }
+            | Event::Refused { .. }
+            | Event::Tick => {}
+        }
+        self.advance(core, out)
+    }
+
+    fn release(&mut self, core: &Core, from: MemberIndex, release: &Release) -> Result<(), String> {
+        let fits = release.step == core.step()
+            && release.releaser == from
+            && release.proposal == self.digest;
+        if !fits {
+            return Err("a release of something else".to_owned());
+        }
+        release
+            .verify(core.plan.charter())
+            .map_err(|e| e.to_string())?;
+        let sum = SharePoint::new(from.get())
+            .and_then(|point| ShareSum::from_bytes(point, release.share_sum.as_slice()))
+            .map_err(|e| e.to_string())?;
+        self.refused.remove(&from);
+        self.releases.insert(from, sum);
+        Ok(())
+    }
+
+    fn advance(self, core: &Core, out: &mut Vec<Action>) -> State {
+        let thresholds = core.plan.charter().thresholds();
+        if self.releases.len() >= thresholds.threshold {
+            out.push(Action::Open(Box::new(Opening {
+                plan: Arc::clone(&core.plan),
+                proposal: self.digest,
+                contributors: self.propose.members(),
+                releases: self.releases.into_values().collect(),
+            })));
+            return State::Over;
+        }
+        if thresholds.committee - self.refused.len() < thresholds.threshold {
+            let refusals = self.refused.into_iter().collect();
+            let refusals = Dropped {
+                reason: DropReason::SetRefused,
+                refusals,
+            }
+            .refusals_in_words(core.plan.charter());
+            out.push(Action::Failed(StepFailure::OpenedWithOtherSet { refusals }));
+            return State::Over;
+        }
+        State::Certified(self)
+    }
+}
+
+/// Refusals to release that stay, whatever reconnects.
+fn is_final(code: RefusalCode) -> bool {
+    matches!(
+        code,
+        RefusalCode::ReleasedOtherSet | RefusalCode::CohortLimit | RefusalCode::AlreadyVoted
+    )
+}

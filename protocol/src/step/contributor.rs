@@ -1,0 +1,197 @@
+//! The node's machine for answering: one per run.
+
+use std::sync::Arc;
+
+use collegium_crypto::encode::Shape;
+use collegium_crypto::rand_core::CryptoRng;
+use collegium_crypto::transcript::Digest;
+use zeroize::Zeroizing;
+
+use super::plan::StepPlan;
+use super::record::{NodeRecord, StepRecord};
+use super::seat::Seat;
+use super::upload::{ReadyUpload, make_upload};
+use super::{NodeAction, refuse};
+use crate::ids::{RunId, StepNumber};
+use crate::message::step::{Announce, Part, StepRef};
+use crate::refusal::{Refusal, RefusalCode};
+
+/// What the site itself says to an ask, before anything is recorded or computed.
+#[derive(Debug, Clone)]
+pub enum LocalVerdict {
+    /// The ask is one of the closed, capped kinds and local policy allows it.
+    Allowed {
+        /// The answer's shape, derived by this node from the ask; never taken from the
+        /// coordinator.
+        shape: Shape,
+    },
+    /// It is not, or policy denies it.
+    Refused(Refusal),
+}
+
+/// Answers the steps of one run, each at most once.
+pub struct Contributor {
+    seat: Arc<Seat>,
+    run: RunId,
+    /// The highest step begun; on disk before anything of it is computed.
+    last: Option<StepRef>,
+    state: State,
+}
+
+enum State {
+    /// Nothing under way; the last step, if any, cannot be answered again.
+    Idle,
+    /// The trainer computes.
+    Answering(Box<StepPlan>),
+    /// Answered; the bytes are kept while the step lives, to be repeated as they are.
+    Answered(Arc<ReadyUpload>),
+}
+
+impl Contributor {
+    /// Goes on from what is on disk; records of other runs and kinds are passed over.
+    #[must_use]
+    pub fn restore<'a>(
+        seat: Arc<Seat>,
+        run: RunId,
+        records: impl IntoIterator<Item = &'a NodeRecord>,
+    ) -> Self {
+        let last = records
+            .into_iter()
+            .filter_map(|record| match record {
+                NodeRecord::Step(record) if record.step.run == run => Some(record.step),
+                _ => None,
+            })
+            .max_by_key(|step| step.step);
+        Self {
+            seat,
+            run,
+            last,
+            state: State::Idle,
+        }
+    }
+
+    /// A step is announced. In order: charter, parameters, coordinator's signature, ask and cap;
+    /// the number against every earlier one; then the site's own verdict and the shape.
+    ///
+    /// Gives `Persist` and `Answer`, or the earlier upload again, or a refusal; nothing when the
+    /// announcement asks for committee service only or the answer is already being computed.
+    pub fn announce(&mut self, announce: &Announce, local: LocalVerdict) -> Vec<NodeAction> {
+        let context = &announce.context;
+        if announce.part == Part::Serve {
+            return Vec::new();
+        }
+        match self.begin(announce, local) {
+            Ok(actions) => actions,
+            Err(refusal) => refuse(context.run, context.step, refusal),
+        }
+    }
+
+    fn begin(
+        &mut self,
+        announce: &Announce,
+        local: LocalVerdict,
+    ) -> Result<Vec<NodeAction>, Refusal> {
+        let context = &announce.context;
+        if context.run != self.run {
+            return Err(RefusalCode::UnknownRun.into());
+        }
+        self.seat.check_announce(announce)?;
+        let step = StepRef::of(context);
+        if let Some(last) = self.last {
+            if step == last {
+                return self.repeat();
+            }
+            if step.step <= last.step {
+                return Err(Refusal::new(
+                    RefusalCode::StepNotNew,
+                    format_args!("step {} after step {}", step.step, last.step),
+                ));
+            }
+        }
+        let shape = match local {
+            LocalVerdict::Allowed { shape } => shape,
+            LocalVerdict::Refused(refusal) => return Err(refusal),
+        };
+        let charter = Arc::clone(self.seat.charter());
+        let plan = StepPlan::of_context(charter, context.clone(), shape)?;
+        self.last = Some(step);
+        self.state = State::Answering(Box::new(plan));
+        Ok(vec![
+            NodeAction::Persist(NodeRecord::Step(StepRecord { step })),
+            NodeAction::Answer {
+                run: self.run,
+                step: step.step,
+                ask: announce.ask.clone(),
+            },
+        ])
+    }
+
+    /// The same step again: the same bytes, or nothing.
+    fn repeat(&self) -> Result<Vec<NodeAction>, Refusal> {
+        match &self.state {
+            State::Idle => Err(RefusalCode::AlreadyAnswered.into()),
+            State::Answering(_) => Ok(Vec::new()),
+            State::Answered(upload) => Ok(vec![NodeAction::Upload(Arc::clone(upload))]),
+        }
+    }
+
+    /// The trainer's codes, in the shape's order. Checks every code against its maximum, encrypts
+    /// under a key made here and wiped here, shares and seals it, signs. Takes milliseconds per
+    /// megabyte: call it off the network thread.
+    ///
+    /// Gives `Upload`, a refusal when a code does not fit, or nothing when the step is over.
+    pub fn answered(
+        &mut self,
+        step: StepNumber,
+        codes: Vec<u64>,
+        rng: &mut impl CryptoRng,
+    ) -> Vec<NodeAction> {
+        let codes = Zeroizing::new(codes);
+        let Some(plan) = self.take_answering(step) else {
+            return Vec::new();
+        };
+        match make_upload(&self.seat, &plan, codes, rng) {
+            Ok(upload) => {
+                self.state = State::Answered(Arc::clone(&upload));
+                vec![NodeAction::Upload(upload)]
+            }
+            Err(refusal) => refuse(self.run, step, refusal),
+        }
+    }
+
+    /// The trainer could not answer.
+    pub fn failed(&mut self, step: StepNumber, refusal: Refusal) -> Vec<NodeAction> {
+        match self.take_answering(step) {
+            Some(_) => refuse(self.run, step, refusal),
+            None => Vec::new(),
+        }
+    }
+
+    /// The coordinator gave the step up: its bytes are forgotten, its number stays used.
+    pub fn dropped(&mut self, step: StepNumber) {
+        if self.last.is_some_and(|last| last.step == step) {
+            self.state = State::Idle;
+        }
+    }
+
+    /// Digest of the context of the step under way or answered, for logs.
+    #[must_use]
+    pub fn current(&self) -> Option<Digest> {
+        match &self.state {
+            State::Idle => None,
+            State::Answering(plan) => Some(plan.reference().context),
+            State::Answered(upload) => Some(upload.step.context),
+        }
+    }
+
+    /// Ends the computing state, if it is that of `step`.
+    fn take_answering(&mut self, step: StepNumber) -> Option<Box<StepPlan>> {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Answering(plan) if plan.reference().step == step => Some(plan),
+            other => {
+                self.state = other;
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The three machines of a step: [`Contributor`] and [`Committee`] at the node, [`Aggregator`] at
+//! the coordinator. No I/O, no clock, no randomness of their own: events go in, actions come out.
+//!
+//! # The one rule for every daemon
+//!
+//! Actions come in an order and are carried out in that order, each finished before the next
+//! begins. A `Persist` is finished when it is **synced to disk**; only then may the `Send` after
+//! it leave. Several `Persist`s in a row may share one transaction. If a `Persist` fails, stop the
+//! daemon: the machine has already moved on.
+//!
+//! # Driving a node
+//!
+//! ```text
+//! at start    seat      = Seat::new(charter, identity, sealing)        member of the charter?
+//!             records   = every NodeRecord on disk
+//!             committee = Committee::restore(seat, records)            one per node
+//!             per run:    Contributor::restore(seat, run, records)     one per run
+//!
+//! Announce    the daemon reads the ask, asks its policy, derives the shape (automl), then
+//!               actions = committee.announce(&announce, data_digest)
+//!               actions += contributor.announce(&announce, LocalVerdict::Allowed { shape })
+//!             -> Persist, Persist, Answer { step, ask }: hand the ask to the trainer
+//! trainer     contributor.answered(step, codes, rng)  -> Upload(ready): stream it
+//!   or        contributor.failed(step, refusal)       -> Send(StepRefused)
+//! Deliver     committee.deliver(&deliver)             -> Send(Verdict)
+//! Propose     committee.propose(&propose)             -> Persist, Send(Vote)
+//! Certificate committee.certificate(&certificate)     -> Persist, Send(Release)
+//! StepDropped contributor.dropped(step)
+//! RunClosed   committee.close(run); drop the contributor
+//! reconnect   nothing: the coordinator repeats what this member still needs, and every repeated
+//!             message is answered byte for byte as before, or refused
+//! ```
+//!
+//! # Driving the coordinator
+//!
+//! ```text
+//! step        plan = StepPlan::new(charter, run, attempts.next_number(ask_digest), ask, shape)
+//!             announce = Announce::sign(plan.context().clone(), ask, deadline_ms, previous, key)
+//!             (aggregator, actions) = Aggregator::start(plan, announce, connected, timing, now)
+//! upload      admission = Admission::begin(&plan, from, header); per chunk admission.chunk(bytes)
+//!             (spool the bytes); admitted = admission.finish(trailer); keep `admitted` in the
+//!             spool, then aggregator.handle(Event::Uploaded(admitted.claim()), now)
+//! actions     Send { to, message }      to that member's control stream, if it is connected
+//!             Deliver { to, dealer }    send spool[dealer].delivery(to)
+//!             SyncUploads { members }   add the bodies of these members, in this order, and sync
+//!                                       the sum and these members' trailers to disk
+//!             Persist(record)           sync, replacing the step's record before
+//!             Open(opening)             opening.open(&sum) on a thread of its own: totals, or
+//!                                       the failure that ends the round; after the totals are in
+//!                                       the journal, forget the step's record and spool
+//!             Dropped(dropped)          attempts.dropped(..): again as a new step, or the end
+//!             Failed(failure)           the end of the run, with the reason for people
+//!             Note(note)                for the log
+//! time        aggregator.deadline(): send Event::Tick then; any event carries `now`
+//! restart     resume(record, charter, connected, timing): a certified step is driven on,
+//!             any other is dropped and asked again under a higher number
+//! ```
+//!
+//! A message of a member goes in with the member's index **from its certificate**, never from the
+//! message itself.
+
+mod admission;
+pub mod aggregator;
+mod attempts;
+pub mod committee;
+pub mod contributor;
+mod opening;
+mod plan;
+mod record;
+mod seat;
+mod upload;
+
+pub use admission::{Admission, AdmittedUpload};
+pub use aggregator::{
+    Action, Aggregator, Dropped, Event, Note, OnRestart, Phase, Resumed, Timing, resume,
+};
+pub use attempts::{Attempts, StepFailure};
+pub use committee::Committee;
+pub use contributor::{Contributor, LocalVerdict};
+pub use opening::Opening;
+pub use plan::StepPlan;
+pub use record::{CommitteeRecord, GivenVote, NodeRecord, ReleaseRecord, RunRecord, StepRecord};
+pub use seat::{Seat, SeatError};
+pub use upload::ReadyUpload;
+
+use std::sync::Arc;
+
+use crate::codec::Blob;
+use crate::ids::{RunId, StepNumber};
+use crate::message::session::ToCoordinator;
+use crate::refusal::Refusal;
+
+/// What a node's machine wants done, in order; see the rule in the [module](self) documentation.
+#[derive(Debug, Clone)]
+pub enum NodeAction {
+    /// Sync this record to disk under [`NodeRecord::key`], replacing what stands there, before
+    /// anything after it.
+    Persist(NodeRecord),
+    /// Hand the ask to the trainer; its codes come back through [`Contributor::answered`].
+    Answer {
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: StepNumber,
+        /// The ask's bytes.
+        ask: Blob,
+    },
+    /// Stream this upload on a stream of its own. The same upload may come again after a
+    /// reconnect; its bytes are the same.
+    Upload(Arc<ReadyUpload>),
+    /// Send this on the control stream.
+    Send(ToCoordinator),
+}
+
+fn refuse(run: RunId, step: StepNumber, refusal: Refusal) -> Vec<NodeAction> {
+    vec![NodeAction::Send(ToCoordinator::StepRefused {
+        run,
+        step,
+        refusal,
+    })]
+}

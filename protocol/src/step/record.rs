@@ -1,0 +1,163 @@
+//! What must survive a crash: plain structs, opaque to the store.
+//!
+//! A node keeps three kinds under [`NodeRecord::key`]: the last step it began to answer in each
+//! run, the last step it served in as committee member (with its vote), and every release. The
+//! coordinator keeps one [`RunRecord`] per run: the step in progress.
+
+use collegium_crypto::encode::Shape;
+use collegium_crypto::transcript::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{self, Blob, CodecError};
+use crate::ids::{MemberIndex, RunId, StepNumber};
+use crate::limits::{MAX_NODE_RECORD_BYTES, MAX_RUN_RECORD_BYTES};
+use crate::message::step::{Announce, Certificate, Propose, StepRef, Vote};
+
+/// One durable record of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NodeRecord {
+    /// The last step this node began to answer in a run.
+    Step(StepRecord),
+    /// The last step this node served in, in a run.
+    Committee(CommitteeRecord),
+    /// A release that was let out.
+    Release(ReleaseRecord),
+}
+
+/// A step this node began to answer: its number is used up, whatever happens next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// The step.
+    pub step: StepRef,
+}
+
+/// The last step this node served in. Announcing a later step replaces it, which erases the vote
+/// and the share sum, and keeps the number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitteeRecord {
+    /// The step.
+    pub step: StepRef,
+    /// H(ask).
+    pub ask: Digest,
+    /// Digest of this site's data when the step was announced.
+    pub data: Digest,
+    /// The vote, once given.
+    pub given: Option<GivenVote>,
+    /// The run was closed: nothing more is given in this step.
+    pub closed: bool,
+}
+
+/// A vote with everything needed to repeat it, and the release after it, byte for byte.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenVote {
+    /// The vote as sent.
+    pub vote: Vote,
+    /// The members of the set voted for.
+    pub cohort: Vec<MemberIndex>,
+    /// The sum of this member's shares over that set. On its own it says nothing: fewer than t of
+    /// them are independent of every key.
+    pub share_sum: Blob,
+}
+
+/// A release that was let out. Kept for good: it is what stops a second opening of the same ask
+/// with another set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseRecord {
+    /// The run, for counting cohort changes.
+    pub run: RunId,
+    /// H(ask).
+    pub ask: Digest,
+    /// Digest of this site's data.
+    pub data: Digest,
+    /// [`crate::message::step::cohort_digest`] of the set.
+    pub cohort: Digest,
+}
+
+impl NodeRecord {
+    /// Where the record stands in the store: a record replaces the one under the same key.
+    #[must_use]
+    pub fn key(&self) -> String {
+        match self {
+            Self::Step(record) => format!("step/{}", record.step.run),
+            Self::Committee(record) => format!("committee/{}", record.step.run),
+            Self::Release(record) => {
+                format!("release/{}/{}/{}", record.run, record.ask, record.data)
+            }
+        }
+    }
+
+    /// The run it belongs to.
+    #[must_use]
+    pub fn run(&self) -> RunId {
+        match self {
+            Self::Step(record) => record.step.run,
+            Self::Committee(record) => record.step.run,
+            Self::Release(record) => record.run,
+        }
+    }
+
+    /// The bytes to store.
+    ///
+    /// # Errors
+    /// [`CodecError`]; none for a record of this crate.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, CodecError> {
+        codec::encode(self)
+    }
+
+    /// Reads stored bytes.
+    ///
+    /// # Errors
+    /// [`CodecError`] when they were damaged; do not start the node without the record then.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CodecError> {
+        codec::decode(bytes, MAX_NODE_RECORD_BYTES)
+    }
+}
+
+/// The coordinator's record of a run's step in progress.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// The announcement as sent.
+    pub announce: Announce,
+    /// The answer's shape.
+    pub shape: Shape,
+    /// U, once proposed. The summed body and the trailers of U are on disk when this is.
+    pub propose: Option<Propose>,
+    /// The certificate. From here on the step is always driven to its end.
+    pub certificate: Option<Certificate>,
+}
+
+impl RunRecord {
+    /// The run.
+    #[must_use]
+    pub fn run(&self) -> RunId {
+        self.announce.context.run
+    }
+
+    /// The number in use; the next step's must be above it, for ever.
+    #[must_use]
+    pub fn step(&self) -> StepNumber {
+        self.announce.context.step
+    }
+
+    /// Whether the step must be driven to its end.
+    #[must_use]
+    pub fn is_certified(&self) -> bool {
+        self.certificate.is_some()
+    }
+
+    /// The bytes to store.
+    ///
+    /// # Errors
+    /// [`CodecError`]; none for a record of this crate.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, CodecError> {
+        codec::encode(self)
+    }
+
+    /// Reads stored bytes.
+    ///
+    /// # Errors
+    /// [`CodecError`] when they were damaged.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CodecError> {
+        codec::decode(bytes, MAX_RUN_RECORD_BYTES)
+    }
+}
