@@ -1,0 +1,62 @@
+//! The narrow waist: the only way to learn anything about the members' rows.
+
+mod journal;
+mod pooled;
+
+pub use journal::{FileJournal, Journal, JournalError, Journaled, MemoryJournal, Recorded};
+pub use pooled::Pooled;
+
+use crate::ask::{Ask, AskError, Totals};
+use crate::object::{Object, ObjectError, ObjectId};
+use crate::site::SiteError;
+
+/// Sums the members' answers and hands objects to them.
+pub trait Federation {
+    /// Makes an object available to every site under its content hash.
+    ///
+    /// # Errors
+    /// When the object cannot be written or kept.
+    fn publish(&mut self, object: Object) -> Result<ObjectId, FederationError>;
+
+    /// Sums every contributing site's answer to `ask`, element by element.
+    ///
+    /// # Errors
+    /// When no sum can be had; the search ends there.
+    fn sum(&mut self, ask: &Ask) -> Result<Totals, FederationError>;
+
+    /// How many members the federation has.
+    fn members(&self) -> usize;
+}
+
+/// Why a step has no totals.
+#[derive(Debug, thiserror::Error)]
+pub enum FederationError {
+    /// The search asked for something out of bounds.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    /// An object could not be written or read.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    /// A site could not answer.
+    #[error("site {member}: {source}")]
+    Site {
+        /// Member index, from 1.
+        member: u16,
+        /// Why.
+        source: SiteError,
+    },
+    /// The journal cannot be read or written, or belongs to another run.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The driver ended the run.
+    #[error("the run was stopped: {0}")]
+    Stopped(String),
+    /// The step could not be summed.
+    #[error("step {sequence} has no totals: {reason}")]
+    Step {
+        /// The ask's sequence number.
+        sequence: u32,
+        /// What happened and what to do.
+        reason: String,
+    },
+}

@@ -1,0 +1,133 @@
+//! A site's own look at the champion: figures that never leave the site.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ask::{Ask, Part, Stage};
+use crate::family::Head;
+use crate::federation::{Federation, FederationError, Pooled};
+use crate::metric::{Metrics, Rows, ScorePart};
+use crate::model::{Champion, ChampionError};
+use crate::object::Object;
+use crate::search::{self, Silent};
+use crate::site::{Site, SiteError, TableSite};
+use crate::table::Table;
+use crate::task::{Preset, Task};
+
+/// The champion beside what the site could have had alone, both on the site's
+/// own test rows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LocalReport {
+    /// The site's test rows.
+    pub test_rows: u64,
+    /// The champion's figures.
+    pub champion: Metrics,
+    /// Figures of the best model that the same search finds on this site's rows
+    /// alone, or `None` where it finds none.
+    pub alone: Option<Metrics>,
+    /// Why figures are missing or mean little, in plain words.
+    pub note: Option<String>,
+}
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalError {
+    /// The bytes are no champion.
+    #[error(transparent)]
+    Champion(#[from] ChampionError),
+    /// The table does not fit the task.
+    #[error(transparent)]
+    Site(#[from] SiteError),
+    /// The champion cannot be scored on this table.
+    #[error(transparent)]
+    Federation(#[from] FederationError),
+}
+
+/// Compares a champion with a search over this table alone. The local search is
+/// the same code with the `fast` preset: it must not keep the site busy for
+/// long.
+///
+/// # Errors
+/// When the champion cannot be read, or does not fit the table. That nothing can
+/// be learned from the table alone is no error, but a note.
+pub fn local_report(task: &Task, table: Table, champion: &[u8]) -> Result<LocalReport, LocalError> {
+    let champion = Champion::from_bytes(champion)?;
+    let figures = test_figures(task, table.clone(), &champion)?;
+    let mut notes = Vec::new();
+    if figures.rows == 0 {
+        notes.push("this site has no test rows".to_owned());
+    } else if figures.auc.is_none() && !champion.classes.is_empty() {
+        notes.push("the test rows are of one class only, so there is no AUC".to_owned());
+    }
+    let alone = match alone(task, table) {
+        Ok(metrics) => Some(metrics),
+        Err(why) => {
+            notes.push(format!("nothing can be learned from this site alone: {why}"));
+            None
+        }
+    };
+    Ok(LocalReport {
+        test_rows: figures.rows,
+        champion: figures,
+        alone,
+        note: (!notes.is_empty()).then(|| notes.join("; ")),
+    })
+}
+
+/// A champion's figures on the test rows of one table.
+///
+/// # Errors
+/// When the champion does not fit the table.
+pub fn test_figures(
+    task: &Task,
+    table: Table,
+    champion: &Champion,
+) -> Result<Metrics, LocalError> {
+    let rows = table.rows() as u64;
+    let model = champion.fold_model()?;
+    let (head, folds) = (model.head(), model.folds());
+    let site: Box<dyn Site> = Box::new(TableSite::new(task, table)?);
+    let mut federation = Pooled::new(vec![site]);
+    federation.publish(Object::Pipeline(champion.pipeline.clone()))?;
+    let part = ScorePart {
+        pipeline: model.pipeline(),
+        model: federation.publish(champion.model.clone())?,
+        on: Rows::Test,
+        head,
+        folds: folds as u8,
+        rows: rows.max(1),
+        curves: head != Head::Number,
+    };
+    let ask = Ask {
+        sequence: 1,
+        stage: Stage::Test,
+        task: task.digest(),
+        parts: vec![Part::Score(part.clone())],
+    };
+    let totals = federation.sum(&ask)?;
+    let scored = part.read(&totals.part(&ask, 0));
+    Ok(Metrics::from_scored(&scored, champion.pipeline.target()))
+}
+
+fn alone(task: &Task, table: Table) -> Result<Metrics, Box<search::SearchError>> {
+    let outcome = search_alone(task, table)?;
+    Ok(outcome.test)
+}
+
+/// The search over one table alone, with the `fast` preset.
+///
+/// # Errors
+/// When nothing can be learned from it.
+pub fn search_alone(
+    task: &Task,
+    table: Table,
+) -> Result<search::Outcome, Box<search::SearchError>> {
+    let task = Task {
+        preset: Preset::Fast,
+        ..task.clone()
+    };
+    let site: Box<dyn Site> = Box::new(TableSite::new(&task, table).map_err(|source| {
+        search::SearchError::from(FederationError::Site { member: 1, source })
+    })?);
+    let mut federation = Pooled::new(vec![site]);
+    Ok(search::run(&task, &mut federation, &mut Silent)?)
+}

@@ -1,0 +1,11 @@
+//! Metrics from sums: nothing here needs a single row outside its site.
+
+mod curve;
+mod score;
+mod sums;
+
+pub use curve::{BINS, Curve, LOGIT_LIMIT, bin_of};
+pub use score::{Metrics, Rows, ScorePart, Scored};
+pub(crate) use score::check_rows_and_folds;
+pub use sums::LossSums;
+pub(crate) use sums::{LossCounter, SEGMENTS};

@@ -1,0 +1,207 @@
+//! Content-addressed objects: the pipelines and models that asks refer to.
+//!
+//! An [`Object`] travels as compact JSON, and its id is the BLAKE3 hash of
+//! those bytes. A site that holds the bytes holds exactly the object the ask
+//! names, whoever sent it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::family::logistic::LogisticModel;
+use crate::family::mlp::MlpModel;
+use crate::features::Pipeline;
+
+/// Largest object a site accepts, in bytes: 64 MiB, the cap of the object
+/// stream. A network of 4 million weights is about 48 MB of JSON.
+pub const MAX_OBJECT_BYTES: usize = 64 << 20;
+
+/// BLAKE3 hash that names an object, a task, a data set or an ask. Hex when
+/// printed and in JSON.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectId(pub [u8; 32]);
+
+impl ObjectId {
+    /// The id of these bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
+
+    /// The raw 32 bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for byte in self.0 {
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ObjectId({self})")
+    }
+}
+
+/// The text was not 64 hexadecimal digits.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("an object id is 64 hexadecimal digits, got {0:?}")]
+pub struct ObjectIdError(String);
+
+impl FromStr for ObjectId {
+    type Err = ObjectIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bad = || ObjectIdError(text.chars().take(80).collect());
+        let digits = text.as_bytes();
+        if digits.len() != 64 {
+            return Err(bad());
+        }
+        let mut id = [0u8; 32];
+        for (byte, pair) in id.iter_mut().zip(digits.chunks_exact(2)) {
+            let high = char::from(pair[0]).to_digit(16).ok_or_else(bad)?;
+            let low = char::from(pair[1]).to_digit(16).ok_or_else(bad)?;
+            *byte = (high * 16 + low) as u8;
+        }
+        Ok(Self(id))
+    }
+}
+
+impl Serialize for ObjectId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ObjectId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Something an ask can refer to by content hash.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Object {
+    /// How rows become numbers.
+    Pipeline(Pipeline),
+    /// Logistic or linear models, one per fold.
+    Logistic(LogisticModel),
+    /// Neural networks, one per fold.
+    Mlp(MlpModel),
+}
+
+/// Bytes that are no object of this version.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectError {
+    /// More bytes than any object may have.
+    #[error("object of {0} bytes is larger than the cap of {MAX_OBJECT_BYTES}")]
+    TooLarge(usize),
+    /// Not JSON, or not an object this version knows.
+    #[error("these bytes are no object that this version knows: {0}")]
+    Malformed(#[from] serde_json::Error),
+    /// Parts of the object contradict each other.
+    #[error("object contradicts itself: {0}")]
+    Inconsistent(String),
+}
+
+impl Object {
+    /// Canonical bytes: compact JSON in field order.
+    ///
+    /// # Errors
+    /// When a number is not finite, which JSON cannot carry.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, ObjectError> {
+        self.check()?;
+        Ok(serde_json::to_vec(self)?)
+    }
+
+    /// Reads and checks an object.
+    ///
+    /// # Errors
+    /// When the bytes are too many, malformed, or the object contradicts
+    /// itself.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ObjectError> {
+        if bytes.len() > MAX_OBJECT_BYTES {
+            return Err(ObjectError::TooLarge(bytes.len()));
+        }
+        let object: Self = serde_json::from_slice(bytes)?;
+        object.check()?;
+        Ok(object)
+    }
+
+    fn check(&self) -> Result<(), ObjectError> {
+        match self {
+            Self::Pipeline(_) => Ok(()),
+            Self::Logistic(model) => model.check().map_err(ObjectError::Inconsistent),
+            Self::Mlp(model) => model.check().map_err(ObjectError::Inconsistent),
+        }
+    }
+}
+
+/// The objects a site holds, by id.
+#[derive(Clone, Debug, Default)]
+pub struct Objects {
+    held: BTreeMap<ObjectId, Object>,
+}
+
+impl Objects {
+    /// Parses and keeps an object; returns the hash of its bytes.
+    ///
+    /// # Errors
+    /// When the bytes are no valid object.
+    pub fn insert(&mut self, bytes: &[u8]) -> Result<ObjectId, ObjectError> {
+        let object = Object::from_bytes(bytes)?;
+        let id = ObjectId::of(bytes);
+        self.held.insert(id, object);
+        Ok(id)
+    }
+
+    /// The object of this id.
+    #[must_use]
+    pub fn get(&self, id: ObjectId) -> Option<&Object> {
+        self.held.get(&id)
+    }
+
+    /// Whether the object is here.
+    #[must_use]
+    pub fn holds(&self, id: ObjectId) -> bool {
+        self.held.contains_key(&id)
+    }
+
+    /// Forgets every model that is not in `keep`. Pipelines stay: they are few,
+    /// and every step needs them.
+    pub fn retain_models(&mut self, keep: &[ObjectId]) {
+        self.held
+            .retain(|id, object| matches!(object, Object::Pipeline(_)) || keep.contains(id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn id_round_trips_as_hex() {
+        let id = ObjectId::of(b"collegium");
+        assert_eq!(id.to_string().parse::<ObjectId>(), Ok(id));
+        let json = serde_json::to_string(&id).expect("ids serialise");
+        assert_eq!(json, format!("\"{id}\""));
+    }
+
+    #[test]
+    fn id_refuses_what_is_not_64_hex_digits() {
+        for bad in ["", "00", &"g".repeat(64), &"0".repeat(66), "ää"] {
+            assert!(bad.parse::<ObjectId>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The coordinator's side of a round: profile, race, test.
+//!
+//! Ordinary sequential code over [`Federation`]. It reads no clock and holds no
+//! state between runs: run again with the same seed over a journal it takes the
+//! same decisions.
+
+mod budget;
+mod conductor;
+mod observer;
+mod portfolio;
+mod race;
+
+pub use budget::Budget;
+pub use conductor::{Conductor, StepTotals};
+pub use observer::{Observer, Progress, Silent, Standing, State};
+pub use portfolio::{Candidate, Hyperparameters};
+
+use crate::ask::{Part, Stage};
+use crate::family::Head;
+use crate::federation::{Federation, FederationError};
+use crate::features;
+use crate::metric::{Metrics, Rows, ScorePart};
+use crate::model::{Champion, Lineage, TaskSummary};
+use crate::object::Object;
+use crate::profile::{self, ProfileError};
+use crate::search::race::Finish;
+use crate::task::Task;
+
+/// What a round ends with.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The model to take away.
+    pub champion: Champion,
+    /// Every candidate, best first.
+    pub leaderboard: Vec<Standing>,
+    /// The champion's figures on the sealed test rows of all members.
+    pub test: Metrics,
+    /// Secure sums that were used.
+    pub steps: u32,
+    /// Numbers summed over all steps.
+    pub numbers: u64,
+}
+
+/// Why a round ends without a champion.
+#[derive(Debug, thiserror::Error)]
+pub enum SearchError {
+    /// A step has no totals.
+    #[error(transparent)]
+    Federation(#[from] FederationError),
+    /// The profile says that nothing can be learned, or how to correct the
+    /// task.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// The task allows no candidate.
+    #[error("no candidate is left to train: {0}")]
+    NoCandidates(String),
+    /// No candidate has a finite validation loss.
+    #[error(
+        "no candidate has a finite validation loss: no row of any fold could be scored; \
+         the members need more rows with a target value"
+    )]
+    NothingScored,
+}
+
+/// Runs a round.
+///
+/// # Errors
+/// When a step has no totals, or nothing can be learned from the data.
+pub fn run(
+    task: &Task,
+    federation: &mut dyn Federation,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, SearchError> {
+    let mut conductor = Conductor::new(task, federation, observer);
+    conductor.enter(Stage::Profile);
+    let profile = profile::run(task, &mut conductor)?;
+    let pipelines = features::pipelines(task, &profile);
+    let budget = Budget::new(task.preset, task.max_steps, conductor.steps());
+    conductor.enter(Stage::Race);
+    let candidates = portfolio::candidates(task, &pipelines, profile.train_rows, &mut conductor)?;
+    let Finish {
+        champion,
+        model,
+        validation,
+        mut leaderboard,
+    } = race::run(task, candidates, &budget, &mut conductor)?;
+    conductor.enter(Stage::Test);
+    let part = ScorePart {
+        pipeline: champion.setting.pipeline,
+        model: conductor.publish(model.clone())?,
+        on: Rows::Test,
+        head: champion.setting.head,
+        folds: champion.setting.folds,
+        rows: profile.train_rows + profile.test_rows,
+        curves: champion.setting.head != Head::Number,
+    };
+    let totals = conductor.sum(Stage::Test, vec![Part::Score(part.clone())])?;
+    let pipeline = champion.pipeline.clone();
+    let test = Metrics::from_scored(&part.read(&totals.part(0)), pipeline.target());
+    let validation = Metrics::from_scored(&validation, pipeline.target());
+    if let Some(first) = leaderboard.first_mut() {
+        first.state = State::Champion;
+    }
+    conductor.leaderboard(&leaderboard);
+    let champion = Champion::new(
+        TaskSummary::new(task, pipeline.target()),
+        champion.candidate,
+        pipeline,
+        Object::clone(&model),
+        validation,
+        test.clone(),
+        Lineage {
+            steps: conductor.steps(),
+            digest: conductor.lineage(),
+        },
+    );
+    Ok(Outcome {
+        champion,
+        leaderboard,
+        test,
+        steps: conductor.steps(),
+        numbers: conductor.numbers(),
+    })
+}

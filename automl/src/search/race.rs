@@ -1,0 +1,270 @@
+//! Synchronous successive halving: all candidates train in lockstep, and after
+//! each rung the better third of every family goes on. Jamieson and Talwalkar,
+//! *Non-stochastic Best Arm Identification and Hyperparameter Optimization*,
+//! AISTATS 2016.
+//!
+//! Families are thinned out separately: a linear model is done after five
+//! steps, a network is not, so early losses compare only within a family.
+
+use crate::ask::{Part, Stage};
+use crate::family::Head;
+use crate::metric::{LossSums, Metrics, Rows, ScorePart, Scored};
+use crate::object::Object;
+use crate::search::budget::{Budget, ETA, WAVE_NUMBERS};
+use crate::search::observer::{Standing, State};
+use crate::search::portfolio::Entrant;
+use crate::search::{Conductor, SearchError};
+use crate::task::{Kind, Metric, ModelFamily, Task};
+
+/// A candidate in the race.
+struct Runner {
+    entrant: Entrant,
+    /// What it has to show, with its validation losses.
+    shown: Option<(Object, LossSums)>,
+    /// Figures of the closing step, where curves were asked for.
+    closing: Option<Scored>,
+    /// Steps of training so far.
+    steps: u32,
+    /// Steps of training behind `shown`.
+    shown_steps: u32,
+    dropped: bool,
+}
+
+/// How a race ends.
+pub(crate) struct Finish {
+    pub(crate) champion: Entrant,
+    pub(crate) model: Object,
+    pub(crate) validation: Scored,
+    pub(crate) leaderboard: Vec<Standing>,
+}
+
+impl Runner {
+    fn new(entrant: Entrant) -> Self {
+        Self {
+            entrant,
+            shown: None,
+            closing: None,
+            steps: 0,
+            shown_steps: 0,
+            dropped: false,
+        }
+    }
+
+    fn family(&self) -> ModelFamily {
+        self.entrant.candidate.hyperparameters.family()
+    }
+
+    fn trains(&self) -> bool {
+        !self.dropped && !self.entrant.trainer.finished()
+    }
+
+    fn loss(&self) -> f64 {
+        self.shown
+            .as_ref()
+            .map_or(f64::INFINITY, |(_, losses)| losses.mean())
+    }
+
+    fn show(&mut self, model: Object, losses: LossSums) -> bool {
+        let better = match &self.shown {
+            Some((_, old)) => self.entrant.trainer.supersedes(&losses, old),
+            None => true,
+        };
+        if better {
+            self.shown = Some((model, losses));
+            self.shown_steps = self.steps;
+        }
+        better
+    }
+
+    /// Its validation sums, with curves where the closing step asked for them.
+    fn scored(&self) -> Scored {
+        let losses = self.shown.as_ref().map(|(_, losses)| *losses);
+        self.closing.clone().unwrap_or_else(|| Scored {
+            losses: losses.unwrap_or_default(),
+            curves: Vec::new(),
+        })
+    }
+
+    fn standing(&self) -> Standing {
+        let losses = self.shown.as_ref().map(|(_, losses)| losses);
+        let finite = |value: f64| value.is_finite().then_some(value);
+        Standing {
+            id: self.entrant.candidate.id,
+            name: self.entrant.candidate.name.clone(),
+            loss: losses.and_then(|l| finite(l.mean())),
+            loss_se: losses.and_then(|l| finite(l.standard_error())),
+            steps: self.shown_steps,
+            state: if self.dropped {
+                State::Dropped
+            } else {
+                State::Running
+            },
+        }
+    }
+}
+
+/// Runs the race to its end.
+pub(crate) fn run(
+    task: &Task,
+    entrants: Vec<Entrant>,
+    budget: &Budget,
+    conductor: &mut Conductor<'_>,
+) -> Result<Finish, SearchError> {
+    let mut runners: Vec<Runner> = entrants.into_iter().map(Runner::new).collect();
+    conductor.expect_steps(budget.about(conductor.steps()));
+    let mut step = 0;
+    for (rung, end) in budget.rungs.iter().enumerate() {
+        while step < *end && runners.iter().any(Runner::trains) {
+            train(&mut runners, conductor)?;
+            step += 1;
+        }
+        if rung + 1 < budget.rungs.len() {
+            thin_out(&mut runners);
+        }
+        conductor.leaderboard(&standings(&runners));
+    }
+    close(task, &mut runners, conductor)?;
+    finish(task, runners)
+}
+
+/// One step of training for every candidate in the race, in as many waves as
+/// the numbers need.
+fn train(runners: &mut [Runner], conductor: &mut Conductor<'_>) -> Result<(), SearchError> {
+    let mut due: Vec<usize> = (0..runners.len()).filter(|at| runners[*at].trains()).collect();
+    while !due.is_empty() {
+        let mut wave: Vec<(usize, Object, Part)> = Vec::new();
+        let mut numbers = 0;
+        for at in &due {
+            let trainer = &runners[*at].entrant.trainer;
+            let model = trainer.model();
+            let part = trainer.part(conductor.publish(model.clone())?);
+            numbers += part.numbers();
+            if numbers > WAVE_NUMBERS && !wave.is_empty() {
+                break;
+            }
+            wave.push((*at, model, part));
+        }
+        due.drain(..wave.len());
+        let parts = wave.iter().map(|(_, _, part)| part.clone()).collect();
+        let totals = conductor.sum(Stage::Race, parts)?;
+        for (index, (at, model, _)) in wave.into_iter().enumerate() {
+            let runner = &mut runners[at];
+            let losses = runner.entrant.trainer.learn(&totals.part(index));
+            runner.show(model, losses);
+            runner.steps += 1;
+        }
+    }
+    Ok(())
+}
+
+/// Keeps the better third of each family, at least one.
+fn thin_out(runners: &mut [Runner]) {
+    for family in ModelFamily::ALL {
+        let mut of_family: Vec<usize> = (0..runners.len())
+            .filter(|at| !runners[*at].dropped && runners[*at].family() == family)
+            .collect();
+        of_family.sort_by(|a, b| runners[*a].loss().total_cmp(&runners[*b].loss()));
+        let keep = of_family.len().div_ceil(ETA);
+        for at in of_family.into_iter().skip(keep) {
+            runners[at].dropped = true;
+        }
+    }
+}
+
+/// Scores what is still unscored, in one step: the finalists' last weights, and
+/// the finalists' curves where the task ranks by an area under one.
+fn close(
+    task: &Task,
+    runners: &mut [Runner],
+    conductor: &mut Conductor<'_>,
+) -> Result<(), SearchError> {
+    let curves = matches!(task.metric, Some(Metric::Auc | Metric::PrAuc));
+    let mut asked: Vec<(usize, Object, ScorePart)> = Vec::new();
+    for (at, runner) in runners.iter().enumerate().filter(|(_, r)| !r.dropped) {
+        // What is shown first: a later model may replace it below.
+        let mut models = Vec::new();
+        if curves && let Some((shown, _)) = &runner.shown {
+            models.push(shown.clone());
+        }
+        if runner.trains() {
+            models.push(runner.entrant.trainer.model());
+        }
+        let setting = runner.entrant.setting;
+        for model in models {
+            let part = ScorePart {
+                pipeline: setting.pipeline,
+                model: conductor.publish(model.clone())?,
+                on: Rows::Validation,
+                head: setting.head,
+                folds: setting.folds,
+                rows: setting.rows,
+                curves,
+            };
+            asked.push((at, model, part));
+        }
+    }
+    if asked.is_empty() {
+        return Ok(());
+    }
+    let parts = asked.iter().map(|(_, _, p)| Part::Score(p.clone())).collect();
+    let totals = conductor.sum(Stage::Race, parts)?;
+    for (index, (at, model, part)) in asked.into_iter().enumerate() {
+        let scored = part.read(&totals.part(index));
+        let runner = &mut runners[at];
+        let again = runner.shown.as_ref().is_some_and(|(shown, _)| *shown == model);
+        if again || runner.show(model, scored.losses) {
+            runner.closing = Some(scored);
+        }
+    }
+    Ok(())
+}
+
+fn standings(runners: &[Runner]) -> Vec<Standing> {
+    let mut order: Vec<&Runner> = runners.iter().collect();
+    order.sort_by(|a, b| {
+        let by_loss = a.loss().total_cmp(&b.loss());
+        a.dropped.cmp(&b.dropped).then(by_loss)
+    });
+    order.into_iter().map(Runner::standing).collect()
+}
+
+/// What the task ranks finalists by, smaller being better: its metric where the
+/// sums give it, the validation loss elsewhere.
+fn rank(task: &Task, runner: &Runner) -> f64 {
+    let kind = match runner.entrant.setting.head {
+        Head::Number => Kind::Regression,
+        Head::Binary | Head::Classes(_) => Kind::Classification,
+    };
+    let metric = task.metric_for(kind);
+    let scored = runner.scored();
+    let figures = Metrics::from_scored(&scored, runner.entrant.pipeline.target());
+    match figures.get(metric) {
+        Some(value) if metric.larger_is_better() => -value,
+        Some(value) => value,
+        None => runner.loss(),
+    }
+}
+
+fn finish(task: &Task, mut runners: Vec<Runner>) -> Result<Finish, SearchError> {
+    // Ranks first, then losses, then the portfolio's order.
+    let best = (0..runners.len())
+        .filter(|at| !runners[*at].dropped && runners[*at].loss().is_finite())
+        .min_by(|a, b| {
+            let (a, b) = (&runners[*a], &runners[*b]);
+            let by_rank = rank(task, a).total_cmp(&rank(task, b));
+            by_rank.then(a.loss().total_cmp(&b.loss()))
+        })
+        .ok_or(SearchError::NothingScored)?;
+    let mut leaderboard = standings(&runners);
+    let champion = runners.swap_remove(best);
+    let id = champion.entrant.candidate.id;
+    leaderboard.sort_by_key(|standing| standing.id != id);
+    let validation = champion.scored();
+    let (model, _) = champion.shown.ok_or(SearchError::NothingScored)?;
+    Ok(Finish {
+        champion: champion.entrant,
+        model,
+        validation,
+        leaderboard,
+    })
+}
