@@ -1,0 +1,328 @@
+//! The daemon: open everything, serve, stop in order.
+
+use std::fs::{File, TryLockError};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use collegium_protocol::VerifiedCharter;
+use collegium_protocol::message::session::ToNode;
+use collegium_protocol::pki::Revocations;
+use collegium_protocol::quic::{Accepted, CloseCode, QuicError, Server, ServerConfig};
+use serde_json::json;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::{error, info, warn};
+
+use crate::config::{Config, Log, LogFormat};
+use crate::hub::Hub;
+use crate::init::{CoordinatorKeys, InitError};
+use crate::ledger::{Action, Entry, Ledger, LedgerError, Outcome};
+use crate::objects::{self, ObjectError, ObjectStore};
+use crate::runs::{self, Runs, RunsError};
+use crate::spool::Spool;
+use crate::store::{Store, StoreError};
+use crate::{charter_service, join_service, members, session};
+
+/// Objects read from disk at once: 4 of at most 64 MiB.
+const OBJECT_READS: usize = 4;
+
+/// What the members may be told at the end, at most: the process must end
+/// within 10 s of SIGTERM, and closing the database needs some of it.
+const MAX_GRACE: Duration = Duration::from_secs(7);
+
+/// How long the database may take to close.
+const CLOSE_STORE: Duration = Duration::from_secs(2);
+
+/// Everything the daemon's rooms share. Holds secrets, hence no `Debug`.
+pub struct Context {
+    /// The configuration.
+    pub config: Config,
+    /// Certificates and the signing key.
+    pub keys: CoordinatorKeys,
+    /// Certificates that are valid no more.
+    pub revocations: Revocations,
+    /// The database.
+    pub store: Store,
+    /// The log.
+    pub ledger: Ledger,
+    /// Models.
+    pub objects: ObjectStore,
+    /// Uploads on their way.
+    pub spool: Spool,
+    /// Who is connected.
+    pub hub: Hub,
+    /// The charter in force.
+    pub charter: watch::Sender<Option<Arc<VerifiedCharter>>>,
+    /// The runs.
+    pub runs: Runs,
+    /// Bounds the memory that objects take.
+    pub object_reads: Semaphore,
+}
+
+/// Why the daemon cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The state directory is not there.
+    #[error("the state directory {0} does not exist: run `collegium coordinator init --state {0}`")]
+    NoState(PathBuf),
+    /// Another process uses it.
+    #[error("another coordinator runs on the state directory {0}: stop it first")]
+    InUse(PathBuf),
+    /// Something in it cannot be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// What.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Keys or certificates.
+    #[error(transparent)]
+    Init(#[from] InitError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The object directory.
+    #[error(transparent)]
+    Objects(#[from] ObjectError),
+    /// The network.
+    #[error(transparent)]
+    Quic(#[from] QuicError),
+    /// The charter in the database does not hold.
+    #[error("the stored charter is not valid: {0}; restore collegium.db from a backup")]
+    Charter(String),
+    /// A run met a fault that makes going on unsafe.
+    #[error(transparent)]
+    Runs(#[from] RunsError),
+}
+
+impl Context {
+    /// Opens the state directory.
+    ///
+    /// # Errors
+    /// [`AppError`].
+    pub async fn open(config: Config) -> Result<Arc<Self>, AppError> {
+        let state = config.state.clone();
+        let keys = CoordinatorKeys::load(&state)?;
+        let store = Store::open(&state).await?;
+        let ledger = Ledger::open(&state)?;
+        let objects = ObjectStore::open(&state)?;
+        let spool = Spool::open(&state, config.spool.memory.0).map_err(|source| AppError::Io {
+            path: state.join("spool"),
+            source,
+        })?;
+        let charter = load_charter(&store).await?;
+        let revocations = members::revocations(&store).await?;
+        Ok(Arc::new(Self {
+            config,
+            keys,
+            revocations,
+            store,
+            ledger,
+            objects,
+            spool,
+            hub: Hub::default(),
+            charter: watch::Sender::new(charter),
+            runs: Runs::default(),
+            object_reads: Semaphore::new(OBJECT_READS),
+        }))
+    }
+
+    /// Writes a fact into the ledger that nobody waits for. When the disk fails,
+    /// the next step, which does wait, ends with the same error.
+    pub fn write_down(&self, entry: Entry) {
+        if let Err(error) = self.ledger.append(entry) {
+            error!(%error, "the ledger cannot be written");
+        }
+    }
+
+    /// Reads the charter in force again, after it may have changed, and tells
+    /// every session.
+    ///
+    /// # Errors
+    /// [`AppError`].
+    pub async fn reload_charter(&self) -> Result<(), AppError> {
+        let charter = load_charter(&self.store).await?;
+        self.charter.send_if_modified(|current| {
+            let changed =
+                current.as_ref().map(|c| c.digest()) != charter.as_ref().map(|c| c.digest());
+            *current = charter;
+            changed
+        });
+        Ok(())
+    }
+}
+
+async fn load_charter(store: &Store) -> Result<Option<Arc<VerifiedCharter>>, AppError> {
+    let Some(signed) = charter_service::in_force(store).await? else {
+        return Ok(None);
+    };
+    let verified = VerifiedCharter::from_pinned(signed)
+        .map_err(|error| AppError::Charter(error.to_string()))?;
+    Ok(Some(Arc::new(verified)))
+}
+
+/// Holds the state directory and its `run/address` file for one process.
+struct Claim {
+    address: PathBuf,
+    _lock: File,
+}
+
+impl Claim {
+    fn of(state: &Path) -> Result<Self, AppError> {
+        if !state.is_dir() {
+            return Err(AppError::NoState(state.to_owned()));
+        }
+        let directory = state.join("run");
+        let path = directory.join("lock");
+        let io = |source| AppError::Io {
+            path: path.clone(),
+            source,
+        };
+        std::fs::create_dir_all(&directory).map_err(io)?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(io)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self {
+                address: directory.join("address"),
+                _lock: lock,
+            }),
+            Err(TryLockError::WouldBlock) => Err(AppError::InUse(state.to_owned())),
+            Err(TryLockError::Error(source)) => Err(io(source)),
+        }
+    }
+
+    /// Says where the daemon listens, for scripts and tests.
+    fn write_address(&self, address: SocketAddr) -> Result<(), AppError> {
+        objects::write_atomically(&self.address, address.to_string().as_bytes()).map_err(|source| {
+            AppError::Io {
+                path: self.address.clone(),
+                source,
+            }
+        })
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // A file that stays names a port where nobody answers: harmless.
+        let _ = std::fs::remove_file(&self.address);
+    }
+}
+
+/// Runs the daemon until `shutdown` resolves or a fault makes going on unsafe.
+///
+/// # Errors
+/// [`AppError`] says what is wrong, where, and what to do.
+pub async fn run(
+    config: Config,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), AppError> {
+    let claim = Claim::of(&config.state)?;
+    let context = Context::open(config).await?;
+    let server = Server::bind(ServerConfig {
+        listen: context.config.listen,
+        identity: context.keys.server.clone(),
+        authority: context.keys.authority.certificate().clone(),
+        revocations: context.revocations.clone(),
+    })?;
+    let address = server.local_address();
+    context.ledger.append(
+        Entry::new(
+            Action::Start,
+            "coordinator",
+            &address.to_string(),
+            Outcome::Done,
+        )
+        .evidence(json!({ "version": env!("CARGO_PKG_VERSION") })),
+    )?;
+    claim.write_address(address)?;
+    info!(%address, state = %context.config.state.display(), "ready");
+
+    let (stop, stopping) = watch::channel(false);
+    let mut runs = tokio::spawn(runs::work(context.clone(), stopping));
+    let mut connections = JoinSet::new();
+    tokio::pin!(shutdown);
+    let fault = loop {
+        tokio::select! {
+            accepted = server.accept() => match accepted {
+                Some(Accepted::Known(connection)) => {
+                    connections.spawn(session::serve(context.clone(), connection));
+                }
+                Some(Accepted::Joining(connection)) => {
+                    let context = context.clone();
+                    connections.spawn(async move {
+                        join_service::serve(connection, &context.store, &context.ledger, &context.keys).await;
+                    });
+                }
+                None => break None,
+            },
+            () = &mut shutdown => break None,
+            ended = &mut runs => break Some(ended),
+            Some(_) = connections.join_next() => {}
+        }
+    };
+    info!("stopping");
+    let _ = stop.send(true);
+    let ended = match fault {
+        Some(ended) => ended,
+        None => timeout(MAX_GRACE, runs).await.unwrap_or(Ok(Ok(()))),
+    };
+    close(&context, &server, connections).await;
+    match ended {
+        Ok(result) => result.map_err(AppError::from),
+        Err(panic) => Err(AppError::Runs(RunsError::Panicked(panic.to_string()))),
+    }
+}
+
+async fn close(context: &Context, server: &Server, mut connections: JoinSet<()>) {
+    let grace = context.config.shutdown.grace.0.min(MAX_GRACE);
+    context.hub.send_all(&ToNode::Shutdown);
+    let mut changes = context.hub.changes();
+    let farewell = async {
+        // Nodes hang up when they read the farewell.
+        while !context.hub.members().is_empty() {
+            if changes.changed().await.is_err() {
+                break;
+            }
+        }
+    };
+    if timeout(grace / 2, farewell).await.is_err() {
+        warn!("not every node hung up in time");
+    }
+    server.close(CloseCode::Shutdown, "the coordinator stops");
+    let drain = async {
+        while connections.join_next().await.is_some() {}
+        server.wait_idle().await;
+    };
+    if timeout(grace / 2, drain).await.is_err() {
+        warn!("some connections did not drain in time");
+    }
+    context.write_down(Entry::new(Action::Stop, "coordinator", "", Outcome::Done));
+    let _ = timeout(CLOSE_STORE, context.store.close()).await;
+    info!("stopped");
+}
+
+/// Sets up logging for a binary. A second call changes nothing.
+pub fn start_logging(log: &Log) -> Result<(), String> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&log.level)
+        .map_err(|error| format!("log.level `{}`: {error}", log.level))?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let _ = match log.format {
+        LogFormat::Human => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    Ok(())
+}

@@ -1,0 +1,527 @@
+//! The daemon's configuration: built-in defaults < file < environment < flags.
+//!
+//! Every value has a unit and a default; [`SAMPLE_PATH`] documents each for the
+//! operator and is loaded by a test, so that it cannot drift from this file.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use config::{Config as Merged, File, FileFormat, Source, Value, ValueKind};
+use serde::{Deserialize, Deserializer};
+
+/// The documented sample, relative to the repository's root.
+pub const SAMPLE_PATH: &str = "configs/coordinator.toml";
+
+/// Environment variables that start with this are configuration:
+/// `COLLEGIUM_COORDINATOR_STEP__STRAGGLER_WAIT=10s` sets `step.straggler_wait`.
+pub const ENVIRONMENT_PREFIX: &str = "COLLEGIUM_COORDINATOR_";
+
+/// Everything the coordinator daemon can be told.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The directory that holds everything the coordinator must not lose.
+    /// Default: `$XDG_STATE_HOME/collegium/coordinator`, else
+    /// `~/.local/state/collegium/coordinator`.
+    pub state: PathBuf,
+    /// The UDP address to listen on. Port 0 lets the system choose; the bound
+    /// address is written to `STATE/run/address`. Default: `0.0.0.0:7443`.
+    pub listen: SocketAddr,
+    /// What is logged, and how.
+    pub log: Log,
+    /// Timing of one secure sum.
+    pub step: Step,
+    /// Timing of a run.
+    pub run: Run,
+    /// Where uploads wait until they are summed.
+    pub spool: Spool,
+    /// How the daemon ends.
+    pub shutdown: Shutdown,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// A `tracing` filter. Default: `info`.
+    pub level: String,
+    /// For people or for machines. Default: `human`.
+    pub format: LogFormat,
+}
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One readable line.
+    Human,
+    /// One JSON object.
+    Json,
+}
+
+/// Timing of one secure sum.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// How long a step waits for every connected member's upload before it
+    /// goes on without the late ones. Default: `30s`. Short waits cost
+    /// privacy: a sum with and a sum without a site differ by that site.
+    pub straggler_wait: Span,
+    /// A step that has too few uploads after this long is dropped and asked
+    /// again under a new number. Training on a large site takes minutes.
+    /// Default: `10min`.
+    pub upload_wait: Span,
+    /// A proposed step that has too few votes after this long is dropped and
+    /// asked again under a new number. Default: `1min`.
+    pub vote_wait: Span,
+}
+
+/// Timing of a run.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// How long a new run waits for every member to accept it once enough
+    /// members to start have accepted. Default: `10s`.
+    pub accept_wait: Span,
+}
+
+/// Where uploads wait until they are summed.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spool {
+    /// Bytes of uploads kept in memory, all members together; what exceeds
+    /// this goes to `STATE/spool/`. Default: `256MiB`.
+    pub memory: Bytes,
+}
+
+/// How the daemon ends.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shutdown {
+    /// How long connections get to drain after SIGTERM. Default: `5s`; the
+    /// process always ends within 10 s.
+    pub grace: Span,
+}
+
+/// Every key with its built-in default. `state` depends on the environment and
+/// is put in by [`Config::load`].
+const DEFAULTS: [(&str, &str); 10] = [
+    ("listen", "0.0.0.0:7443"),
+    ("log.level", "info"),
+    ("log.format", "human"),
+    ("step.straggler_wait", "30s"),
+    ("step.upload_wait", "10min"),
+    ("step.vote_wait", "1min"),
+    ("run.accept_wait", "10s"),
+    ("spool.memory", "256MiB"),
+    ("shutdown.grace", "5s"),
+    ("state", ""),
+];
+
+/// Where configuration comes from besides the defaults. The environment is an
+/// argument, so that tests never touch the process's own.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// A TOML file.
+    pub file: Option<PathBuf>,
+    /// Environment variables, all of them; others than ours are ignored.
+    pub environment: BTreeMap<String, String>,
+    /// Flags: dotted key to value, for example `step.straggler_wait` to `10s`.
+    pub flags: BTreeMap<String, String>,
+}
+
+impl Sources {
+    /// The process's own environment, no file and no flags.
+    #[must_use]
+    pub fn from_process() -> Self {
+        Self {
+            environment: std::env::vars_os()
+                .filter_map(|(key, value)| {
+                    Some((key.into_string().ok()?, value.into_string().ok()?))
+                })
+                .collect(),
+            ..Self::default()
+        }
+    }
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A key nobody knows.
+    #[error("unknown configuration key `{key}` in {origin}{}", nearest_hint(.nearest))]
+    UnknownKey {
+        /// The key as written.
+        key: String,
+        /// File, environment or flags.
+        origin: String,
+        /// The known key that looks most like it.
+        nearest: Option<&'static str>,
+    },
+    /// A value of the wrong kind, or a file that is not TOML.
+    #[error("configuration: {0}")]
+    Invalid(String),
+    /// Neither `state` nor a home directory.
+    #[error("no state directory: set `state` (flag --state, or COLLEGIUM_COORDINATOR_STATE)")]
+    NoState,
+}
+
+fn nearest_hint(nearest: &Option<&'static str>) -> String {
+    nearest.map_or_else(String::new, |key| format!("; did you mean `{key}`?"))
+}
+
+impl Config {
+    /// Merges the sources.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the key, where it stands, and the nearest known one.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        let invalid = |error: config::ConfigError| ConfigError::Invalid(error.to_string());
+        let mut builder = Merged::builder();
+        for (key, value) in DEFAULTS {
+            builder = builder.set_default(key, value).map_err(invalid)?;
+        }
+        if let Some(state) = default_state(&sources.environment) {
+            builder = builder.set_default("state", state).map_err(invalid)?;
+        }
+        if let Some(path) = &sources.file {
+            let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+                path: path.clone(),
+                source,
+            })?;
+            let file = File::from_str(&text, FileFormat::Toml);
+            let values = file
+                .collect()
+                .map_err(|error| ConfigError::Invalid(format!("{}: {error}", path.display())))?;
+            refuse_unknown(&values, &path.display().to_string())?;
+            builder = builder.add_source(file);
+        }
+        for (key, value) in environment_keys(&sources.environment) {
+            known(&key, "the environment")?;
+            builder = builder.set_override(key, value).map_err(invalid)?;
+        }
+        for (key, value) in &sources.flags {
+            known(key, "the command line")?;
+            builder = builder.set_override(key, value.as_str()).map_err(invalid)?;
+        }
+        let config: Self = builder
+            .build()
+            .map_err(invalid)?
+            .try_deserialize()
+            .map_err(invalid)?;
+        if config.state.as_os_str().is_empty() {
+            return Err(ConfigError::NoState);
+        }
+        Ok(config)
+    }
+}
+
+/// `COLLEGIUM_COORDINATOR_STEP__VOTE_WAIT` -> `step.vote_wait`.
+fn environment_keys(environment: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    environment
+        .iter()
+        .filter_map(|(name, value)| {
+            let key = name.strip_prefix(ENVIRONMENT_PREFIX)?;
+            Some((key.to_lowercase().replace("__", "."), value.clone()))
+        })
+        .collect()
+}
+
+fn default_state(environment: &BTreeMap<String, String>) -> Option<String> {
+    let base = match environment
+        .get("XDG_STATE_HOME")
+        .filter(|value| !value.is_empty())
+    {
+        Some(state) => PathBuf::from(state),
+        None => Path::new(environment.get("HOME").filter(|value| !value.is_empty())?)
+            .join(".local/state"),
+    };
+    Some(base.join("collegium/coordinator").display().to_string())
+}
+
+fn refuse_unknown(values: &config::Map<String, Value>, origin: &str) -> Result<(), ConfigError> {
+    // Sorted, so that the same file always names the same culprit first.
+    let mut leaves = BTreeMap::new();
+    for (key, value) in values {
+        collect_leaves(key, value, &mut leaves);
+    }
+    leaves.keys().try_for_each(|key| known(key, origin))
+}
+
+fn collect_leaves(key: &str, value: &Value, leaves: &mut BTreeMap<String, ()>) {
+    match &value.kind {
+        ValueKind::Table(table) if !table.is_empty() => {
+            for (name, inner) in table {
+                collect_leaves(&format!("{key}.{name}"), inner, leaves);
+            }
+        }
+        _ => {
+            leaves.insert(key.to_owned(), ());
+        }
+    }
+}
+
+fn known(key: &str, origin: &str) -> Result<(), ConfigError> {
+    let is_section = |known: &str| known.starts_with(&format!("{key}."));
+    if DEFAULTS
+        .iter()
+        .any(|(known, _)| *known == key || is_section(known))
+    {
+        return Ok(());
+    }
+    let nearest = DEFAULTS
+        .iter()
+        .map(|(known, _)| (closeness(known, key), *known))
+        .max_by(|left, right| left.0.total_cmp(&right.0))
+        .filter(|(score, _)| *score > 0.6)
+        .map(|(_, known)| known);
+    Err(ConfigError::UnknownKey {
+        key: key.to_owned(),
+        origin: origin.to_owned(),
+        nearest,
+    })
+}
+
+/// The whole dotted key or its last word, whichever is more alike: a key put
+/// into the wrong section is the commonest slip after a misspelt one.
+fn closeness(known: &str, key: &str) -> f64 {
+    let last = |dotted: &str| {
+        dotted
+            .rsplit('.')
+            .next()
+            .map(str::to_owned)
+            .unwrap_or_default()
+    };
+    strsim::jaro_winkler(known, key).max(strsim::jaro_winkler(&last(known), &last(key)))
+}
+
+/// A length of time, written `500ms`, `30s`, `10min` or `2h`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl fmt::Debug for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "`{text}` is not a length of time: write for example `500ms`, `30s`, `10min`, `2h`"
+            )
+        };
+        let (number, unit) = split_unit(text);
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        let millis = match unit {
+            "ms" => 1,
+            "s" => 1000,
+            "min" => 60_000,
+            "h" => 3_600_000,
+            _ => return Err(wrong()),
+        };
+        number
+            .checked_mul(millis)
+            .map(|millis| Self(Duration::from_millis(millis)))
+            .ok_or_else(wrong)
+    }
+}
+
+/// A number of bytes, written `1048576`, `512KiB`, `256MiB` or `2GiB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bytes(pub u64);
+
+impl FromStr for Bytes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "`{text}` is not a number of bytes: write for example `1048576`, `512KiB`, `256MiB`, `2GiB`"
+            )
+        };
+        let (number, unit) = split_unit(text);
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        let factor = match unit {
+            "" | "B" => 1,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            _ => return Err(wrong()),
+        };
+        number.checked_mul(factor).map(Self).ok_or_else(wrong)
+    }
+}
+
+fn split_unit(text: &str) -> (&str, &str) {
+    let text = text.trim();
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    (number, unit.trim())
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources(flags: &[(&str, &str)]) -> Sources {
+        let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        Sources {
+            environment: [("HOME".to_owned(), "/home/op".to_owned())].into(),
+            flags: flags.iter().map(own).collect(),
+            file: None,
+        }
+    }
+
+    #[test]
+    fn defaults_stand_alone() {
+        let config = Config::load(&sources(&[])).expect("defaults");
+        assert_eq!(
+            config.state,
+            Path::new("/home/op/.local/state/collegium/coordinator")
+        );
+        assert_eq!(config.listen.port(), 7443);
+        assert_eq!(config.step.straggler_wait, Span(Duration::from_secs(30)));
+        assert_eq!(config.step.upload_wait, Span(Duration::from_secs(600)));
+        assert_eq!(config.spool.memory, Bytes(256 << 20));
+        assert_eq!(config.log.format, LogFormat::Human);
+    }
+
+    #[test]
+    fn the_sample_names_every_key_and_gives_the_defaults() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("..")
+            .join(SAMPLE_PATH);
+        let mut with_file = sources(&[]);
+        with_file.file = Some(path.clone());
+        let mut loaded = Config::load(&with_file).expect("the sample loads");
+        let defaults = Config::load(&sources(&[])).expect("defaults");
+        assert_eq!(loaded.state, Path::new("/var/lib/collegium/coordinator"));
+        loaded.state.clone_from(&defaults.state);
+        assert_eq!(loaded, defaults);
+        let text = std::fs::read_to_string(path).expect("the sample");
+        for (key, _) in DEFAULTS {
+            let last = key.rsplit('.').next().expect("a key");
+            assert!(
+                text.contains(&format!("{last} = ")),
+                "the sample does not show `{key}`"
+            );
+        }
+    }
+
+    #[test]
+    fn later_sources_win() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let file = directory.path().join("c.toml");
+        std::fs::write(&file, "state = \"/a\"\n[step]\nstraggler_wait = \"1s\"\nupload_wait = \"1min\"\nvote_wait = \"3s\"\n")
+            .expect("write");
+        let mut all = sources(&[("step.straggler_wait", "3s")]);
+        all.file = Some(file);
+        all.environment.insert(
+            "COLLEGIUM_COORDINATOR_STEP__STRAGGLER_WAIT".into(),
+            "2s".into(),
+        );
+        all.environment.insert(
+            "COLLEGIUM_COORDINATOR_STEP__UPLOAD_WAIT".into(),
+            "2min".into(),
+        );
+        all.environment
+            .insert("COLLEGIUM_NODE_ANYTHING".into(), "ignored".into());
+        let config = Config::load(&all).expect("loads");
+        assert_eq!(config.state, Path::new("/a"));
+        assert_eq!(config.step.straggler_wait, Span(Duration::from_secs(3)));
+        assert_eq!(config.step.upload_wait, Span(Duration::from_secs(120)));
+        assert_eq!(config.step.vote_wait, Span(Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn unknown_keys_name_the_nearest_one_and_where_they_stand() {
+        let flag = Config::load(&sources(&[("step.stragler_wait", "3s")])).expect_err("misspelt");
+        assert!(
+            flag.to_string()
+                .contains("did you mean `step.straggler_wait`?"),
+            "{flag}"
+        );
+        assert!(flag.to_string().contains("command line"), "{flag}");
+
+        let mut environment = sources(&[]);
+        environment
+            .environment
+            .insert("COLLEGIUM_COORDINATOR_LISTN".into(), "x".into());
+        let error = Config::load(&environment)
+            .expect_err("misspelt")
+            .to_string();
+        assert!(
+            error.contains("`listn` in the environment; did you mean `listen`?"),
+            "{error}"
+        );
+
+        let directory = tempfile::tempdir().expect("tempdir");
+        let file = directory.path().join("c.toml");
+        std::fs::write(&file, "[spool]\nmemry = \"1MiB\"\n").expect("write");
+        let mut with_file = sources(&[]);
+        with_file.file = Some(file);
+        let error = Config::load(&with_file).expect_err("misspelt").to_string();
+        assert!(
+            error.contains("did you mean `spool.memory`?") && error.contains("c.toml"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn wrong_values_name_the_key() {
+        for (key, value) in [
+            ("step.vote_wait", "soon"),
+            ("listen", "nowhere"),
+            ("log.format", "xml"),
+            ("spool.memory", "12parsecs"),
+        ] {
+            let error = Config::load(&sources(&[(key, value)]))
+                .expect_err(key)
+                .to_string();
+            assert!(
+                error.contains(value) || error.contains(key),
+                "{key}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn without_home_a_state_directory_must_be_named() {
+        let bare = Sources::default();
+        assert!(matches!(Config::load(&bare), Err(ConfigError::NoState)));
+    }
+}

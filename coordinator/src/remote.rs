@@ -1,0 +1,87 @@
+//! The real federation, as the search sees it.
+//!
+//! The search is sequential code on its own thread; each call here hands the
+//! ask to the asynchronous side and waits for the totals. That side may drop
+//! the channel at any time, which ends the search with
+//! [`FederationError::Stopped`].
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use collegium_automl::ask::{Ask, Totals};
+use collegium_automl::federation::{Federation, FederationError};
+use collegium_automl::object::{Object, ObjectId};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::objects::ObjectStore;
+
+/// One secure sum to be made.
+#[derive(Debug)]
+pub struct Call {
+    /// What to ask.
+    pub ask: Ask,
+    /// Where the totals go.
+    pub reply: oneshot::Sender<Result<Totals, FederationError>>,
+}
+
+/// What a run has published so far.
+pub type Published = Arc<Mutex<BTreeSet<ObjectId>>>;
+
+/// The search's end of the channel.
+#[derive(Debug)]
+pub struct Remote {
+    calls: mpsc::Sender<Call>,
+    objects: ObjectStore,
+    published: Published,
+    members: usize,
+}
+
+impl Remote {
+    /// A federation of `members` and the channel on which its sums are asked for.
+    #[must_use]
+    pub fn new(objects: ObjectStore, members: usize) -> (Self, mpsc::Receiver<Call>, Published) {
+        // The search waits for each answer, so more than one call never waits.
+        let (calls, receiver) = mpsc::channel(1);
+        let published = Published::default();
+        (
+            Self {
+                calls,
+                objects,
+                published: published.clone(),
+                members,
+            },
+            receiver,
+            published,
+        )
+    }
+}
+
+impl Federation for Remote {
+    fn publish(&mut self, object: Object) -> Result<ObjectId, FederationError> {
+        let bytes = object.to_bytes()?;
+        let id = self.objects.put(&bytes).map_err(|error| {
+            FederationError::Stopped(format!("an object cannot be kept: {error}"))
+        })?;
+        self.published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id);
+        Ok(id)
+    }
+
+    fn sum(&mut self, ask: &Ask) -> Result<Totals, FederationError> {
+        let stopped = || FederationError::Stopped("the run was ended from outside".to_owned());
+        let (reply, totals) = oneshot::channel();
+        self.calls
+            .blocking_send(Call {
+                ask: ask.clone(),
+                reply,
+            })
+            .map_err(|_| stopped())?;
+        totals.blocking_recv().map_err(|_| stopped())?
+    }
+
+    fn members(&self) -> usize {
+        self.members
+    }
+}

@@ -1,0 +1,216 @@
+//! The search's thread, and the service of its sums.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use collegium_automl::ask::{Ask, Totals};
+use collegium_automl::federation::{Federation, FederationError, Journaled};
+use collegium_automl::object::{Object, ObjectId};
+use collegium_automl::search::{self, Outcome, Progress as SearchProgress, SearchError, Standing};
+use collegium_automl::task::Task;
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tracing::error;
+
+use super::traffic::Traffic;
+use super::{Driver, Found, Stop};
+use crate::hub::Hub;
+use crate::journal::StoreJournal;
+use crate::progress::Progress;
+use crate::remote::{Call, Remote};
+
+/// The traffic is saved every so many steps: often enough that a crash loses
+/// little of a figure, seldom enough not to cost a disk sync each step.
+const SAVE_TRAFFIC: u32 = 16;
+
+/// Stack of the search's thread: the default of a main thread.
+const STACK_BYTES: usize = 8 << 20;
+
+impl Driver {
+    /// Runs the search to its end.
+    pub(super) async fn search(&mut self) -> Result<Found, Stop> {
+        let members = self.charter.members().len();
+        let (remote, mut calls, published) = Remote::new(self.context.objects.clone(), members);
+        let journal = StoreJournal::new(self.context.store.clone(), self.run, Handle::current());
+        let contributors = Contributors::default();
+        let federation = Noted {
+            inner: Journaled::new(remote, journal),
+            contributors: contributors.clone(),
+        };
+        let teller = Teller {
+            names: self
+                .charter
+                .members()
+                .iter()
+                .map(|member| member.name.to_string())
+                .collect(),
+            contributors,
+            progress: self.progress.clone(),
+            traffic: self.traffic.clone(),
+            hub: self.context.hub.clone(),
+        };
+        let done = spawn(self.task.clone(), federation, teller)?;
+        let mut served = 0_u32;
+        loop {
+            let event = tokio::select! {
+                biased;
+                call = calls.recv() => match call {
+                    Some(call) => {
+                        self.serve(call).await?;
+                        served += 1;
+                        if served.is_multiple_of(SAVE_TRAFFIC) {
+                            self.traffic.save(&self.context.store, self.run, &self.context.hub).await?;
+                        }
+                        continue;
+                    }
+                    // The search's end of the channel is gone: its result is there.
+                    None => break,
+                },
+                event = self.wait(None) => event?,
+            };
+            if let Some(event) = event {
+                self.note(event).await?;
+            }
+        }
+        match done.await {
+            Ok(Ok(outcome)) => Ok(Found {
+                outcome: Box::new(outcome),
+                published,
+            }),
+            Ok(Err(error)) => Err(Stop::Failed(error.to_string())),
+            Err(_) => Err(Stop::Failed(
+                "the search ended unexpectedly: see the coordinator's log, and report it"
+                    .to_owned(),
+            )),
+        }
+    }
+
+    async fn serve(&mut self, call: Call) -> Result<(), Stop> {
+        let result = self.sum(&call.ask).await?;
+        // The search waits for nothing else; if it is gone, its result says why.
+        let _ = call.reply.send(result);
+        Ok(())
+    }
+}
+
+type Search = oneshot::Receiver<Result<Outcome, SearchError>>;
+
+fn spawn(
+    task: Task,
+    mut federation: impl Federation + Send + 'static,
+    mut teller: Teller,
+) -> Result<Search, Stop> {
+    let (sender, receiver) = oneshot::channel();
+    let work = move || {
+        let mut observer = |progress: &SearchProgress| teller.tell(progress);
+        let result = search::run(&task, &mut federation, &mut observer);
+        // Sent before the federation is dropped, which is what the driver waits for.
+        let _ = sender.send(result);
+        drop(federation);
+    };
+    std::thread::Builder::new()
+        .name("search".to_owned())
+        .stack_size(STACK_BYTES)
+        .spawn(work)
+        .map_err(|error| {
+            error!(%error, "no thread for the search");
+            Stop::Failed(format!("the search cannot be started: {error}"))
+        })?;
+    Ok(receiver)
+}
+
+type Contributors = Arc<Mutex<Vec<u16>>>;
+
+/// Remembers who was in the last sum, whether it came live or from the journal.
+struct Noted<F> {
+    inner: F,
+    contributors: Contributors,
+}
+
+impl<F: Federation> Federation for Noted<F> {
+    fn publish(&mut self, object: Object) -> Result<ObjectId, FederationError> {
+        self.inner.publish(object)
+    }
+
+    fn sum(&mut self, ask: &Ask) -> Result<Totals, FederationError> {
+        let totals = self.inner.sum(ask)?;
+        self.contributors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone_from(&totals.contributors);
+        Ok(totals)
+    }
+
+    fn members(&self) -> usize {
+        self.inner.members()
+    }
+}
+
+/// Turns what the search says into what watchers read.
+struct Teller {
+    /// The roster in index order.
+    names: Vec<String>,
+    contributors: Contributors,
+    progress: Progress,
+    traffic: Traffic,
+    hub: Hub,
+}
+
+impl Teller {
+    fn tell(&mut self, progress: &SearchProgress) {
+        match progress {
+            SearchProgress::Stage { stage } => {
+                self.progress.publish("stage", json!({ "stage": stage }))
+            }
+            SearchProgress::Step {
+                step,
+                about,
+                stage,
+                parts,
+                numbers,
+                ..
+            } => {
+                let indices = self
+                    .contributors
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .clone();
+                let names = indices
+                    .iter()
+                    .filter_map(|index| self.names.get(usize::from(*index).checked_sub(1)?));
+                self.progress.publish(
+                    "step",
+                    json!({
+                        "stage": stage,
+                        "step": step,
+                        "about": about,
+                        "candidates": parts,
+                        "numbers": numbers,
+                        "contributors": names.collect::<Vec<_>>(),
+                        "bytes_up": self.traffic.as_json(&self.hub),
+                    }),
+                );
+            }
+            SearchProgress::Leaderboard { standings } => {
+                self.progress
+                    .publish("leaderboard", json!({ "rows": rows(standings) }));
+            }
+        }
+    }
+}
+
+/// The leaderboard as JSON, best first.
+pub(super) fn rows(standings: &[Standing]) -> Vec<Value> {
+    let row = |standing: &Standing| {
+        json!({
+            "candidate": standing.name,
+            "family": standing.name.split([' ', '(', ',']).next().unwrap_or_default(),
+            "id": standing.id,
+            "loss": standing.loss,
+            "se": standing.loss_se,
+            "steps": standing.steps,
+            "state": standing.state,
+        })
+    };
+    standings.iter().map(row).collect()
+}

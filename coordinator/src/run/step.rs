@@ -1,0 +1,581 @@
+//! One ask of the search: as many steps of the protocol as it takes.
+//!
+//! The rules live in the step machine. Here its actions are carried out
+//! strictly in order, each finished before the next begins: what must be on
+//! disk is there before anything is sent that relies on it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use collegium_automl::ask::{Ask, Totals};
+use collegium_automl::federation::FederationError;
+use collegium_crypto::encode::{Segment, Shape};
+use collegium_crypto::glwe::BodySum;
+use collegium_crypto::randomness::os_rng;
+use collegium_crypto::transcript::{self, domain};
+use collegium_protocol::context::ask_digest;
+use collegium_protocol::ids::{MemberIndex, StepNumber};
+use collegium_protocol::limits::MAX_UPLOAD_TRAILER_BYTES;
+use collegium_protocol::message::session::{ToCoordinator, ToNode};
+use collegium_protocol::message::step::{Announce, ResultCommitment};
+use collegium_protocol::step::{
+    self, Action, AdmittedUpload, Aggregator, Dropped, Event, Note, Opening, Resumed,
+    RunRecord as StepState, StepFailure, StepPlan, Timing,
+};
+use collegium_protocol::{Digest, codec};
+use rand_core::Rng;
+use serde_json::json;
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use super::{Driver, End, Heard, Stop};
+use crate::ledger::{Action as LedgerAction, Entry, Outcome};
+use crate::spool::Spooled;
+use crate::store::{CertifiedStep, Phase, Salt};
+use crate::sum::{SumError, add_bodies};
+use crate::upload::{Arrived, OpenStep};
+
+/// The largest encoded commitment: a number and two digests, rounded up.
+const MAX_COMMITMENT_BYTES: usize = 128;
+
+/// One step under way.
+struct Live {
+    aggregator: Aggregator,
+    /// The ask's place in the search and its content hash.
+    sequence: u32,
+    ask: Digest,
+    stage: String,
+    uploads: BTreeMap<MemberIndex, Upload>,
+    sum: Option<BodySum>,
+    began: Instant,
+    /// Whether the machine's first record, which takes the number, is on disk.
+    opened: bool,
+    /// Whether an earlier process began it, and may have written it down.
+    resumed: bool,
+}
+
+struct Upload {
+    admitted: AdmittedUpload,
+    /// `None` once it was added.
+    body: Option<Spooled>,
+}
+
+enum StepEnd {
+    Opened(Totals),
+    Dropped(Dropped),
+    /// The sum opened to something that cannot be: the round ends.
+    Spoiled(String),
+}
+
+impl Driver {
+    /// The totals of `ask`. The inner error is for the search, which may still
+    /// end with the best it has; the outer one ends the run.
+    pub(super) async fn sum(&mut self, ask: &Ask) -> Result<Result<Totals, FederationError>, Stop> {
+        let bytes = match ask.to_bytes() {
+            Ok(bytes) => bytes,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        let failed = |reason| FederationError::Step {
+            sequence: ask.sequence,
+            reason,
+        };
+        if let Some(certified) = self.certified.take() {
+            return Ok(match self.resume(ask, certified).await? {
+                StepEnd::Opened(totals) => Ok(totals),
+                StepEnd::Spoiled(reason) => Err(failed(reason)),
+                StepEnd::Dropped(_) => Err(failed("a certified step was dropped".to_owned())),
+            });
+        }
+        loop {
+            self.until_ready().await?;
+            let number = self.attempts.next_number(ask_digest(&bytes));
+            match self.step(ask, &bytes, number).await? {
+                StepEnd::Opened(totals) => return Ok(Ok(totals)),
+                StepEnd::Spoiled(reason) => return Ok(Err(failed(reason))),
+                StepEnd::Dropped(dropped) => self.dropped(number, &dropped).await?,
+            }
+        }
+    }
+
+    fn timing(&self) -> Timing {
+        let config = &self.context.config.step;
+        Timing {
+            straggler_wait: config.straggler_wait.0,
+            upload_wait: config.upload_wait.0,
+            vote_wait: config.vote_wait.0,
+            on_restart: self.attempts.on_restart(),
+        }
+    }
+
+    /// One new step.
+    async fn step(&mut self, ask: &Ask, bytes: &[u8], number: StepNumber) -> Result<StepEnd, Stop> {
+        let plan = StepPlan::new(self.charter.clone(), self.run, number, bytes, shape_of(ask))
+            .map_err(|refusal| {
+                Stop::Failed(format!(
+                    "the search asks for more than a step can carry: {refusal}"
+                ))
+            })?;
+        let plan = Arc::new(plan);
+        let timing = self.timing();
+        let deadline_ms = u64::try_from(timing.upload_wait.as_millis()).unwrap_or(u64::MAX);
+        let previous = self.previous().await?;
+        let announce = Announce::sign(
+            plan.context().clone(),
+            bytes.to_vec().into(),
+            deadline_ms,
+            previous,
+            &self.context.keys.identity,
+        );
+        let members: BTreeSet<_> = self.askable().collect();
+        debug!(run = %self.run, step = %number, sequence = ask.sequence, members = members.len(), "step begins");
+        let (aggregator, actions) =
+            Aggregator::start(plan.clone(), announce, members, timing, Duration::ZERO);
+        self.context.hub.set_step(Some(Arc::new(OpenStep::new(
+            plan,
+            self.context.spool.clone(),
+        ))));
+        let mut live = Live::new(aggregator, ask);
+        let end = self.drive(&mut live, actions).await;
+        self.context.hub.set_step(None);
+        end
+    }
+
+    /// A step that an earlier process left with a certificate.
+    async fn resume(&mut self, ask: &Ask, certified: CertifiedStep) -> Result<StepEnd, Stop> {
+        let unusable = |why: &dyn std::fmt::Display| {
+            Stop::Failed(format!(
+                "step {} has a certificate but cannot be driven on: {why}",
+                certified.step
+            ))
+        };
+        let digest = ask.digest().map_err(|error| unusable(&error))?;
+        if certified.sequence != ask.sequence || certified.ask != Digest(digest.0) {
+            return Err(unusable(
+                &"the search asks something else now; was the program or the task changed?",
+            ));
+        }
+        info!(run = %self.run, step = %certified.step, "a certified step is driven on");
+        let record = StepState::from_bytes(&certified.record).map_err(|error| unusable(&error))?;
+        let propose = record.propose.clone();
+        let members: BTreeSet<_> = self.askable().collect();
+        let resumed = step::resume(record, self.charter.clone(), members, self.timing())
+            .map_err(|error| unusable(&error))?;
+        let Resumed::Driving(aggregator, actions) = resumed else {
+            return Err(unusable(&"its record has no certificate"));
+        };
+        let plan = aggregator.plan().clone();
+        let mut live = Live::new(*aggregator, ask);
+        (live.opened, live.resumed) = (true, true);
+        let sum = BodySum::from_bytes(plan.packing().coefficients(), &certified.summed);
+        live.sum = Some(sum.map_err(|error| unusable(&error))?);
+        let claims = propose.map(|propose| propose.entries).unwrap_or_default();
+        for (member, trailer) in &certified.uploads {
+            let Some(claim) = claims.iter().find(|claim| claim.member == *member) else {
+                continue;
+            };
+            let trailer = codec::decode(trailer, MAX_UPLOAD_TRAILER_BYTES)
+                .map_err(|error| unusable(&error))?;
+            let admitted = AdmittedUpload::from_spool(&plan, claim, trailer)
+                .map_err(|error| unusable(&error))?;
+            live.uploads.insert(
+                *member,
+                Upload {
+                    admitted,
+                    body: None,
+                },
+            );
+        }
+        self.drive(&mut live, actions).await
+    }
+
+    /// Carries out actions and feeds events until the machine is done.
+    async fn drive(&mut self, live: &mut Live, actions: Vec<Action>) -> Result<StepEnd, Stop> {
+        let mut queue = VecDeque::from(actions);
+        loop {
+            while let Some(action) = queue.pop_front() {
+                if let Some(end) = self.carry_out(live, action).await? {
+                    return Ok(end);
+                }
+            }
+            self.say_what_it_waits_for();
+            let deadline = live.aggregator.deadline();
+            let event = match self
+                .hear(deadline.map(|deadline| live.began + deadline))
+                .await
+            {
+                Ok(Some(heard)) => live.event(heard),
+                Ok(None) => Some(Event::Tick),
+                Err(Stop::Ended(End::Cancelled(by))) => {
+                    self.tell_cancelled(live);
+                    return Err(Stop::Ended(End::Cancelled(by)));
+                }
+                Err(stop) => return Err(stop),
+            };
+            if let Some(event) = event {
+                queue.extend(live.aggregator.handle(event, live.began.elapsed()));
+            }
+        }
+    }
+
+    /// Tells the members that nothing comes of a step any more.
+    fn tell_cancelled(&self, live: &mut Live) {
+        for action in live.aggregator.handle(Event::Cancel, live.began.elapsed()) {
+            if let Action::Send { to, message } = action {
+                self.send(to, Arc::unwrap_or_clone(message));
+            }
+        }
+    }
+
+    async fn carry_out(
+        &mut self,
+        live: &mut Live,
+        action: Action,
+    ) -> Result<Option<StepEnd>, Stop> {
+        match action {
+            Action::Persist(record) => self.persist(live, &record).await?,
+            Action::SyncUploads { members } => self.sync_uploads(live, &members).await?,
+            Action::Send { to, message } => self.send(to, Arc::unwrap_or_clone(message)),
+            Action::Deliver { to, dealer } => {
+                let delivery = live
+                    .uploads
+                    .get(&dealer)
+                    .and_then(|upload| upload.admitted.delivery(to));
+                match delivery {
+                    Some(delivery) => self.send(to, ToNode::Deliver(delivery)),
+                    None => warn!(%to, %dealer, "a share to be delivered is not there"),
+                }
+            }
+            Action::Open(opening) => return self.open(live, opening).await.map(Some),
+            Action::Dropped(dropped) => return Ok(Some(StepEnd::Dropped(dropped))),
+            Action::Failed(failure) => return Err(Stop::Failed(failure.to_string())),
+            Action::Note(note) => self.note_step(live, note)?,
+        }
+        Ok(None)
+    }
+
+    fn send(&self, to: MemberIndex, message: ToNode) {
+        if let Some(name) = self.name(to) {
+            // A member that is not connected gets it all again when it is.
+            self.context.hub.send(name, message);
+        }
+    }
+
+    async fn persist(&self, live: &mut Live, record: &StepState) -> Result<(), Stop> {
+        let bytes = record
+            .to_bytes()
+            .map_err(|error| Stop::Failed(format!("a step's record: {error}")))?;
+        let (store, step) = (&self.context.store, record.step());
+        if !live.opened {
+            live.opened = true;
+            return Ok(store
+                .open_step(self.run, step, live.sequence, live.ask, &bytes)
+                .await?);
+        }
+        let phase = match (&record.certificate, &record.propose) {
+            (Some(_), _) => Phase::Certified,
+            (None, Some(_)) => Phase::Proposed,
+            (None, None) => Phase::Announced,
+        };
+        Ok(store.save_record(self.run, step, phase, &bytes).await?)
+    }
+
+    /// Adds the bodies of the set about to be proposed, and saves the sum.
+    async fn sync_uploads(&self, live: &mut Live, members: &[MemberIndex]) -> Result<(), Stop> {
+        let fault = |what: &dyn std::fmt::Display| {
+            Stop::Failed(format!("the uploads cannot be added: {what}"))
+        };
+        let mut bodies = Vec::new();
+        let mut trailers = Vec::new();
+        for member in members {
+            let upload = live
+                .uploads
+                .get_mut(member)
+                .ok_or_else(|| fault(&format_args!("member {member}'s is not there")))?;
+            bodies.push(
+                upload
+                    .body
+                    .take()
+                    .ok_or_else(|| fault(&format_args!("member {member}'s was added before")))?,
+            );
+            trailers.push((
+                *member,
+                codec::encode(upload.admitted.trailer()).map_err(|error| fault(&error))?,
+            ));
+        }
+        let empty = live.aggregator.plan().empty_sum();
+        let added = tokio::task::spawn_blocking(move || {
+            let sum = add_bodies(empty, bodies)?;
+            let bytes = sum.to_bytes();
+            Ok::<_, SumError>((sum, bytes))
+        });
+        let (sum, bytes) = added
+            .await
+            .map_err(|error| fault(&error))?
+            .map_err(|error| fault(&error))?;
+        let step = live.aggregator.plan().reference().step;
+        self.context
+            .store
+            .save_sum(self.run, step, &bytes, &trailers)
+            .await?;
+        live.sum = Some(sum);
+        Ok(())
+    }
+
+    /// Opens the certified sum; the ledger has the step before anyone sees it.
+    async fn open(&self, live: &mut Live, opening: Box<Opening>) -> Result<StepEnd, Stop> {
+        let sum = live
+            .sum
+            .take()
+            .ok_or_else(|| Stop::Failed("the summed body is not there".to_owned()))?;
+        let opened = tokio::task::spawn_blocking(move || (opening.open(&sum), opening));
+        let (opened, opening) = opened
+            .await
+            .map_err(|error| Stop::Failed(format!("opening a sum: {error}")))?;
+        let step = opening.plan().reference().step;
+        match opened {
+            Ok(sums) => {
+                let contributors = opening
+                    .contributors()
+                    .iter()
+                    .map(|member| member.get())
+                    .collect();
+                let totals = Totals { sums, contributors };
+                self.record_opening(live, step, &opening, &totals).await?;
+                Ok(StepEnd::Opened(totals))
+            }
+            Err(failure) => {
+                let reason = failure.to_string();
+                warn!(run = %self.run, %step, reason, "a sum does not open");
+                self.write_step(
+                    LedgerAction::StepFailed,
+                    Outcome::Failed,
+                    live,
+                    step,
+                    &opening,
+                    json!({ "reason": reason }),
+                )?;
+                self.context
+                    .store
+                    .spoil_step(self.run, step, &reason)
+                    .await?;
+                Ok(StepEnd::Spoiled(reason))
+            }
+        }
+    }
+
+    async fn record_opening(
+        &self,
+        live: &Live,
+        step: StepNumber,
+        opening: &Opening,
+        totals: &Totals,
+    ) -> Result<(), Stop> {
+        let failed = |error: &dyn std::fmt::Display| {
+            Stop::Failed(format!("step {step} cannot be recorded: {error}"))
+        };
+        let mut salt = [0; 32];
+        os_rng()
+            .map_err(|error| failed(&error))?
+            .fill_bytes(&mut salt);
+        let salt = self
+            .context
+            .store
+            .record_salt(self.run, step, Salt(salt))
+            .await?;
+        let encoded = codec::encode(totals).map_err(|error| failed(&error))?;
+        let commitment = transcript::hash(domain::TOTALS_COMMITMENT, &[&salt.0, &encoded]);
+        let told = ResultCommitment {
+            step,
+            proposal: opening.proposal(),
+            totals: commitment,
+        };
+        let told = codec::encode(&told).map_err(|error| failed(&error))?;
+        // A step opened once more after a crash is in the ledger already.
+        let object = self.object_name(step);
+        if !live.resumed || !self.context.ledger.states(LedgerAction::Step, &object)? {
+            let evidence = json!({ "numbers": totals.sums.len(), "totals": commitment });
+            self.write_step(
+                LedgerAction::Step,
+                Outcome::Done,
+                live,
+                step,
+                opening,
+                evidence,
+            )?;
+        }
+        Ok(self
+            .context
+            .store
+            .record_commitment(self.run, step, &told)
+            .await?)
+    }
+
+    fn object_name(&self, step: StepNumber) -> String {
+        format!("{}/{step}", self.run)
+    }
+
+    fn write_step(
+        &self,
+        action: LedgerAction,
+        outcome: Outcome,
+        live: &Live,
+        step: StepNumber,
+        opening: &Opening,
+        mut evidence: serde_json::Value,
+    ) -> Result<(), Stop> {
+        let names = opening
+            .contributors()
+            .iter()
+            .filter_map(|member| self.name(*member));
+        if let Some(evidence) = evidence.as_object_mut() {
+            evidence.insert("ask".into(), json!(live.ask));
+            evidence.insert("contributors".into(), json!(names.collect::<Vec<_>>()));
+            evidence.insert("proposal".into(), json!(opening.proposal()));
+            evidence.insert("sequence".into(), json!(live.sequence));
+            evidence.insert("stage".into(), json!(live.stage));
+        }
+        let entry =
+            Entry::new(action, "coordinator", &self.object_name(step), outcome).evidence(evidence);
+        Ok(self.context.ledger.append(entry)?)
+    }
+
+    /// What the members are told about the step before.
+    async fn previous(&self) -> Result<Option<ResultCommitment>, Stop> {
+        let Some(bytes) = self.context.store.last_commitment(self.run).await? else {
+            return Ok(None);
+        };
+        codec::decode(&bytes, MAX_COMMITMENT_BYTES)
+            .map(Some)
+            .map_err(|error| {
+                Stop::Failed(format!(
+                    "the last step's commitment is damaged: {error}; restore collegium.db"
+                ))
+            })
+    }
+
+    /// A step without a certificate was given up: again, or the end of the run.
+    async fn dropped(&mut self, step: StepNumber, dropped: &Dropped) -> Result<(), Stop> {
+        let refusals = dropped.refusals_in_words(&self.charter);
+        info!(run = %self.run, %step, reason = %dropped.reason, refusals, "step dropped");
+        self.context
+            .store
+            .drop_step(self.run, step, &dropped.reason.to_string())
+            .await?;
+        let entry = Entry::new(
+            LedgerAction::StepFailed,
+            "coordinator",
+            &self.object_name(step),
+            Outcome::Failed,
+        )
+        .evidence(json!({ "reason": dropped.reason.to_string(), "refusals": refusals }));
+        self.context.ledger.append(entry)?;
+        self.progress.publish(
+            "note",
+            json!({ "text": format!("step {step} dropped: {} ({refusals})", dropped.reason) }),
+        );
+        self.attempts
+            .dropped(dropped, &self.charter)
+            .map_err(|failure: StepFailure| Stop::Failed(failure.to_string()))
+    }
+
+    fn note_step(&self, live: &Live, note: Note) -> Result<(), Stop> {
+        let step = live.aggregator.plan().reference().step;
+        let name = |index| {
+            self.name(index)
+                .map_or_else(|| format!("member {index}"), ToString::to_string)
+        };
+        match note {
+            Note::Complaint {
+                by,
+                dealer,
+                refusal,
+            } => {
+                warn!(run = %self.run, %step, by = name(by), dealer = name(dealer), %refusal, "complaint about a share");
+                let entry = Entry::new(
+                    LedgerAction::StepFailed,
+                    &format!("node/{}", name(by)),
+                    &self.object_name(step),
+                    Outcome::Refused,
+                )
+                .evidence(json!({ "dealer": name(dealer), "complaint": refusal.to_string() }));
+                self.context.ledger.append(entry)?;
+            }
+            Note::Refused { from, refusal } => {
+                info!(run = %self.run, %step, member = name(from), %refusal, "a member refuses");
+                let text = format!("{} refuses in step {step}: {refusal}", name(from));
+                self.progress.publish("note", json!({ "text": text }));
+            }
+            Note::Ignored { from, why } => {
+                debug!(run = %self.run, %step, member = name(from), why, "message ignored")
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Live {
+    fn new(aggregator: Aggregator, ask: &Ask) -> Self {
+        let stage = serde_json::to_value(ask.stage).ok();
+        Self {
+            aggregator,
+            sequence: ask.sequence,
+            ask: ask
+                .digest()
+                .map_or(Digest([0; 32]), |digest| Digest(digest.0)),
+            stage: stage
+                .and_then(|stage| stage.as_str().map(str::to_owned))
+                .unwrap_or_default(),
+            uploads: BTreeMap::new(),
+            sum: None,
+            began: Instant::now(),
+            opened: false,
+            resumed: false,
+        }
+    }
+
+    /// Translates for the machine; keeps what an upload brought.
+    fn event(&mut self, heard: Heard) -> Option<Event> {
+        match heard {
+            Heard::Ready(member) => Some(Event::Connected(member)),
+            Heard::Gone(member) => Some(Event::Disconnected(member)),
+            Heard::Uploaded(arrived) => self.keep(*arrived),
+            Heard::Said(from, message) => match message {
+                ToCoordinator::StepRefused { run, step, refusal }
+                    if run == self.aggregator.plan().reference().run =>
+                {
+                    Some(Event::Refused {
+                        from,
+                        step,
+                        refusal,
+                    })
+                }
+                ToCoordinator::Verdict(verdict) => Some(Event::Verdict { from, verdict }),
+                ToCoordinator::Vote(vote) => Some(Event::Vote { from, vote }),
+                ToCoordinator::Release(release) => Some(Event::Release { from, release }),
+                _ => None,
+            },
+        }
+    }
+
+    fn keep(&mut self, arrived: Arrived) -> Option<Event> {
+        if arrived.step != self.aggregator.plan().reference() {
+            return None;
+        }
+        let claim = arrived.admitted.claim();
+        self.uploads.entry(arrived.member).or_insert(Upload {
+            admitted: arrived.admitted,
+            body: Some(arrived.body),
+        });
+        Some(Event::Uploaded(claim))
+    }
+}
+
+/// The ask's shape, as the protocol sees it.
+fn shape_of(ask: &Ask) -> Shape {
+    let segment = |segment: &collegium_automl::ask::Segment| Segment {
+        max: segment.max_code(),
+        count: segment.count(),
+    };
+    Shape(ask.segments().iter().map(segment).collect())
+}

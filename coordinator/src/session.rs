@@ -1,0 +1,316 @@
+//! One connection: its streams, each in a task of its own.
+//!
+//! A node keeps a control stream open for as long as it is connected; uploads
+//! and objects come on streams of their own. A person's command opens an admin
+//! stream. Who the peer is, only its certificate says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use collegium_protocol::ids::MemberName;
+use collegium_protocol::limits::{
+    MAX_OBJECT_REQUEST_BYTES, MAX_OBJECT_RESPONSE_BYTES, MAX_TO_COORDINATOR_BYTES,
+    MAX_TO_NODE_BYTES,
+};
+use collegium_protocol::message::session::{
+    ObjectRequest, ObjectResponse, ToCoordinator, ToNode, VERSION,
+};
+use collegium_protocol::pki::{Peer, Role};
+use collegium_protocol::quic::{
+    ArrivingStream, CloseCode, Connection, FrameReceiver, FrameSender, QuicError, StreamKind,
+};
+use collegium_protocol::{Digest, Refusal, RefusalCode};
+use serde_json::json;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::{debug, info, warn};
+
+use crate::admin;
+use crate::app::Context;
+use crate::hub::NodeEvent;
+use crate::ledger::{Action, Entry, Outcome};
+use crate::runs;
+use crate::upload::UploadError;
+
+/// How long a peer may take for the first message of a stream.
+const FIRST_MESSAGE: Duration = Duration::from_secs(8);
+
+/// Serves a connection whose certificate was verified, until it ends.
+pub async fn serve(context: Arc<Context>, connection: Connection) {
+    let Some(peer) = connection.peer().cloned() else {
+        return;
+    };
+    let peer = Arc::new(peer);
+    let mut tasks = JoinSet::new();
+    let end = loop {
+        tokio::select! {
+            stream = connection.accept() => match stream {
+                Ok(stream) => {
+                    tasks.spawn(stream_task(context.clone(), connection.clone(), peer.clone(), stream));
+                }
+                Err(error) => break error,
+            },
+            upload = connection.accept_upload() => match upload {
+                Ok(stream) => {
+                    tasks.spawn(upload_task(context.clone(), connection.clone(), peer.clone(), stream));
+                }
+                Err(error) => break error,
+            },
+            // Finished tasks are collected, so that a long session does not pile them up.
+            Some(_) = tasks.join_next() => {}
+        }
+    };
+    debug!(peer = %peer.subject.name, reason = %end, "connection ended");
+    // Sessions notice the end by themselves and must say goodbye to the hub.
+    while tasks.join_next().await.is_some() {}
+}
+
+async fn stream_task(
+    context: Arc<Context>,
+    connection: Connection,
+    peer: Arc<Peer>,
+    stream: ArrivingStream,
+) {
+    let identified = timeout(FIRST_MESSAGE, stream.identify()).await;
+    let Ok(Ok((kind, mut sender, receiver))) = identified else {
+        return;
+    };
+    let result = match (kind, member_name(&peer)) {
+        (StreamKind::Control, Some(member)) => {
+            control(&context, &connection, &member, sender, receiver).await
+        }
+        (StreamKind::Object, Some(_)) => object(&context, sender, receiver).await,
+        (StreamKind::Admin, _) => admin::serve(&context, &peer, sender, receiver).await,
+        (StreamKind::Control | StreamKind::Object | StreamKind::Join, _) => {
+            sender.reset(CloseCode::Refused);
+            Ok(())
+        }
+    };
+    match result {
+        Err(error @ (QuicError::Codec(_) | QuicError::TooLarge { .. } | QuicError::Leftover)) => {
+            offend(&context, &connection, &peer, &error.to_string());
+        }
+        Err(error) => debug!(peer = %peer.subject.name, %error, "stream ended"),
+        Ok(()) => {}
+    }
+}
+
+/// The member a node's certificate names.
+fn member_name(peer: &Peer) -> Option<MemberName> {
+    if peer.subject.role != Role::Node {
+        return None;
+    }
+    peer.subject.name.parse().ok()
+}
+
+/// A peer sent what no correct program sends: the connection is closed, and the
+/// ledger has it. Once for each connection, so the ledger cannot be flooded
+/// faster than handshakes are made.
+fn offend(context: &Context, connection: &Connection, peer: &Peer, what: &str) {
+    if connection.is_closed() {
+        return;
+    }
+    connection.close(CloseCode::Protocol, what);
+    warn!(peer = %peer.subject.name, what, "connection closed after a malformed or forbidden message");
+    let entry = Entry::new(
+        Action::Refuse,
+        &peer.subject.to_string(),
+        "connection",
+        Outcome::Refused,
+    )
+    .evidence(json!({ "certificate": peer.fingerprint.to_string(), "reason": what }));
+    context.write_down(entry);
+}
+
+async fn upload_task(
+    context: Arc<Context>,
+    connection: Connection,
+    peer: Arc<Peer>,
+    mut stream: FrameReceiver,
+) {
+    let (Some(member), Some(step)) = (member_name(&peer), context.hub.step()) else {
+        // An upload for a step that has just ended is no offence.
+        stream.stop(CloseCode::Refused);
+        return;
+    };
+    match step.receive(&member, &mut stream).await {
+        Ok(arrived) => {
+            context
+                .hub
+                .report(NodeEvent::Uploaded(member, Box::new(arrived)))
+                .await
+        }
+        Err(UploadError::Refused(refusal)) if is_late(&refusal) => {
+            debug!(%member, %refusal, "an upload came too late");
+        }
+        Err(UploadError::Refused(refusal)) => {
+            offend(&context, &connection, &peer, &refusal.to_string())
+        }
+        Err(error @ UploadError::Spool(_)) => warn!(%member, %error, "an upload was lost"),
+        Err(UploadError::Transport(error)) => debug!(%member, %error, "an upload was cut off"),
+    }
+}
+
+/// Uploads cross with a step's end or with their own repetition.
+fn is_late(refusal: &Refusal) -> bool {
+    matches!(
+        refusal.code,
+        RefusalCode::UnknownStep | RefusalCode::UploadDuplicate
+    )
+}
+
+async fn object(
+    context: &Context,
+    mut sender: FrameSender,
+    mut receiver: FrameReceiver,
+) -> Result<(), QuicError> {
+    let request: ObjectRequest = receiver.expect(MAX_OBJECT_REQUEST_BYTES).await?;
+    // A few at a time: each may be 64 MiB.
+    let Ok(_permit) = context.object_reads.acquire().await else {
+        return Ok(());
+    };
+    let objects = context.objects.clone();
+    let id = collegium_automl::object::ObjectId(request.id.0);
+    let found = tokio::task::spawn_blocking(move || objects.get(id)).await;
+    let response = match found {
+        Ok(Ok(Some(bytes))) => ObjectResponse::Found(bytes.into()),
+        Ok(Ok(None)) => {
+            ObjectResponse::Refused(Refusal::new(RefusalCode::UnknownObject, request.id))
+        }
+        Ok(Err(error)) => {
+            warn!(%error, "an object cannot be read");
+            ObjectResponse::Refused(RefusalCode::Internal.into())
+        }
+        Err(_) => ObjectResponse::Refused(RefusalCode::Internal.into()),
+    };
+    sender.send(&response, MAX_OBJECT_RESPONSE_BYTES).await?;
+    sender.finish();
+    Ok(())
+}
+
+/// The control stream of a node.
+async fn control(
+    context: &Arc<Context>,
+    connection: &Connection,
+    member: &MemberName,
+    mut sender: FrameSender,
+    mut receiver: FrameReceiver,
+) -> Result<(), QuicError> {
+    let hello = timeout(FIRST_MESSAGE, receiver.expect(MAX_TO_COORDINATOR_BYTES)).await;
+    let Ok(hello) = hello else {
+        sender.reset(CloseCode::Protocol);
+        return Ok(());
+    };
+    if let Err(refusal) = check_hello(context, member, &hello?) {
+        warn!(%member, %refusal, "session refused");
+        sender
+            .send(&ToNode::Refused(refusal), MAX_TO_NODE_BYTES)
+            .await?;
+        return sender.delivered().await;
+    }
+    let mut charters = context.charter.subscribe();
+    sender
+        .send(&ToNode::Welcome { version: VERSION }, MAX_TO_NODE_BYTES)
+        .await?;
+    let charter = charters
+        .borrow_and_update()
+        .as_ref()
+        .map(|charter| charter.signed().clone());
+    if let Some(charter) = charter {
+        sender
+            .send(&ToNode::Charter(charter), MAX_TO_NODE_BYTES)
+            .await?;
+    }
+    for closed in runs::closed_for(context, member).await {
+        sender.send(&closed, MAX_TO_NODE_BYTES).await?;
+    }
+    let (id, mut messages) = context.hub.enter(member, connection).await;
+    info!(%member, address = %connection.remote_address(), "node connected");
+    let end = loop {
+        tokio::select! {
+            message = messages.recv() => {
+                // The hub keeps the other end until this session is replaced.
+                let Some(message) = message else { break Ok(()) };
+                if let Err(error) = sender.send(&message, MAX_TO_NODE_BYTES).await { break Err(error) }
+            }
+            message = receiver.recv::<ToCoordinator>(MAX_TO_COORDINATOR_BYTES) => match message {
+                Ok(Some(message)) => heard(context, member, message).await,
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            },
+            changed = charters.changed() => {
+                if changed.is_err() { break Ok(()) }
+                let charter = charters.borrow_and_update().as_ref().map(|charter| charter.signed().clone());
+                if let Some(charter) = charter
+                    && let Err(error) = sender.send(&ToNode::Charter(charter), MAX_TO_NODE_BYTES).await
+                {
+                    break Err(error);
+                }
+            }
+        }
+    };
+    context.hub.leave(member, id).await;
+    info!(%member, "node disconnected");
+    end
+}
+
+fn check_hello(
+    context: &Context,
+    member: &MemberName,
+    hello: &ToCoordinator,
+) -> Result<(), Refusal> {
+    let ToCoordinator::Hello {
+        version,
+        name,
+        charter,
+    } = hello
+    else {
+        return Err(Refusal::new(
+            RefusalCode::Malformed,
+            "a session begins with Hello",
+        ));
+    };
+    if *version != VERSION {
+        return Err(Refusal::new(
+            RefusalCode::Version,
+            format_args!("the node speaks version {version}, the coordinator {VERSION}"),
+        ));
+    }
+    if name != member {
+        return Err(Refusal::new(
+            RefusalCode::NotAllowed,
+            format_args!("the certificate is for {member}, the node says it is {name}"),
+        ));
+    }
+    let in_force = context.charter.borrow().clone();
+    let Some(in_force) = in_force else {
+        return Ok(());
+    };
+    if !in_force.members().iter().any(|entry| entry.name == *member) {
+        return Err(Refusal::new(
+            RefusalCode::UnknownMember,
+            format_args!(
+                "{member} is not in charter version {}",
+                in_force.charter().version
+            ),
+        ));
+    }
+    if charter.is_some_and(|pinned: Digest| pinned != in_force.digest()) {
+        // The node gets the charter in force and decides whether it follows.
+        debug!(%member, "the node has another charter pinned");
+    }
+    Ok(())
+}
+
+async fn heard(context: &Arc<Context>, member: &MemberName, message: ToCoordinator) {
+    if let ToCoordinator::RunReportReady { run } = message {
+        if let Err(error) = context.store.record_report(run, member).await {
+            warn!(%member, %error, "a report could not be noted");
+        }
+        return;
+    }
+    context
+        .hub
+        .report(NodeEvent::Said(member.clone(), message))
+        .await;
+}

@@ -1,0 +1,722 @@
+//! Steps and the journal. The order of these calls is the crash safety:
+//!
+//! 1. [`Store::open_step`] before the announcement goes out,
+//! 2. [`Store::save_sum`], then [`Store::save_record`] before the proposal,
+//! 3. [`Store::save_record`] with the certificate before releases are asked for,
+//! 4. [`Store::record_journal`] before the search goes on.
+
+use collegium_crypto::transcript::Digest;
+use collegium_protocol::ids::{MemberIndex, RunId, StepNumber};
+use sqlx::Row;
+
+use super::{Store, StoreError, doing, from_sql, parse, to_sql};
+
+/// A step with a certificate that has not reached the journal: it is driven to
+/// its end whatever happens.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CertifiedStep {
+    /// Its number.
+    pub step: StepNumber,
+    /// The ask's place in the search, counted from 0.
+    pub sequence: u32,
+    /// The ask's digest.
+    pub ask: Digest,
+    /// The step machine's record, as it encoded it.
+    pub record: Vec<u8>,
+    /// The sum of the bodies over the certified set, little-endian u64.
+    pub summed: Vec<u8>,
+    /// What the members of the set uploaded beside their bodies, by member.
+    pub uploads: Vec<(MemberIndex, Vec<u8>)>,
+}
+
+/// How far a saved record leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Announced; dropped after a restart.
+    Announced,
+    /// Proposed; dropped after a restart.
+    Proposed,
+    /// Certified; driven to its end after a restart.
+    Certified,
+}
+
+impl Phase {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Announced => "announced",
+            Self::Proposed => "proposed",
+            Self::Certified => "certified",
+        }
+    }
+}
+
+/// What a step's opening is committed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Salt(pub [u8; 32]);
+
+/// One finished step of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalRecord {
+    /// The ask's digest: a search that asks something else must not be answered.
+    pub ask: Digest,
+    /// The totals, as the journal encoded them.
+    pub totals: Vec<u8>,
+}
+
+impl Store {
+    /// The highest step number this run ever used, 0 for a new run.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`] or [`StoreError::Damaged`].
+    pub async fn last_step(&self, run: RunId) -> Result<StepNumber, StoreError> {
+        let (number,): (i64,) = sqlx::query_as("SELECT last_step FROM runs WHERE run = ?")
+            .bind(run.to_string())
+            .fetch_one(self.pool())
+            .await
+            .map_err(doing("read a run's last step"))?;
+        Ok(StepNumber(from_sql("a step number", number)?))
+    }
+
+    /// Opens a step under a number above every earlier one of the run, with the
+    /// step machine's first record.
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfOrder`] when the number is not new.
+    pub async fn open_step(
+        &self,
+        run: RunId,
+        step: StepNumber,
+        sequence: u32,
+        ask: Digest,
+        record: &[u8],
+    ) -> Result<(), StoreError> {
+        let what = "open a step";
+        let mut transaction = self.pool().begin().await.map_err(doing(what))?;
+        let changed =
+            sqlx::query("UPDATE runs SET last_step = ?1 WHERE run = ?2 AND last_step < ?1")
+                .bind(to_sql(step.0)?)
+                .bind(run.to_string())
+                .execute(&mut *transaction)
+                .await
+                .map_err(doing(what))?
+                .rows_affected();
+        in_order(changed, run, step, what)?;
+        sqlx::query("INSERT INTO steps (run, step, sequence, ask, state, record) VALUES (?, ?, ?, ?, 'announced', ?)")
+            .bind(run.to_string())
+            .bind(to_sql(step.0)?)
+            .bind(i64::from(sequence))
+            .bind(ask.to_string())
+            .bind(record)
+            .execute(&mut *transaction)
+            .await
+            .map_err(doing(what))?;
+        transaction.commit().await.map_err(doing(what))
+    }
+
+    /// Saves the sum of the bodies of a set that is about to be proposed, and
+    /// what its members uploaded beside them.
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfOrder`] unless the step was just announced.
+    pub async fn save_sum(
+        &self,
+        run: RunId,
+        step: StepNumber,
+        summed: &[u8],
+        uploads: &[(MemberIndex, Vec<u8>)],
+    ) -> Result<(), StoreError> {
+        let what = "save a sum of bodies";
+        let mut transaction = self.pool().begin().await.map_err(doing(what))?;
+        let changed = sqlx::query(
+            "UPDATE steps SET summed = ? WHERE run = ? AND step = ? AND state = 'announced'",
+        )
+        .bind(summed)
+        .bind(run.to_string())
+        .bind(to_sql(step.0)?)
+        .execute(&mut *transaction)
+        .await
+        .map_err(doing(what))?
+        .rows_affected();
+        in_order(changed, run, step, what)?;
+        for (member, upload) in uploads {
+            sqlx::query("INSERT OR REPLACE INTO step_uploads (run, step, member, upload) VALUES (?, ?, ?, ?)")
+                .bind(run.to_string())
+                .bind(to_sql(step.0)?)
+                .bind(i64::from(member.get()))
+                .bind(upload)
+                .execute(&mut *transaction)
+                .await
+                .map_err(doing(what))?;
+        }
+        transaction.commit().await.map_err(doing(what))
+    }
+
+    /// Saves the step machine's record. With [`Phase::Certified`] the step can
+    /// only be finished from here on.
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfOrder`] when the step is over, or would go back.
+    pub async fn save_record(
+        &self,
+        run: RunId,
+        step: StepNumber,
+        phase: Phase,
+        record: &[u8],
+    ) -> Result<(), StoreError> {
+        let what = "save a step's record";
+        let changed = sqlx::query(
+            "UPDATE steps SET state = ?1, record = ?2 WHERE run = ?3 AND step = ?4 \
+             AND (state = 'announced' OR (state = 'proposed' AND ?1 != 'announced') \
+                  OR (state = 'certified' AND ?1 = 'certified'))",
+        )
+        .bind(phase.word())
+        .bind(record)
+        .bind(run.to_string())
+        .bind(to_sql(step.0)?)
+        .execute(self.pool())
+        .await
+        .map_err(doing(what))?
+        .rows_affected();
+        in_order(changed, run, step, what)
+    }
+
+    /// Drops a step that has no certificate.
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfOrder`] when it has one.
+    pub async fn drop_step(
+        &self,
+        run: RunId,
+        step: StepNumber,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        let what = "drop a step";
+        let changed = sqlx::query(
+            "UPDATE steps SET state = 'dropped', reason = ?, record = NULL, summed = NULL \
+             WHERE run = ? AND step = ? AND state IN ('announced', 'proposed')",
+        )
+        .bind(reason)
+        .bind(run.to_string())
+        .bind(to_sql(step.0)?)
+        .execute(self.pool())
+        .await
+        .map_err(doing(what))?
+        .rows_affected();
+        in_order(changed, run, step, what)
+    }
+
+    /// Drops every step of a run that a stopped daemon left without a
+    /// certificate. Returns their numbers.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`].
+    pub async fn drop_unfinished(
+        &self,
+        run: RunId,
+        reason: &str,
+    ) -> Result<Vec<StepNumber>, StoreError> {
+        let rows: Vec<(i64,)> = sqlx::query_as(
+            "UPDATE steps SET state = 'dropped', reason = ?, record = NULL, summed = NULL \
+             WHERE run = ? AND state IN ('announced', 'proposed') RETURNING step",
+        )
+        .bind(reason)
+        .bind(run.to_string())
+        .fetch_all(self.pool())
+        .await
+        .map_err(doing("drop unfinished steps"))?;
+        rows.into_iter()
+            .map(|(step,)| Ok(StepNumber(from_sql("a step number", step)?)))
+            .collect()
+    }
+
+    /// Marks a certified step whose opened sum failed the noise check.
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfOrder`] unless the step was certified.
+    pub async fn spoil_step(
+        &self,
+        run: RunId,
+        step: StepNumber,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        let what = "mark a spoiled step";
+        let changed = sqlx::query(
+            "UPDATE steps SET state = 'spoiled', reason = ?, summed = NULL WHERE run = ? AND step = ? AND state = 'certified'",
+        )
+        .bind(reason)
+        .bind(run.to_string())
+        .bind(to_sql(step.0)?)
+        .execute(self.pool())
+        .await
+        .map_err(doing(what))?
+        .rows_affected();
+        in_order(changed, run, step, what)
+    }
+
+    /// Records the salt and the commitment of an opened step, before anything is
+    /// said about it. A step opened again after a crash keeps its first salt: the
+    /// return value is the one to use.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`] or [`StoreError::Damaged`].
+    pub async fn record_salt(
+        &self,
+        run: RunId,
+        step: StepNumber,
+        salt: Salt,
+    ) -> Result<Salt, StoreError> {
+        let (kept,): (Vec<u8>,) = sqlx::query_as(
+            "UPDATE steps SET salt = COALESCE(salt, ?) WHERE run = ? AND step = ? RETURNING salt",
+        )
+        .bind(salt.0.as_slice())
+        .bind(run.to_string())
+        .bind(to_sql(step.0)?)
+        .fetch_one(self.pool())
+        .await
+        .map_err(doing("record a salt"))?;
+        let kept = <[u8; 32]>::try_from(kept.as_slice()).map_err(|_| StoreError::Damaged {
+            what: "a salt",
+            detail: format!("{} bytes", kept.len()),
+        })?;
+        Ok(Salt(kept))
+    }
+
+    /// Records what the coordinator tells the members about an opened step.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`].
+    pub async fn record_commitment(
+        &self,
+        run: RunId,
+        step: StepNumber,
+        commitment: &[u8],
+    ) -> Result<(), StoreError> {
+        sqlx::query("UPDATE steps SET commitment = ? WHERE run = ? AND step = ?")
+            .bind(commitment)
+            .bind(run.to_string())
+            .bind(to_sql(step.0)?)
+            .execute(self.pool())
+            .await
+            .map(drop)
+            .map_err(doing("record a commitment"))
+    }
+
+    /// The commitment of the last opened step of a run.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`].
+    pub async fn last_commitment(&self, run: RunId) -> Result<Option<Vec<u8>>, StoreError> {
+        let row: Option<(Vec<u8>,)> = sqlx::query_as(
+            "SELECT commitment FROM steps WHERE run = ? AND commitment IS NOT NULL ORDER BY step DESC LIMIT 1",
+        )
+        .bind(run.to_string())
+        .fetch_optional(self.pool())
+        .await
+        .map_err(doing("read a commitment"))?;
+        Ok(row.map(|(commitment,)| commitment))
+    }
+
+    /// Why a step of this run was spoiled, if one was.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`].
+    pub async fn spoiled(&self, run: RunId) -> Result<Option<String>, StoreError> {
+        let row: Option<(Option<String>,)> =
+            sqlx::query_as("SELECT reason FROM steps WHERE run = ? AND state = 'spoiled' LIMIT 1")
+                .bind(run.to_string())
+                .fetch_optional(self.pool())
+                .await
+                .map_err(doing("look for a spoiled step"))?;
+        Ok(row.map(|(reason,)| reason.unwrap_or_default()))
+    }
+
+    /// The certified step of a run that has not reached the journal, if any.
+    /// There is at most one: the search asks one thing at a time.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`] or [`StoreError::Damaged`].
+    pub async fn certified_step(&self, run: RunId) -> Result<Option<CertifiedStep>, StoreError> {
+        let reading = || doing("read a certified step");
+        let row = sqlx::query(
+            "SELECT step, sequence, ask, record, summed FROM steps \
+             WHERE run = ? AND state = 'certified' ORDER BY step DESC LIMIT 1",
+        )
+        .bind(run.to_string())
+        .fetch_optional(self.pool())
+        .await
+        .map_err(reading())?;
+        let Some(row) = row else { return Ok(None) };
+        let sequence = from_sql(
+            "a step's sequence",
+            row.try_get("sequence").map_err(reading())?,
+        )?;
+        let step = from_sql("a step number", row.try_get("step").map_err(reading())?)?;
+        let uploads: Vec<(i64, Vec<u8>)> = sqlx::query_as(
+            "SELECT member, upload FROM step_uploads WHERE run = ? AND step = ? ORDER BY member",
+        )
+        .bind(run.to_string())
+        .bind(to_sql(step)?)
+        .fetch_all(self.pool())
+        .await
+        .map_err(reading())?;
+        Ok(Some(CertifiedStep {
+            step: StepNumber(step),
+            sequence: u32::try_from(sequence).map_err(|_| StoreError::Damaged {
+                what: "a step's sequence",
+                detail: sequence.to_string(),
+            })?,
+            ask: parse(
+                "an ask's digest",
+                &row.try_get::<String, _>("ask").map_err(reading())?,
+            )?,
+            record: row.try_get("record").map_err(reading())?,
+            summed: row.try_get("summed").map_err(reading())?,
+            uploads: uploads
+                .into_iter()
+                .map(read_upload)
+                .collect::<Result<_, _>>()?,
+        }))
+    }
+
+    /// Step `sequence` of the search as the journal has it.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`] or [`StoreError::Damaged`].
+    pub async fn journal(
+        &self,
+        run: RunId,
+        sequence: u32,
+    ) -> Result<Option<JournalRecord>, StoreError> {
+        let row: Option<(String, Vec<u8>)> =
+            sqlx::query_as("SELECT ask, totals FROM journal WHERE run = ? AND sequence = ?")
+                .bind(run.to_string())
+                .bind(i64::from(sequence))
+                .fetch_optional(self.pool())
+                .await
+                .map_err(doing("read the journal"))?;
+        row.map(|(ask, totals)| {
+            Ok(JournalRecord {
+                ask: parse("an ask's digest", &ask)?,
+                totals,
+            })
+        })
+        .transpose()
+    }
+
+    /// How many steps of a run are in the journal.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`].
+    pub async fn journal_len(&self, run: RunId) -> Result<u32, StoreError> {
+        let (count,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM journal WHERE run = ?")
+            .bind(run.to_string())
+            .fetch_one(self.pool())
+            .await
+            .map_err(doing("count the journal"))?;
+        Ok(u32::try_from(count).unwrap_or(u32::MAX))
+    }
+
+    /// Puts a finished step into the journal and closes its record, both or
+    /// neither.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`]; a sequence number is recorded once.
+    pub async fn record_journal(
+        &self,
+        run: RunId,
+        sequence: u32,
+        record: &JournalRecord,
+    ) -> Result<(), StoreError> {
+        let writing = || doing("write the journal");
+        let mut transaction = self.pool().begin().await.map_err(writing())?;
+        sqlx::query("INSERT INTO journal (run, sequence, ask, totals) VALUES (?, ?, ?, ?)")
+            .bind(run.to_string())
+            .bind(i64::from(sequence))
+            .bind(record.ask.to_string())
+            .bind(&record.totals)
+            .execute(&mut *transaction)
+            .await
+            .map_err(writing())?;
+        sqlx::query(
+            "UPDATE steps SET state = 'journaled', record = NULL, summed = NULL \
+             WHERE run = ? AND sequence = ? AND state = 'certified'",
+        )
+        .bind(run.to_string())
+        .bind(i64::from(sequence))
+        .execute(&mut *transaction)
+        .await
+        .map_err(writing())?;
+        sqlx::query("DELETE FROM step_uploads WHERE run = ?")
+            .bind(run.to_string())
+            .execute(&mut *transaction)
+            .await
+            .map_err(writing())?;
+        transaction.commit().await.map_err(writing())
+    }
+}
+
+fn read_upload((member, upload): (i64, Vec<u8>)) -> Result<(MemberIndex, Vec<u8>), StoreError> {
+    let index = u16::try_from(member)
+        .ok()
+        .and_then(|index| MemberIndex::new(index).ok());
+    let damaged = || StoreError::Damaged {
+        what: "a member's index",
+        detail: member.to_string(),
+    };
+    Ok((index.ok_or_else(damaged)?, upload))
+}
+
+fn in_order(
+    changed: u64,
+    run: RunId,
+    step: StepNumber,
+    what: &'static str,
+) -> Result<(), StoreError> {
+    if changed == 1 {
+        return Ok(());
+    }
+    Err(StoreError::OutOfOrder {
+        run: run.to_string(),
+        step: step.0,
+        what,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{RunState, TaskRecord};
+
+    fn task() -> TaskRecord {
+        TaskRecord {
+            digest: Digest([7; 32]),
+            name: "heart".into(),
+            source: "name = \"heart\"".into(),
+            submitted_by: "op".into(),
+        }
+    }
+
+    async fn store_with_run(directory: &std::path::Path) -> (Store, RunId) {
+        let store = Store::open(directory).await.expect("opens");
+        let run = RunId::from_bytes([3; 16]);
+        store
+            .create_run(run, &task(), Digest([1; 32]))
+            .await
+            .expect("creates");
+        store.start_run(run).await.expect("starts");
+        (store, run)
+    }
+
+    fn ask(number: u8) -> Digest {
+        Digest([number; 32])
+    }
+
+    #[tokio::test]
+    async fn a_step_goes_forward_only_and_survives_reopening() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let (store, run) = store_with_run(directory.path()).await;
+        let step = StepNumber(1);
+        store
+            .open_step(run, step, 1, ask(1), b"announced")
+            .await
+            .expect("opens");
+        let upload = (MemberIndex::new(2).expect("an index"), vec![9, 9]);
+        store
+            .save_sum(run, step, &[1, 2, 3], std::slice::from_ref(&upload))
+            .await
+            .expect("saves");
+        store
+            .save_record(run, step, Phase::Proposed, b"proposed")
+            .await
+            .expect("saves");
+        assert!(store.certified_step(run).await.expect("reads").is_none());
+        assert!(
+            store
+                .save_record(run, step, Phase::Announced, b"back")
+                .await
+                .is_err(),
+            "never back"
+        );
+        store
+            .save_record(run, step, Phase::Certified, b"certified")
+            .await
+            .expect("saves");
+        assert!(
+            store.drop_step(run, step, "late").await.is_err(),
+            "a certified step is not dropped"
+        );
+        store.close().await;
+
+        let store = Store::open(directory.path()).await.expect("opens again");
+        assert!(
+            store
+                .drop_unfinished(run, "restart")
+                .await
+                .expect("drops")
+                .is_empty()
+        );
+        let certified = store
+            .certified_step(run)
+            .await
+            .expect("reads")
+            .expect("certified");
+        assert_eq!(
+            (certified.step, certified.sequence, certified.ask),
+            (step, 1, ask(1))
+        );
+        assert_eq!(
+            (certified.record.as_slice(), certified.summed.as_slice()),
+            (&b"certified"[..], &[1, 2, 3][..])
+        );
+        assert_eq!(certified.uploads, [upload]);
+
+        let record = JournalRecord {
+            ask: ask(1),
+            totals: vec![5],
+        };
+        store
+            .record_journal(run, 1, &record)
+            .await
+            .expect("journals");
+        assert_eq!(
+            store.journal(run, 1).await.expect("reads"),
+            Some(record.clone())
+        );
+        assert_eq!(store.journal(run, 2).await.expect("reads"), None);
+        assert!(
+            store.certified_step(run).await.expect("reads").is_none(),
+            "closed together"
+        );
+        assert!(
+            store.record_journal(run, 1, &record).await.is_err(),
+            "a step is recorded once"
+        );
+        assert_eq!(store.journal_len(run).await.expect("counts"), 1);
+    }
+
+    #[tokio::test]
+    async fn numbers_are_never_used_twice() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let (store, run) = store_with_run(directory.path()).await;
+        let open = async |store: &Store, number| {
+            store
+                .open_step(run, StepNumber(number), 1, ask(1), b"")
+                .await
+        };
+        open(&store, 1).await.expect("opens");
+        store
+            .drop_step(run, StepNumber(1), "too few members")
+            .await
+            .expect("drops");
+        assert!(open(&store, 1).await.is_err(), "used up");
+        open(&store, 2).await.expect("opens");
+        store.close().await;
+        let store = Store::open(directory.path()).await.expect("opens again");
+        assert_eq!(
+            store.drop_unfinished(run, "restart").await.expect("drops"),
+            [StepNumber(2)]
+        );
+        assert_eq!(store.last_step(run).await.expect("reads"), StepNumber(2));
+        assert!(open(&store, 2).await.is_err(), "used up");
+        open(&store, 3).await.expect("opens");
+    }
+
+    #[tokio::test]
+    async fn a_spoiled_step_is_remembered_and_a_salt_is_kept() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let (store, run) = store_with_run(directory.path()).await;
+        let step = StepNumber(1);
+        store
+            .open_step(run, step, 1, ask(1), b"announced")
+            .await
+            .expect("opens");
+        let salt = store
+            .record_salt(run, step, Salt([4; 32]))
+            .await
+            .expect("records");
+        assert_eq!(salt, Salt([4; 32]));
+        assert_eq!(
+            store
+                .record_salt(run, step, Salt([5; 32]))
+                .await
+                .expect("keeps"),
+            salt
+        );
+        store
+            .record_commitment(run, step, b"said")
+            .await
+            .expect("records");
+        assert_eq!(
+            store.last_commitment(run).await.expect("reads").as_deref(),
+            Some(&b"said"[..])
+        );
+        assert!(
+            store.spoil_step(run, step, "noise").await.is_err(),
+            "not certified"
+        );
+        store.save_sum(run, step, &[], &[]).await.expect("saves");
+        store
+            .save_record(run, step, Phase::Certified, b"c")
+            .await
+            .expect("saves");
+        assert_eq!(store.spoiled(run).await.expect("reads"), None);
+        store
+            .spoil_step(run, step, "noise above the bound")
+            .await
+            .expect("spoils");
+        assert_eq!(
+            store.spoiled(run).await.expect("reads").as_deref(),
+            Some("noise above the bound")
+        );
+    }
+
+    #[tokio::test]
+    async fn runs_keep_their_first_end_and_members_their_reports() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let (store, run) = store_with_run(directory.path()).await;
+        let member: collegium_protocol::ids::MemberName = "hospital-a".parse().expect("a name");
+        store
+            .record_acceptance(run, &member, Digest([2; 32]))
+            .await
+            .expect("records");
+        store
+            .add_bytes_up(run, &[(member.clone(), 100)])
+            .await
+            .expect("adds");
+        store
+            .add_bytes_up(run, &[(member.clone(), 11)])
+            .await
+            .expect("adds");
+        assert_eq!(
+            store.bytes_up(run).await.expect("reads"),
+            [(member.clone(), 111)]
+        );
+        assert!(
+            store.unreported(&member).await.expect("lists").is_empty(),
+            "not ended"
+        );
+        store
+            .finish_run(
+                run,
+                RunState::Champion,
+                None,
+                Some(Digest([6; 32])),
+                Some("{}"),
+            )
+            .await
+            .expect("ends");
+        store
+            .finish_run(run, RunState::Failed, Some("late"), None, None)
+            .await
+            .expect("ignored");
+        let record = store.run(run).await.expect("reads").expect("there");
+        assert_eq!(
+            (record.state, record.reason, record.champion),
+            (RunState::Champion, None, Some(Digest([6; 32])))
+        );
+        assert_eq!(record.task, task());
+        assert_eq!(store.unreported(&member).await.expect("lists").len(), 1);
+        store.record_report(run, &member).await.expect("records");
+        assert!(store.unreported(&member).await.expect("lists").is_empty());
+    }
+}
