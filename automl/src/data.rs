@@ -1,0 +1,349 @@
+//! A site's data under one task: its rows by split, its targets, and answers
+//! to the asks of the profile.
+
+use crate::ask::{EncodeError, Encoder};
+use crate::features::{self, FeatureError, Matrix, Pipeline};
+use crate::object::ObjectId;
+use crate::profile::{self, ProfilePart, TargetCoding, classes};
+use crate::split::{self, RowPart, SplitError};
+use crate::table::{Cell, Column, Table};
+use crate::task::{ColumnType, Kind, Task};
+
+/// A table, split and checked for one task.
+#[derive(Clone, Debug)]
+pub struct SiteData {
+    task: Task,
+    table: Table,
+    target: usize,
+    parts: Vec<RowPart>,
+    /// Rows with a target, not in the test, in table order.
+    train: Vec<u32>,
+    /// Rows with a target, in the test, in table order.
+    test: Vec<u32>,
+    digest: ObjectId,
+}
+
+/// How many rows of each kind a site has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowCounts {
+    /// May be learned from.
+    pub train: u64,
+    /// Kept for the test.
+    pub test: u64,
+    /// Without a target.
+    pub unlabelled: u64,
+}
+
+/// What a row does in training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// It validates in this slot and trains in the others.
+    Fold(u8),
+    /// It trains in every slot.
+    TrainOnly,
+}
+
+/// Rows as numbers, with their targets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Design {
+    /// One row per table row that is in this part and has a known target.
+    pub matrix: Matrix,
+    /// Class index, or the target as it is in the table.
+    pub targets: Vec<f64>,
+    /// What each row does.
+    pub slots: Vec<Slot>,
+}
+
+/// Why a table does not serve a task, or an ask cannot be answered. No message
+/// holds a cell's value.
+#[derive(Debug, thiserror::Error)]
+pub enum SiteDataError {
+    /// The target is not a column here.
+    #[error("{source_name}: no column `{target}`, which the task predicts{hint}; rename the site's column to it in the column map ([columns.{target}] from = \"…\")")]
+    NoTarget {
+        /// The file.
+        source_name: String,
+        /// The target.
+        target: String,
+        /// A near name.
+        hint: String,
+    },
+    /// A declared column is not here.
+    #[error("{source_name}: no column `{column}`, which the task declares as a {kind}{hint}; rename the site's column to it in the column map ([columns.{column}] from = \"…\")")]
+    NoColumn {
+        /// The file.
+        source_name: String,
+        /// The column.
+        column: String,
+        /// Its declared type.
+        kind: &'static str,
+        /// A near name.
+        hint: String,
+    },
+    /// A target cell that cannot be what the task says.
+    #[error("{source_name}, line {line}, column `{target}`: {problem}; correct the cell, or map its value in the column map")]
+    Target {
+        /// The file.
+        source_name: String,
+        /// 1-based line, the header being line 1.
+        line: usize,
+        /// The target.
+        target: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// No row has a target.
+    #[error("{source_name}: no row has a value in `{target}`, the column that the task predicts; check the column map")]
+    NoLabels {
+        /// The file.
+        source_name: String,
+        /// The target.
+        target: String,
+    },
+    /// The split cannot be made.
+    #[error(transparent)]
+    Split(#[from] SplitError),
+    /// An ask looks at a column that this task protects.
+    #[error("the ask names column `{column}`, which this task may not use: {reason}")]
+    Protected {
+        /// The column.
+        column: String,
+        /// Why.
+        reason: String,
+    },
+    /// The pipeline is not for this task.
+    #[error("the pipeline predicts `{got}`, the task `{expected}`")]
+    OtherTarget {
+        /// Of the pipeline.
+        got: String,
+        /// Of the task.
+        expected: String,
+    },
+    /// Too many names share a cell of the schema table.
+    #[error("the column names of this site do not fit the schema ask; drop some columns in the column map")]
+    Schema,
+    /// More training rows than the ask has room for.
+    #[error("the ask has room for {most} training rows; this site has more (it missed the survey)")]
+    TooManyRows {
+        /// The room.
+        most: u64,
+    },
+    /// The rows do not fit the pipeline.
+    #[error(transparent)]
+    Feature(#[from] FeatureError),
+    /// A count outside the bounds of the ask.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+}
+
+impl SiteData {
+    /// Checks a table against a task and splits its rows.
+    ///
+    /// # Errors
+    /// [`SiteDataError`] names the file, the column or line, and the remedy.
+    pub fn new(task: &Task, table: Table) -> Result<Self, SiteDataError> {
+        let target = target_place(task, &table)?;
+        check_declared(task, &table)?;
+        check_target(task, &table, &table.columns()[target])?;
+        let parts = split::assign(task, &table)?;
+        let mut train = Vec::new();
+        let mut test = Vec::new();
+        for (row, part) in (0_u32..).zip(&parts) {
+            if table.columns()[target].cell(row as usize) == Cell::Missing {
+                continue;
+            }
+            match part {
+                RowPart::Test => test.push(row),
+                RowPart::Train { .. } => train.push(row),
+            }
+        }
+        if train.is_empty() && test.is_empty() {
+            return Err(SiteDataError::NoLabels {
+                source_name: table.source().to_owned(),
+                target: task.target.clone(),
+            });
+        }
+        let digest = table.digest();
+        Ok(Self { task: task.clone(), table, target, parts, train, test, digest })
+    }
+
+    /// Hash of the mapped content of the table.
+    #[must_use]
+    pub const fn digest(&self) -> ObjectId {
+        self.digest
+    }
+
+    /// The mapped table.
+    #[must_use]
+    pub const fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// How many rows there are of each kind.
+    #[must_use]
+    pub fn counts(&self) -> RowCounts {
+        let (train, test) = (self.train.len() as u64, self.test.len() as u64);
+        RowCounts { train, test, unlabelled: self.table.rows() as u64 - train - test }
+    }
+
+    /// Answers an ask of the profile.
+    ///
+    /// # Errors
+    /// [`SiteDataError::Protected`] for a column that the task protects, whoever
+    /// asks; [`SiteDataError::TooManyRows`].
+    pub fn answer(&self, part: &ProfilePart, out: &mut Encoder) -> Result<(), SiteDataError> {
+        profile::answer(self, part, out)
+    }
+
+    /// The training rows as numbers; never a test row.
+    ///
+    /// # Errors
+    /// [`SiteDataError::Protected`] and [`SiteDataError::OtherTarget`] when the
+    /// pipeline may not be used here; [`SiteDataError::Target`] for a target that
+    /// is none of the pipeline's classes.
+    pub fn training(&self, pipeline: &Pipeline) -> Result<Design, SiteDataError> {
+        self.design(pipeline, &self.train)
+    }
+
+    /// The test rows as numbers; never a training row.
+    ///
+    /// # Errors
+    /// As [`SiteData::training`].
+    pub fn sealed_test(&self, pipeline: &Pipeline) -> Result<Design, SiteDataError> {
+        let mut design = self.design(pipeline, &self.test)?;
+        design.slots.fill(Slot::TrainOnly);
+        Ok(design)
+    }
+
+    fn design(&self, pipeline: &Pipeline, rows: &[u32]) -> Result<Design, SiteDataError> {
+        if pipeline.target_column() != self.task.target {
+            return Err(SiteDataError::OtherTarget {
+                got: pipeline.target_column().to_owned(),
+                expected: self.task.target.clone(),
+            });
+        }
+        for column in pipeline.inputs() {
+            self.allowed(column)?;
+            if column == self.task.target {
+                return Err(SiteDataError::Protected {
+                    column: column.to_owned(),
+                    reason: "it is the target".to_owned(),
+                });
+            }
+        }
+        let mut known = Vec::with_capacity(rows.len());
+        let mut targets = Vec::with_capacity(rows.len());
+        for &row in rows {
+            // A class that no training row of any site has cannot be scored;
+            // such a row can only be in the test.
+            if let Some(target) = self.target_value(pipeline.target(), row)? {
+                known.push(row);
+                targets.push(target);
+            }
+        }
+        let slots = known.iter().map(|&row| self.slot(pipeline, row)).collect();
+        Ok(Design { matrix: pipeline.rows(&self.table, &known)?, targets, slots })
+    }
+
+    fn target_value(&self, coding: &TargetCoding, row: u32) -> Result<Option<f64>, SiteDataError> {
+        let cell = self.target().cell(row as usize);
+        match coding {
+            TargetCoding::Classes { labels } => {
+                Ok(classes::index(labels, cell).map(|index| index as f64))
+            }
+            TargetCoding::Number { .. } => match cell {
+                Cell::Number(number) => Ok(Some(number)),
+                Cell::Missing => Ok(None),
+                Cell::Text(_) => Err(SiteDataError::Target {
+                    source_name: self.table.source().to_owned(),
+                    line: Table::line(row as usize),
+                    target: self.task.target.clone(),
+                    problem: "not a number",
+                }),
+            },
+        }
+    }
+
+    fn slot(&self, pipeline: &Pipeline, row: u32) -> Slot {
+        match self.parts[row as usize] {
+            RowPart::Test => Slot::TrainOnly,
+            RowPart::Train { fold, held_out } => {
+                pipeline.plan().slot(fold, held_out).map_or(Slot::TrainOnly, Slot::Fold)
+            }
+        }
+    }
+
+    pub(crate) fn target(&self) -> &Column {
+        &self.table.columns()[self.target]
+    }
+
+    pub(crate) fn train_rows(&self) -> &[u32] {
+        &self.train
+    }
+
+    /// Refuses a column that the task protects. The target is allowed: the
+    /// profile counts it.
+    pub(crate) fn allowed(&self, column: &str) -> Result<(), SiteDataError> {
+        if column == self.task.target {
+            return Ok(());
+        }
+        match features::refused(&self.task, column) {
+            None => Ok(()),
+            Some(reason) => Err(SiteDataError::Protected { column: column.to_owned(), reason }),
+        }
+    }
+}
+
+fn hint(table: &Table, name: &str) -> String {
+    let near = table.nearest(name);
+    near.map_or_else(String::new, |near| format!(" (the nearest is `{near}`)"))
+}
+
+fn target_place(task: &Task, table: &Table) -> Result<usize, SiteDataError> {
+    let place = table.columns().iter().position(|column| column.name() == task.target);
+    place.ok_or_else(|| SiteDataError::NoTarget {
+        source_name: table.source().to_owned(),
+        target: task.target.clone(),
+        hint: hint(table, &task.target),
+    })
+}
+
+fn check_declared(task: &Task, table: &Table) -> Result<(), SiteDataError> {
+    for (column, rule) in &task.columns {
+        if rule.r#type != ColumnType::Ignore && table.column(column).is_none() {
+            return Err(SiteDataError::NoColumn {
+                source_name: table.source().to_owned(),
+                column: column.clone(),
+                kind: rule.r#type.name(),
+                hint: hint(table, column),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Finds target cells that contradict what the task says of the target.
+fn check_target(task: &Task, table: &Table, target: &Column) -> Result<(), SiteDataError> {
+    let wrong = |row: usize, problem: &'static str| SiteDataError::Target {
+        source_name: table.source().to_owned(),
+        line: Table::line(row),
+        target: task.target.clone(),
+        problem,
+    };
+    for row in 0..table.rows() {
+        match target.cell(row) {
+            Cell::Missing => {}
+            Cell::Text(_) if task.kind == Some(Kind::Regression) => {
+                return Err(wrong(row, "not a number, which the task predicts"));
+            }
+            cell if !task.classes.is_empty() && classes::index(&task.classes, cell).is_none() => {
+                return Err(wrong(row, "not one of the task's `classes`"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+//! Features: how a row of a table becomes numbers.
+//!
+//! A [`Pipeline`] is plain data. It is fitted from the profile alone (no label,
+//! no fold), travels to the sites as an object, is stored in the champion, and
+//! the same code turns rows into numbers in training, in the test and in
+//! `predict`.
+
+mod encode;
+mod fit;
+mod refuse;
+mod spec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::profile::{Coding, SlotKey};
+use crate::split::SplitPlan;
+use crate::table::{Table, TableError};
+
+pub use crate::profile::{Dropped, TargetCoding};
+pub use refuse::{PrivacyKind, refused};
+pub use spec::{NamedPipeline, Numbers, PipelineSpec, SmallNumbers, pipelines};
+
+/// Features are clamped to this magnitude: standard deviations, roughly.
+pub const MAX_FEATURE: f64 = 8.0;
+/// Most columns of a design: 512 table columns of 33 levels would be more than
+/// any step can carry, so wider ones are refused when fitted.
+pub const MAX_WIDTH: usize = 8192;
+
+/// A fitted pipeline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pipeline {
+    key: SlotKey,
+    plan: SplitPlan,
+    target_column: String,
+    target: TargetCoding,
+    inputs: Vec<Input>,
+}
+
+/// One column of the table and the features it becomes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Input {
+    column: String,
+    /// Whether texts among its numbers are taken as missing, as they were in
+    /// training; else a text is an error in `predict`.
+    texts: bool,
+    /// Whether a feature says that the value is missing.
+    flag: bool,
+    encoding: Encoding,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum Encoding {
+    /// (clipped - center) / scale, 0 when missing; then, for each knot,
+    /// (clipped - knot)+ / scale.
+    Linear { date: bool, lo: f64, hi: f64, center: f64, scale: f64, knots: Vec<f64> },
+    /// Piecewise linear in the value, through these points; 0 when missing.
+    Curve { date: bool, at: Vec<f64>, to: Vec<f64> },
+    /// One feature a level, and one for all others where they occurred.
+    Levels { coding: Coding, slots: Vec<u16>, other: bool },
+    /// Only whether it is missing.
+    Missing {},
+}
+
+/// Numbers, row by row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Matrix {
+    /// Number of rows.
+    pub rows: usize,
+    /// Numbers in a row.
+    pub width: usize,
+    /// Row-major, `rows * width` of them.
+    pub values: Vec<f64>,
+}
+
+/// Why rows do not fit a pipeline.
+#[derive(Debug, thiserror::Error)]
+pub enum FeatureError {
+    /// A column is not there.
+    #[error("{source_name}: no column `{column}`, which the model was trained on{hint}; add or rename it, or map it in the site's column map")]
+    NoColumn {
+        /// The file.
+        source_name: String,
+        /// The column.
+        column: String,
+        /// A near name.
+        hint: String,
+    },
+    /// A text where the model knows numbers.
+    #[error("{source_name}, line {line}, column `{column}`: not {wanted}, which the model was trained on; correct the cell, or leave it empty if it is unknown")]
+    Type {
+        /// The file.
+        source_name: String,
+        /// 1-based line, the header being line 1.
+        line: usize,
+        /// The column.
+        column: String,
+        /// "a number" or "a date".
+        wanted: &'static str,
+    },
+    /// The file cannot be read.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// Too many features.
+    #[error("the pipeline makes {width} features, more than {MAX_WIDTH}; declare some columns as \"ignore\" in the task")]
+    TooWide {
+        /// How many.
+        width: usize,
+    },
+}
+
+impl Pipeline {
+    /// The columns it reads.
+    pub fn inputs(&self) -> impl Iterator<Item = &str> {
+        self.inputs.iter().map(|input| input.column.as_str())
+    }
+
+    /// What is predicted.
+    #[must_use]
+    pub const fn target(&self) -> &TargetCoding {
+        &self.target
+    }
+
+    /// The column that is predicted.
+    #[must_use]
+    pub fn target_column(&self) -> &str {
+        &self.target_column
+    }
+
+    /// How validation works.
+    #[must_use]
+    pub const fn plan(&self) -> SplitPlan {
+        self.plan
+    }
+
+    /// Number of validation slots.
+    #[must_use]
+    pub const fn folds(&self) -> u8 {
+        self.plan.slots()
+    }
+
+    /// Number of features.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.inputs.iter().map(Input::width).sum()
+    }
+
+    /// Names of the features, in order.
+    #[must_use]
+    pub fn features(&self) -> Vec<String> {
+        self.inputs.iter().flat_map(Input::names).collect()
+    }
+
+    /// All rows of a table as numbers, for prediction. Strict: a column that
+    /// is not there, or a cell of another type, is an error.
+    ///
+    /// # Errors
+    /// [`FeatureError`] names the column and the line.
+    pub fn design(&self, table: &Table) -> Result<Matrix, FeatureError> {
+        self.check_table(table)?;
+        let rows: Vec<u32> = (0_u32..).take(table.rows()).collect();
+        self.rows(table, &rows)
+    }
+
+    /// Checks what came from elsewhere.
+    ///
+    /// # Errors
+    /// Says what is out of bounds.
+    pub fn check(&self) -> Result<(), String> {
+        if self.width() > MAX_WIDTH {
+            return Err(format!("{} features are more than {MAX_WIDTH}", self.width()));
+        }
+        self.inputs.iter().try_for_each(Input::check)
+    }
+}
+
+impl Matrix {
+    /// One row.
+    #[must_use]
+    pub fn row(&self, index: usize) -> &[f64] {
+        &self.values[index * self.width..(index + 1) * self.width]
+    }
+}
+
+#[cfg(test)]
+mod tests;

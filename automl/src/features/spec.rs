@@ -1,0 +1,93 @@
+//! The hyperparameters of a pipeline, and the variants that a search tries.
+
+use serde::{Deserialize, Serialize};
+
+use super::{MAX_WIDTH, Pipeline};
+use crate::profile::Profile;
+use crate::task::Task;
+
+/// How columns of numbers become features.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Numbers {
+    /// Clipped and standardised: one feature, linear in the value.
+    Standard,
+    /// As `Standard`, with bends at the terciles: a linear model can then
+    /// follow a curve.
+    Bent,
+    /// The value's rank among the training rows, scaled to a standard
+    /// deviation of one: heavy tails do no harm.
+    Rank,
+}
+
+/// What columns of small whole numbers are taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SmallNumbers {
+    /// Codes, where there are at most this many of them.
+    Codes {
+        /// Most distinct values.
+        most: usize,
+    },
+    /// Quantities like any other.
+    Quantities,
+}
+
+/// Hyperparameters of a pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PipelineSpec {
+    /// Columns of numbers.
+    pub numbers: Numbers,
+    /// Columns of small whole numbers.
+    pub small: SmallNumbers,
+    /// Whether a missing number has a feature of its own.
+    pub missing_flags: bool,
+}
+
+/// A pipeline and what people call it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedPipeline {
+    /// A word or two.
+    pub name: String,
+    /// What it was fitted with.
+    pub spec: PipelineSpec,
+    /// The fitted pipeline.
+    pub pipeline: Pipeline,
+}
+
+impl Default for PipelineSpec {
+    fn default() -> Self {
+        Self {
+            numbers: Numbers::Standard,
+            small: SmallNumbers::Codes { most: FEW_CODES },
+            missing_flags: true,
+        }
+    }
+}
+
+/// A column of whole numbers with more values than this is a quantity.
+const FEW_CODES: usize = 8;
+
+/// The variants of preprocessing that a search tries, the best guess first:
+/// one to four, without two that make the same features.
+#[must_use]
+pub fn pipelines(_task: &Task, profile: &Profile) -> Vec<NamedPipeline> {
+    let standard = PipelineSpec::default();
+    let variants = [
+        ("standard", standard),
+        ("bent", PipelineSpec { numbers: Numbers::Bent, ..standard }),
+        ("rank", PipelineSpec { numbers: Numbers::Rank, ..standard }),
+        ("plain", PipelineSpec { small: SmallNumbers::Quantities, ..standard }),
+    ];
+    let mut made: Vec<NamedPipeline> = Vec::new();
+    for (name, spec) in variants {
+        let pipeline = Pipeline::fit(profile, &spec);
+        let width = pipeline.width();
+        let new = made.iter().all(|other| other.pipeline != pipeline);
+        if new && (1..=MAX_WIDTH).contains(&width) {
+            made.push(NamedPipeline { name: name.to_owned(), spec, pipeline });
+        }
+    }
+    made
+}

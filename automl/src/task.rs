@@ -1,0 +1,403 @@
+//! The task: what to learn, written by a data scientist in a short TOML file.
+//!
+//! [`Task::from_toml`] is strict. An unknown key is an error that names the
+//! line and the nearest known key; a key of a later version is refused as "not
+//! supported yet", never ignored. [`Task::to_bytes`] is the canonical form that
+//! is hashed and offered to the sites, so two files that differ in comments or
+//! key order are the same task.
+
+mod file;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+use crate::object::ObjectId;
+
+/// Longest task file, in bytes: the 4 096 names that fit in it are sixteen
+/// times the columns a table may have.
+pub const MAX_TASK_BYTES: usize = 256 * 1024;
+/// Most classes of a classification target; each costs one column of scores.
+pub const MAX_CLASSES: usize = 32;
+
+/// What is to be predicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// One of a few classes.
+    Classification,
+    /// A number.
+    Regression,
+}
+
+/// The figure that ranks candidates and is reported first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Area under the receiver operating characteristic curve.
+    Auc,
+    /// Mean negative log-likelihood, in nats.
+    LogLoss,
+    /// Area under the precision-recall curve.
+    PrAuc,
+    /// Share of rows whose likeliest class is the right one.
+    Accuracy,
+    /// Root of the mean squared error, in the target's unit.
+    Rmse,
+    /// Share of the target's variance explained.
+    R2,
+    /// Mean absolute error, in the target's unit.
+    Mae,
+}
+
+/// How long the search may go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Preset {
+    /// A first look.
+    Fast,
+    /// The usual choice.
+    #[default]
+    Balanced,
+    /// When a little more quality is worth more steps.
+    Thorough,
+}
+
+/// A family of models the search may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelFamily {
+    /// Logistic regression (linear regression for a number).
+    Logistic,
+    /// A small neural network.
+    Mlp,
+}
+
+/// How a column is to be read, where the task says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ColumnType {
+    /// A quantity.
+    Number,
+    /// One of a few values, even where they are written as numbers.
+    Category,
+    /// A calendar date, used as a number of days.
+    Date,
+    /// Never used.
+    Ignore,
+}
+
+/// What the task declares about one column.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ColumnRule {
+    /// Its type.
+    pub r#type: ColumnType,
+    /// Its values, for a category whose values are public knowledge. Without
+    /// them the values are counted in keyed hash buckets and stay unnamed.
+    pub values: Vec<String>,
+}
+
+/// Limits on the search. Everything is optional in the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Constraints {
+    /// The only families that may be tried; all of them when `None`.
+    pub allowed_models: Option<Vec<ModelFamily>>,
+    /// Columns that may never be used: kinds (see [`crate::features::PrivacyKind`])
+    /// or exact column names.
+    pub privacy_filter: Vec<String>,
+    /// Whether columns that look as if they were written after the moment of
+    /// prediction are refused as features.
+    pub temporal_check: bool,
+}
+
+/// A task. See the sample in `examples/hospitals/task.toml`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Task {
+    /// A short name for people and directories.
+    pub name: String,
+    /// Name of the column to predict, as the sites' mapped tables call it.
+    pub target: String,
+    /// Classification or regression; inferred from the profile when `None`.
+    pub kind: Option<Kind>,
+    /// The class of interest, where there are two.
+    pub positive: Option<String>,
+    /// The target's values; needed where they are neither small whole numbers
+    /// nor words such as yes and no, because strings never leave a site.
+    pub classes: Vec<String>,
+    /// What to rank by; see [`Task::metric_for`].
+    pub metric: Option<Metric>,
+    /// How long to search.
+    pub preset: Preset,
+    /// A column whose equal values (one patient, one customer) must stay in
+    /// one split. It is never a feature.
+    pub entity: Option<String>,
+    /// A column that says `train` or `test`, instead of a drawn split. It is
+    /// never a feature.
+    pub split: Option<String>,
+    /// Seed of splits and search.
+    pub seed: u64,
+    /// Wall-clock budget in seconds.
+    pub time_budget: Option<u64>,
+    /// Largest number of steps.
+    pub max_steps: Option<u32>,
+    /// Limits on the search.
+    pub constraints: Constraints,
+    /// Declared columns.
+    pub columns: BTreeMap<String, ColumnRule>,
+}
+
+/// Why a task file was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TaskError {
+    /// Not TOML at all.
+    #[error("the task file is not valid TOML: {0}")]
+    Syntax(String),
+    /// A known file with something wrong at a known line.
+    #[error("task file, line {line}: {problem}")]
+    At {
+        /// 1-based line.
+        line: usize,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+    /// A key that must be there is not.
+    #[error("the task file has no `{key}`; add, for example, `{example}`")]
+    Missing {
+        /// The key.
+        key: &'static str,
+        /// A line that would do.
+        example: &'static str,
+    },
+    /// Larger than [`MAX_TASK_BYTES`].
+    #[error(
+        "the task file has {bytes} bytes, more than the {MAX_TASK_BYTES} allowed; shorten its lists"
+    )]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+    },
+    /// Canonical bytes that do not decode.
+    #[error("these bytes are not a task: {0}")]
+    NotATask(String),
+}
+
+impl Task {
+    /// Reads a task file.
+    ///
+    /// # Errors
+    /// [`TaskError`] names the line, what is wrong there, and what to write.
+    pub fn from_toml(text: &str) -> Result<Self, TaskError> {
+        file::parse(text)
+    }
+
+    /// The canonical form: compact JSON with the fields in declaration order.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Reads the canonical form back.
+    ///
+    /// # Errors
+    /// [`TaskError::TooLarge`] and [`TaskError::NotATask`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, TaskError> {
+        if bytes.len() > MAX_TASK_BYTES {
+            return Err(TaskError::TooLarge { bytes: bytes.len() });
+        }
+        serde_json::from_slice(bytes).map_err(|error| TaskError::NotATask(error.to_string()))
+    }
+
+    /// Hash of the canonical form: what sites and ledger know the task by.
+    #[must_use]
+    pub fn digest(&self) -> ObjectId {
+        ObjectId::of(&self.to_bytes())
+    }
+
+    /// The metric to rank by, given what the target turned out to be: the one
+    /// the task names where it fits, else log-loss or RMSE.
+    #[must_use]
+    pub fn metric_for(&self, kind: Kind) -> Metric {
+        match self.metric {
+            Some(metric) if metric.fits(kind) => metric,
+            _ => Metric::for_kind(kind),
+        }
+    }
+
+    /// What the task asks for, in plain words, one sentence a line.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let mut text = String::new();
+        let what = match self.kind {
+            Some(Kind::Classification) => "which class a row belongs to",
+            Some(Kind::Regression) => "a number",
+            None => "a class or a number (found out from the data)",
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "Task `{}` predicts column `{}`: {what}.", self.name, self.target);
+        if let Some(positive) = &self.positive {
+            let _ = writeln!(text, "The class of interest is `{positive}`.");
+        }
+        if !self.classes.is_empty() {
+            let _ = writeln!(text, "The classes are {}.", self.classes.join(", "));
+        }
+        let metric = self.metric.map_or("log_loss, or rmse for a number", Metric::name);
+        let _ = writeln!(
+            text,
+            "Candidates are ranked by {metric}; the search is `{}`, seed {}.",
+            self.preset.name(),
+            self.seed
+        );
+        if let Some(entity) = &self.entity {
+            let _ = writeln!(text, "Rows with the same `{entity}` stay in one split.");
+        }
+        match &self.split {
+            Some(column) => {
+                let _ = writeln!(text, "Column `{column}` says which rows are train and test.");
+            }
+            None => {
+                let _ = writeln!(text, "15 % of the rows are kept for one test at the end.");
+            }
+        }
+        self.summarize_limits(&mut text);
+        text
+    }
+
+    fn summarize_limits(&self, text: &mut String) {
+        let limits = &self.constraints;
+        if let Some(models) = &limits.allowed_models {
+            let names: Vec<_> = models.iter().map(|m| m.name()).collect();
+            let _ = writeln!(text, "Only these model families are tried: {}.", names.join(", "));
+        }
+        if !limits.privacy_filter.is_empty() {
+            let _ = writeln!(
+                text,
+                "Never used: columns that are or look like {}.",
+                limits.privacy_filter.join(", ")
+            );
+        }
+        if limits.temporal_check {
+            let _ = writeln!(
+                text,
+                "Columns that look as if written after the prediction are refused."
+            );
+        }
+        if let Some(steps) = self.max_steps {
+            let _ = writeln!(text, "The search ends after at most {steps} steps.");
+        }
+        if let Some(seconds) = self.time_budget {
+            let _ = writeln!(text, "The search ends after about {seconds} seconds.");
+        }
+        for (column, rule) in &self.columns {
+            let _ = match rule.r#type {
+                ColumnType::Ignore => writeln!(text, "Column `{column}` is not used."),
+                other => writeln!(text, "Column `{column}` is a {}.", other.name()),
+            };
+        }
+    }
+}
+
+impl Metric {
+    /// All of them, in the order they are listed to people.
+    pub const ALL: [Self; 7] = [
+        Self::Auc,
+        Self::LogLoss,
+        Self::PrAuc,
+        Self::Accuracy,
+        Self::Rmse,
+        Self::R2,
+        Self::Mae,
+    ];
+
+    /// The name used in task files and reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auc => "auc",
+            Self::LogLoss => "log_loss",
+            Self::PrAuc => "pr_auc",
+            Self::Accuracy => "accuracy",
+            Self::Rmse => "rmse",
+            Self::R2 => "r2",
+            Self::Mae => "mae",
+        }
+    }
+
+    /// Whether it can judge models of this kind.
+    #[must_use]
+    pub const fn fits(self, kind: Kind) -> bool {
+        let for_numbers = matches!(self, Self::Rmse | Self::R2 | Self::Mae);
+        match kind {
+            Kind::Classification => !for_numbers,
+            Kind::Regression => for_numbers,
+        }
+    }
+
+    /// The metric of a task that names none.
+    #[must_use]
+    pub const fn for_kind(kind: Kind) -> Self {
+        match kind {
+            Kind::Classification => Self::LogLoss,
+            Kind::Regression => Self::Rmse,
+        }
+    }
+
+    /// Whether a larger value is a better one.
+    #[must_use]
+    pub const fn larger_is_better(self) -> bool {
+        matches!(self, Self::Auc | Self::PrAuc | Self::Accuracy | Self::R2)
+    }
+}
+
+impl Preset {
+    /// The name used in task files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fast => "fast",
+            Self::Balanced => "balanced",
+            Self::Thorough => "thorough",
+        }
+    }
+}
+
+impl ModelFamily {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Logistic, Self::Mlp];
+
+    /// The name used in task files and reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Logistic => "logistic",
+            Self::Mlp => "mlp",
+        }
+    }
+}
+
+impl Kind {
+    /// The name used in task files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Classification => "classification",
+            Self::Regression => "regression",
+        }
+    }
+}
+
+impl ColumnType {
+    /// The name used in task files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Number => "number",
+            Self::Category => "category",
+            Self::Date => "date",
+            Self::Ignore => "ignore",
+        }
+    }
+}
