@@ -211,6 +211,16 @@ impl TlsIdentity {
     }
 }
 
+impl Clone for TlsIdentity {
+    fn clone(&self) -> Self {
+        Self {
+            chain: self.chain.clone(),
+            key: self.key.clone_key(),
+            peer: self.peer.clone(),
+        }
+    }
+}
+
 impl Drop for TlsIdentity {
     fn drop(&mut self) {
         self.key.zeroize();

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::PkiError;
+use super::fingerprint::{parse_hex, write_hex};
 
 /// Largest key or certificate file that is read: a P-256 key in PEM has about 250
 /// bytes, a sealing key 32 or so, a certificate about 1 KiB; 64 KiB leaves room for
@@ -92,6 +93,37 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, PkiError> {
     let file = File::open(path).map_err(failed(path, "read"))?;
     check_mode(path, &file)?;
     read_capped(path, file).map(Zeroizing::new)
+}
+
+/// Writes a 32-byte secret that is not an X.509 key, as two lines of text: what it is, and
+/// its hexadecimal digits. Never over an existing file.
+pub fn create_secret(path: &Path, kind: &str, secret: &[u8; 32]) -> Result<(), PkiError> {
+    // Sized in advance: a String that grows leaves copies of its content behind.
+    let mut text = Zeroizing::new(String::with_capacity(kind.len() + 128));
+    text.push_str(&title(kind));
+    // Writing to a String cannot fail.
+    let _ = write_hex(&mut *text, secret);
+    text.push('\n');
+    create(path, text.as_bytes(), Access::Private)
+}
+
+/// Reads such a secret back. A file of another kind is refused, so that one key can never
+/// be taken for another because files were confused.
+pub fn read_secret(path: &Path, kind: &str) -> Result<Zeroizing<[u8; 32]>, PkiError> {
+    let content = read_private(path)?;
+    std::str::from_utf8(&content)
+        .ok()
+        .and_then(|text| text.strip_prefix(&title(kind)))
+        .and_then(|digits| parse_hex(digits.trim_end()))
+        .map(Zeroizing::new)
+        .ok_or_else(|| PkiError::Content {
+            path: path.to_owned(),
+            reason: format!("this is not a {kind} key"),
+        })
+}
+
+fn title(kind: &str) -> String {
+    format!("collegium {kind} key, version 1; keep secret\n")
 }
 
 /// Reads a public file, such as a certificate.
@@ -186,6 +218,16 @@ mod tests {
         assert_eq!(fs::read(&path).expect("readable"), b"first");
         // No temporary file stays behind.
         assert_eq!(fs::read_dir(directory.path()).expect("listing").count(), 1);
+    }
+
+    #[test]
+    fn secrets_read_back_and_are_not_confused() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("identity.key");
+        create_secret(&path, "identity", &[0xa5; 32]).expect("written");
+        assert_eq!(*read_secret(&path, "identity").expect("own file"), [0xa5; 32]);
+        let error = read_secret(&path, "sealing").expect_err("another kind");
+        assert!(error.to_string().contains("not a sealing key"), "{error}");
     }
 
     #[test]

@@ -7,7 +7,8 @@
 //! chunks. Out of scope: what the messages mean (see [`crate::message`]) and who may
 //! send which: this module says who the peer *is*, the daemons decide.
 //!
-//! Start reading at [`Server`], [`Client`], then [`Connection`].
+//! Start reading at [`Server`], [`Client`], then [`Connection`]; commands for people use
+//! [`AdminClient`].
 //!
 //! ```text
 //! frame:        u32 big-endian length, then that many bytes
@@ -16,6 +17,7 @@
 //!               unidirectional from the coordinator: the greeting, once, first
 //! ```
 
+mod admin;
 mod client;
 mod connection;
 mod error;
@@ -24,6 +26,7 @@ mod limits;
 mod server;
 mod tls;
 
+pub use admin::{AdminClient, AdminError, CharterState, Watch};
 pub use client::{Client, join};
 pub use connection::{ArrivingStream, Connection, StreamKind};
 pub use error::{CloseCode, QuicError};
