@@ -95,7 +95,7 @@ impl Workshop for Tables {
     }
 
     fn report(&mut self, task: &Task, champion: &[u8]) -> Result<serde_json::Value, TrainerError> {
-        let report = collegium_automl::local_report(task, self.table()?, champion)
+        let report = collegium_automl::local::local_report(task, self.table()?, champion)
             .map_err(|error| TrainerError::Ask(error.to_string()))?;
         serde_json::to_value(&report).map_err(|error| TrainerError::Ask(error.to_string()))
     }

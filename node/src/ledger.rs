@@ -13,9 +13,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use collegium_crypto::transcript::{Digest, domain, hash};
+use collegium_crypto::transcript::{Digest, hash};
 use serde::{Deserialize, Serialize};
 
+/// Domain of the chain's hash.
+const DOMAIN: &str = "collegium/node-ledger-entry/v1";
 /// Longest line accepted when reading back: an entry holds a few names, hashes and one
 /// contributing set of at most 64 names of 40 bytes, so 64 KiB is ten times the largest.
 const LONGEST_LINE: usize = 64 * 1024;
@@ -250,7 +252,7 @@ impl Line {
         // `serde_json` keeps the order of the evidence as written.
         let entry = serde_json::to_vec(&self.entry).unwrap_or_default();
         hash(
-            domain::LEDGER_ENTRY,
+            DOMAIN,
             &[
                 &self.previous.0,
                 &self.sequence.to_le_bytes(),

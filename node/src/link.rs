@@ -157,7 +157,7 @@ impl Link {
             self.shared.report_status(&member, false, None);
             let dialled = tokio::select! {
                 dialled = self.dial(connect_timeout.0) => dialled,
-                _ = stopping.wait_for(|stop| *stop) => break Ok(()),
+                () = stopped(&mut stopping) => break Ok(()),
             };
             let end = match dialled {
                 Ok(connection) => {
@@ -179,7 +179,7 @@ impl Link {
             self.shared.report_status(&member, false, Some(problem));
             tokio::select! {
                 () = sleep(pause) => {}
-                _ = stopping.wait_for(|stop| *stop) => break Ok(()),
+                () = stopped(&mut stopping) => break Ok(()),
             }
         };
         self.shared.state.remove_status();
@@ -191,6 +191,11 @@ impl Link {
         let no_answer = |_| QuicError::NoAnswer { address: self.address.clone() };
         timeout(patience, self.client.connect(&self.address)).await.map_err(no_answer)?
     }
+}
+
+/// Waits until the daemon is to stop, or nobody is left to say so.
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stop| *stop).await;
 }
 
 /// Whether no waiting mends this: the certificate itself is not accepted.

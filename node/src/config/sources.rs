@@ -304,14 +304,25 @@ impl Patterns {
     }
 }
 
+/// The key or section that looks most like `key`: as a whole, or by its last name, since a key
+/// in the wrong section is the commonest slip after a misspelt one.
 fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a &'static str>) -> String {
+    let depth = key.split('.').count();
     let last = |key: &str| key.rsplit('.').next().unwrap_or(key).to_owned();
-    let score = |known: &str| {
-        let whole = strsim::normalized_damerau_levenshtein(key, known);
-        let name = strsim::normalized_damerau_levenshtein(&last(key), &last(known));
-        whole.max(name)
-    };
-    known
-        .max_by(|a, b| score(a).total_cmp(&score(b)))
-        .map_or_else(String::new, |known| (*known).to_owned())
+    let alike = |a: &str, b: &str| strsim::normalized_damerau_levenshtein(a, b);
+    let mut best = (0.0, String::new());
+    for pattern in known {
+        let parts: Vec<&str> = pattern.split('.').collect();
+        let section = parts[..parts.len().min(depth)].join(".");
+        let by_name = alike(&last(key), &last(pattern));
+        for (score, name) in [
+            (alike(key, pattern).max(by_name), (*pattern).to_owned()),
+            (alike(key, &section), section),
+        ] {
+            if score > best.0 {
+                best = (score, name);
+            }
+        }
+    }
+    best.1
 }

@@ -89,7 +89,7 @@ fn the_file_of_the_state_directory_is_read_by_default() {
 fn unknown_keys_name_the_nearest_known_one() {
     for (text, key, nearest) in [
         ("[policy]\nminimum_contributor = 3", "policy.minimum_contributor", "policy.minimum_contributors"),
-        ("[lnk]\nreconnect_min = \"3s\"", "lnk", "link."),
+        ("[lnk]\nreconnect_min = \"3s\"", "lnk", "`link`"),
         ("cordinator = \"a:1\"", "cordinator", "coordinator"),
         ("[data.map.colums.sex]\nfrom = \"x\"", "data.map.colums", "data.map.columns"),
         ("[data]\npaths = \"x\"", "data.paths", "data.path"),
@@ -118,7 +118,7 @@ fn unknown_keys_name_the_nearest_known_one() {
 fn column_names_may_hold_anything() {
     let (_keep, file) = write(
         "[data.map.columns.\"Resting BP (mm.Hg)\"]\nfrom = \"bp.x\"\n\
-         values = { \"1.0\" = \"1\", Ä = \"2\" }\nmissing = [\"0\", \"-9\"]\n",
+         values = { \"1.0\" = \"1\", \"Ä\" = \"2\" }\nmissing = [\"0\", \"-9\"]\n",
     );
     let config = Config::load(&Sources {
         file: Some(file),

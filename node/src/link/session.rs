@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, timeout};
 
 use super::member::Member;
-use super::{Event, LinkError};
+use super::{Event, LinkError, stopped};
 
 /// Messages that may wait for the coordinator to read them. A step has at most 64 verdicts, a
 /// vote and a release; more than this many waiting means that nobody reads.
@@ -48,7 +48,7 @@ pub(super) async fn run(
 
     let end = loop {
         let step = tokio::select! {
-            _ = stopping.wait_for(|stop| *stop) => break End::Stopped,
+            () = stopped(stopping) => break End::Stopped,
             message = receiver.recv::<ToNode>(MAX_TO_NODE_BYTES) => match message {
                 Ok(Some(message)) => member.message(message).await,
                 Ok(None) => break End::Refused("the coordinator ended the session".to_owned()),

@@ -11,6 +11,8 @@ use collegium_protocol::pki::keyfile::{self, Access};
 use collegium_protocol::quic::{Connection, QuicError, StreamKind};
 use collegium_protocol::{Digest, Refusal, RefusalCode, RunId, StepNumber};
 
+use tokio::sync::watch;
+
 use super::{Event, Shared};
 use crate::store::RunRecord;
 use crate::trainer::TrainerError;
@@ -112,11 +114,7 @@ impl Shared {
         let mut connections = self.connection.subscribe();
         let mut failed = None;
         loop {
-            let usable = |connection: &Option<Connection>| {
-                connection.as_ref().is_some_and(|connection| Some(connection.id()) != failed)
-            };
-            let connection = connections.wait_for(usable).await.map_err(|_| FetchError::Stopped)?;
-            let Some(connection) = connection.clone() else { continue };
+            let connection = next(&mut connections, failed).await.ok_or(FetchError::Stopped)?;
             match fetch_over(&connection, id).await {
                 Ok(ObjectResponse::Found(bytes)) if ObjectId::of(&bytes.0).0 == id.0 => {
                     return Ok(bytes.0);
@@ -130,6 +128,17 @@ impl Shared {
             }
         }
     }
+}
+
+/// The connection, once there is another one than `failed`; `None` when the daemon stops.
+async fn next(
+    connections: &mut watch::Receiver<Option<Connection>>,
+    failed: Option<usize>,
+) -> Option<Connection> {
+    let usable = |connection: &Option<Connection>| {
+        connection.as_ref().is_some_and(|connection| Some(connection.id()) != failed)
+    };
+    connections.wait_for(usable).await.ok()?.clone()
 }
 
 async fn fetch_over(connection: &Connection, id: Digest) -> Result<ObjectResponse, QuicError> {

@@ -1,0 +1,237 @@
+//! The node's link against a scripted coordinator, over real QUIC on the loopback: what it
+//! answers, what it keeps, and what it refuses.
+
+mod coordinator;
+mod site;
+
+use collegium_node::ledger::Ledger;
+use collegium_node::link::LinkError;
+use collegium_node::store::Store;
+use collegium_protocol::message::session::{RunOutcome, ToCoordinator, ToNode};
+use collegium_protocol::message::step::Part;
+use collegium_protocol::step::NodeRecord;
+use collegium_protocol::{Digest, RefusalCode, StepNumber};
+
+use coordinator::{Consortium, Script, object_id, run_id};
+use site::{OBJECT, Site, Toys};
+
+/// A consortium of three whose nodes all run, with the run accepted by each.
+async fn three(consortium: &Consortium) -> (Vec<Site>, Script) {
+    let sites: Vec<Site> = (0..3).map(|i| Site::new(consortium, i)).collect();
+    let mut script = consortium.meet(3).await;
+    script.serve_object(OBJECT);
+    for (i, site) in sites.iter().enumerate() {
+        script.offer(i).await;
+        let accepted = ToCoordinator::RunAccepted { run: run_id(), data: site.data() };
+        assert_eq!(script.next(i).await, accepted);
+    }
+    (sites, script)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_answer_vote_and_release_and_the_sum_opens() {
+    let consortium = Consortium::found(3);
+    let (sites, mut script) = three(&consortium).await;
+    for number in [1, 5] {
+        let plan = script.announce(StepNumber(number), number as u32, Part::Contribute).await;
+        let uploads = script.uploads(&plan, &[0, 1, 2]).await;
+        let propose = script.deliver_and_propose(&uploads).await;
+        let votes = script.votes(&propose).await;
+        // The vote is on the disk by the time it is seen.
+        let store = Store::open(&sites[1].database()).await.expect("a second handle");
+        let records = store.records().await.expect("reads");
+        assert!(records.iter().any(|(_, body)| matches!(
+            NodeRecord::from_bytes(body).expect("a record"),
+            NodeRecord::Committee(record) if record.given.as_ref().is_some_and(|g| g.vote == votes[1])
+        )));
+        store.close().await;
+        let releases = script.certify(&propose, &votes).await;
+        let sums = script.open(&plan, &uploads, &releases);
+        // Site i answers [i + 1, sequence, 7].
+        assert_eq!(sums, [6, 3 * number, 21]);
+    }
+
+    let champion = b"the champion".to_vec();
+    script.serve_object(&champion);
+    let closed = ToNode::RunClosed {
+        run: run_id(),
+        outcome: RunOutcome::Completed,
+        champion: Some(object_id(&champion)),
+    };
+    for i in 0..3 {
+        script.send(i, closed.clone()).await;
+        assert_eq!(script.next(i).await, ToCoordinator::RunReportReady { run: run_id() });
+        let text = std::fs::read(sites[i].report()).expect("the site's report");
+        let report: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+        assert_eq!(report["champion_bytes"], champion.len());
+        assert_eq!(report["site"], sites[i].name());
+    }
+    // Asked again after a reconnect, the node only says that the report is there.
+    script.send(0, closed).await;
+    assert_eq!(script.next(0).await, ToCoordinator::RunReportReady { run: run_id() });
+
+    for site in sites {
+        let state = site.stop().await;
+        // Start and stop are the daemon's; the link's own: charter, run, two answers, two votes,
+        // two releases, close, report.
+        let entries = Ledger::inspect(&state.path().join("ledger")).expect("verifies");
+        assert_eq!(entries, 10);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_node_repeats_its_vote_and_gives_no_second_one() {
+    let consortium = Consortium::found(3);
+    let (mut sites, mut script) = three(&consortium).await;
+    let plan = script.announce(StepNumber(1), 1, Part::Contribute).await;
+    let uploads = script.uploads(&plan, &[0, 1, 2]).await;
+    let propose = script.deliver_and_propose(&uploads).await;
+    let votes = script.votes(&propose).await;
+
+    let site = sites.remove(0);
+    let state = site.kill().await;
+    let site = Site::in_directory(&consortium, 0, state, Toys::numbered(0));
+    script.rejoin(&consortium, 0).await;
+    script.offer(0).await;
+    assert!(matches!(script.next(0).await, ToCoordinator::RunAccepted { .. }));
+
+    // Its answer is lost with its memory; the number is used up.
+    script.announce_to(0, &plan, 1, Part::Contribute).await;
+    script.expect_refusal(0, StepNumber(1), RefusalCode::AlreadyAnswered).await;
+    // An older number, and another ask under the same one, fare no better.
+    let other = script.plan(StepNumber(1), 2);
+    script.announce_to(0, &other, 2, Part::Contribute).await;
+    script.expect_refusal(0, StepNumber(1), RefusalCode::StepNotNew).await;
+
+    // Another set than the one voted for gets nothing, with or without a certificate.
+    let mut fewer = propose.clone();
+    fewer.entries.remove(2);
+    script.send(0, ToNode::Propose(fewer)).await;
+    script.expect_refusal(0, StepNumber(1), RefusalCode::PolicyDenied).await;
+    let mut swapped = propose.clone();
+    swapped.entries.swap(0, 1);
+    script.send(0, ToNode::Propose(swapped)).await;
+    script.expect_refusal(0, StepNumber(1), RefusalCode::AlreadyVoted).await;
+
+    // The same set gets the same vote, byte for byte, and the step is driven to its end.
+    script.send(0, ToNode::Propose(propose.clone())).await;
+    assert_eq!(script.next(0).await, ToCoordinator::Vote(votes[0].clone()));
+    let releases = script.certify(&propose, &votes).await;
+    assert_eq!(script.open(&plan, &uploads, &releases), [6, 3, 21]);
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_connection_is_dialled_again_and_the_same_bytes_are_sent() {
+    let consortium = Consortium::found(3);
+    let (_sites, mut script) = three(&consortium).await;
+    let plan = script.announce(StepNumber(1), 1, Part::Contribute).await;
+    let first = script.uploads(&plan, &[0]).await;
+    script.drop_connection(0);
+    script.rejoin(&consortium, 0).await;
+    script.announce_to(0, &plan, 1, Part::Contribute).await;
+    let again = script.uploads(&plan, &[0]).await;
+    assert_eq!(first[0].body, again[0].body);
+    assert_eq!(first[0].trailer, again[0].trailer);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_in_the_trainer_refuses_one_step_and_the_next_is_answered() {
+    let consortium = Consortium::found(3);
+    let (_sites, mut script) = three(&consortium).await;
+    let plan = script.plan(StepNumber(1), site::PANICS);
+    script.announce_to(0, &plan, site::PANICS, Part::Contribute).await;
+    script.expect_refusal(0, StepNumber(1), RefusalCode::TrainerFailed).await;
+    let plan = script.plan(StepNumber(2), 4);
+    script.announce_to(0, &plan, 4, Part::Contribute).await;
+    assert_eq!(script.uploads(&plan, &[0]).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_the_site_cannot_serve_is_refused_with_a_code_and_no_figures() {
+    let consortium = Consortium::found(3);
+    let (_sites, mut script) = three(&consortium).await;
+    // Another hash than announced.
+    let mut announce = script.signed(&script.plan(StepNumber(1), 1), 1);
+    announce.ask.0.push(b' ');
+    script.send(0, ToNode::Announce(announce)).await;
+    script.expect_refusal(0, StepNumber(1), RefusalCode::AskMismatch).await;
+    // Not signed by the charter's coordinator.
+    let mut announce = script.signed(&script.plan(StepNumber(1), 1), 1);
+    announce.deadline_ms += 1;
+    script.send(0, ToNode::Announce(announce)).await;
+    script.expect_refusal(0, StepNumber(1), RefusalCode::BadSignature).await;
+    // Objects with other bytes than their hash says.
+    script.serve_other_bytes();
+    let plan = script.announce(StepNumber(2), 2, Part::Contribute).await;
+    script.expect_refusal(0, StepNumber(2), RefusalCode::TrainerFailed).await;
+    assert_eq!(plan.reference().step, StepNumber(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_the_site_does_not_allow_is_refused_but_the_member_still_serves() {
+    let consortium = Consortium::found(3);
+    let picky = Site::with_policy(&consortium, 0, |policy| {
+        policy.allowed_tasks = vec!["another".to_owned()];
+    });
+    let mut script = consortium.meet(1).await;
+    script.offer(0).await;
+    match script.next(0).await {
+        ToCoordinator::RunRefused { refusal, .. } => {
+            assert_eq!(refusal.code, RefusalCode::PolicyDenied);
+        }
+        other => panic!("the task is not on the site's list, yet: {other:?}"),
+    }
+    let plan = script.plan(StepNumber(1), 1);
+    script.announce_to(0, &plan, 1, Part::Contribute).await;
+    script.expect_refusal(0, StepNumber(1), RefusalCode::PolicyDenied).await;
+    picky.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_rows_sit_out_a_run_that_began_with_others() {
+    let consortium = Consortium::found(3);
+    let site = Site::new(&consortium, 0);
+    let mut script = consortium.meet(1).await;
+    script.offer(0).await;
+    assert!(matches!(script.next(0).await, ToCoordinator::RunAccepted { .. }));
+    let state = site.stop().await;
+    script.drop_connection(0);
+    let changed = Toys { data: Digest([9; 32]), ..Toys::numbered(0) };
+    let site = Site::in_directory(&consortium, 0, state, changed);
+    script.rejoin(&consortium, 0).await;
+    script.offer(0).await;
+    match script.next(0).await {
+        ToCoordinator::RunRefused { refusal, .. } => assert!(refusal.detail().contains("changed")),
+        other => panic!("the rows changed, yet: {other:?}"),
+    }
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_charter_that_the_node_did_not_sign_is_not_pinned() {
+    let consortium = Consortium::found(3);
+    let forged = consortium.forged_charter();
+    let site = Site::new(&consortium, 0);
+    let mut script = consortium.meet_with(1, forged).await;
+    script.offer(0).await;
+    match script.next(0).await {
+        ToCoordinator::RunRefused { refusal, .. } => {
+            assert_eq!(refusal.code, RefusalCode::CharterMissing);
+        }
+        other => panic!("no charter is pinned, yet: {other:?}"),
+    }
+    let state = site.stop().await;
+    let store = Store::open(&state.path().join("node.db")).await.expect("opens");
+    assert_eq!(store.pinned_charter().await.expect("reads"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_certificate_ends_the_node_with_a_message() {
+    let consortium = Consortium::found(3);
+    consortium.revoke(0);
+    let site = Site::new(&consortium, 0);
+    let error = site.ended().await.expect_err("nothing to wait for");
+    assert!(matches!(error, LinkError::Rejected(_)), "{error}");
+    assert!(error.to_string().contains("revoked"), "{error}");
+}

@@ -1,0 +1,169 @@
+//! A node under test: the real link, store, ledger and trainer, with toy rows.
+
+use std::path::PathBuf;
+
+use collegium_automl::ask::{Answer, Ask};
+use collegium_automl::object::ObjectId;
+use collegium_automl::site::{Site as Answering, SiteError};
+use collegium_automl::task::Task;
+use collegium_node::config::{Config, PolicyConfig, Span};
+use collegium_node::ledger::Ledger;
+use collegium_node::link::{Link, LinkError};
+use collegium_node::state::StateDirectory;
+use collegium_node::store::Store;
+use collegium_node::trainer::{OpenSite, Trainer, TrainerError, Workshop};
+use collegium_protocol::Digest;
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::coordinator::{Consortium, run_id, within};
+
+/// The object that every toy needs before it answers.
+pub const OBJECT: &[u8] = b"what the ask names";
+/// The sequence number of the ask on which toys panic.
+pub const PANICS: u32 = 13;
+
+/// Toy rows: the answer is [number + 1, sequence, 7].
+#[derive(Clone)]
+pub struct Toys {
+    pub number: u64,
+    pub data: Digest,
+}
+
+impl Toys {
+    pub fn numbered(number: usize) -> Self {
+        let number = number as u64;
+        Self { number, data: Digest([number as u8 + 1; 32]) }
+    }
+}
+
+struct Toy {
+    number: u64,
+    held: Vec<ObjectId>,
+}
+
+impl Workshop for Toys {
+    fn open(&mut self, _task: &Task) -> Result<OpenSite, TrainerError> {
+        let toy = Toy { number: self.number, held: Vec::new() };
+        Ok(OpenSite { site: Box::new(toy), data: self.data, rows: 1 })
+    }
+
+    fn report(&mut self, _task: &Task, champion: &[u8]) -> Result<serde_json::Value, TrainerError> {
+        Ok(serde_json::json!({"champion_bytes": champion.len()}))
+    }
+}
+
+impl Answering for Toy {
+    fn missing(&self, _ask: &Ask) -> Vec<ObjectId> {
+        let wanted = ObjectId::of(OBJECT);
+        if self.held.contains(&wanted) { Vec::new() } else { vec![wanted] }
+    }
+
+    fn insert(&mut self, bytes: &[u8]) -> Result<ObjectId, SiteError> {
+        let id = ObjectId::of(bytes);
+        self.held.push(id);
+        Ok(id)
+    }
+
+    fn answer(&mut self, ask: &Ask) -> Result<Answer, SiteError> {
+        assert!(ask.sequence != PANICS, "an ask on which toys panic");
+        // Asked anew for every step, so that fetching is tested anew.
+        self.held.clear();
+        Ok(Answer { codes: vec![self.number + 1, ask.sequence.into(), 7] })
+    }
+}
+
+/// A running node.
+pub struct Site {
+    state: TempDir,
+    name: String,
+    data: Digest,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<Result<(), LinkError>>,
+}
+
+impl Site {
+    pub fn new(consortium: &Consortium, index: usize) -> Self {
+        let state = tempfile::tempdir().expect("tempdir");
+        Self::in_directory(consortium, index, state, Toys::numbered(index))
+    }
+
+    pub fn in_directory(consortium: &Consortium, index: usize, state: TempDir, toys: Toys) -> Self {
+        Self::start(consortium, index, state, toys, PolicyConfig::default())
+    }
+
+    pub fn with_policy(
+        consortium: &Consortium,
+        index: usize,
+        change: impl FnOnce(&mut PolicyConfig),
+    ) -> Self {
+        let mut policy = PolicyConfig::default();
+        change(&mut policy);
+        let state = tempfile::tempdir().expect("tempdir");
+        Self::start(consortium, index, state, Toys::numbered(index), policy)
+    }
+
+    fn start(
+        consortium: &Consortium,
+        index: usize,
+        state: TempDir,
+        toys: Toys,
+        policy: PolicyConfig,
+    ) -> Self {
+        let mut config = Config { state: state.path().to_owned(), policy, ..Config::default() };
+        config.link.reconnect_min = Span::millis(10);
+        config.link.reconnect_max = Span::millis(50);
+        let keys = consortium.keys(index);
+        let name = keys.member.to_string();
+        let data = toys.data;
+        let (stop, stopping) = watch::channel(false);
+        let task = tokio::spawn(async move {
+            let directory = StateDirectory::take(&config.state).expect("the state directory");
+            let store = Store::open(&config.database()).await.expect("the store");
+            let ledger = Ledger::open(&config.ledger()).expect("the ledger");
+            let trainer = Trainer::start(toys, 2).expect("a thread");
+            let link = Link::new(config, keys, store.clone(), ledger, trainer, directory);
+            let ended = link.run(stopping).await;
+            store.close().await;
+            ended
+        });
+        Self { state, name, data, stop, task }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Hash of the toy rows.
+    pub fn data(&self) -> Digest {
+        self.data
+    }
+
+    pub fn database(&self) -> PathBuf {
+        self.state.path().join("node.db")
+    }
+
+    pub fn report(&self) -> PathBuf {
+        self.state.path().join("runs").join(run_id().to_string()).join("local.json")
+    }
+
+    /// Stops in order; the state directory stays.
+    pub async fn stop(self) -> TempDir {
+        self.stop.send(true).expect("it runs");
+        within(self.task).await.expect("no panic").expect("no error");
+        self.state
+    }
+
+    /// Ends at once, without a word to anybody and with everything in memory lost.
+    pub async fn kill(self) -> TempDir {
+        self.task.abort();
+        let _ = within(self.task).await;
+        self.state
+    }
+
+    /// Waits until it ends by itself.
+    pub async fn ended(self) -> Result<(), LinkError> {
+        within(self.task).await.expect("no panic")
+    }
+}
