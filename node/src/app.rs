@@ -61,7 +61,11 @@ pub async fn run(
     let link = Link::new(config, keys, store.clone(), ledger.clone(), trainer, state);
     let ended = drive(link, shutdown).await;
 
-    let outcome = if ended.is_ok() { Outcome::Done } else { Outcome::Failed };
+    let outcome = if ended.is_ok() {
+        Outcome::Done
+    } else {
+        Outcome::Failed
+    };
     let stopped = ledger.append(Entry::new(Action::Stop, version, outcome));
     store.close().await;
     ended?;
@@ -85,7 +89,10 @@ async fn drive(
     match timeout(GRACE, &mut running).await {
         Ok(ended) => finished(ended),
         Err(_) => {
-            tracing::warn!("the connection did not close in {} s; cut it", GRACE.as_secs());
+            tracing::warn!(
+                "the connection did not close in {} s; cut it",
+                GRACE.as_secs()
+            );
             running.abort();
             Ok(())
         }

@@ -74,7 +74,10 @@ pub async fn check(config: &Config) -> CheckReport {
     let keys = NodeKeys::load(&config.state);
     match &keys {
         Ok(keys) => {
-            report.add("keys", Ok(format!("of member {}, for their owner alone", keys.member)));
+            report.add(
+                "keys",
+                Ok(format!("of member {}, for their owner alone", keys.member)),
+            );
             let not_after = keys.certificate.not_after;
             let certificate = validity(keys.certificate.not_before, not_after, SystemTime::now());
             report.add("certificate", certificate);
@@ -106,8 +109,12 @@ fn state(path: &Path) -> Result<String, String> {
 }
 
 fn disk(path: &Path, needed: Bytes) -> Result<String, String> {
-    let found = rustix::fs::statvfs(path)
-        .map_err(|error| format!("cannot ask for the free space of {}: {error}", path.display()))?;
+    let found = rustix::fs::statvfs(path).map_err(|error| {
+        format!(
+            "cannot ask for the free space of {}: {error}",
+            path.display()
+        )
+    })?;
     let free = found.f_bavail.saturating_mul(found.f_frsize);
     let shown = Bytes(free >> 20 << 20);
     if free < needed.0 {
@@ -132,7 +139,9 @@ fn validity(from: SystemTime, to: SystemTime, now: SystemTime) -> Result<String,
     };
     let days = left.as_secs() / (24 * 3600);
     if left < RENEW_BEFORE {
-        return Err(format!("the certificate ends in {days} days; ask for a new invitation now"));
+        return Err(format!(
+            "the certificate ends in {days} days; ask for a new invitation now"
+        ));
     }
     Ok(format!("valid for {days} more days"))
 }
@@ -144,7 +153,9 @@ async fn charter(config: &Config, keys: Option<&NodeKeys>) -> Result<String, Str
     if !path.exists() {
         return Ok(none.to_owned());
     }
-    let store = Store::open(&path).await.map_err(|error| error.to_string())?;
+    let store = Store::open(&path)
+        .await
+        .map_err(|error| error.to_string())?;
     let stored = store.pinned_charter().await;
     store.close().await;
     let Some(bytes) = stored.map_err(|error| error.to_string())? else {
@@ -155,8 +166,12 @@ async fn charter(config: &Config, keys: Option<&NodeKeys>) -> Result<String, Str
         .map_err(|error| format!("{error}; put node.db back from a backup"))?;
     let pinned = Arc::new(pinned);
     if let Some(keys) = keys {
-        Seat::new(Arc::clone(&pinned), Arc::clone(&keys.identity), Arc::clone(&keys.sealing))
-            .map_err(|error| error.to_string())?;
+        Seat::new(
+            Arc::clone(&pinned),
+            Arc::clone(&keys.identity),
+            Arc::clone(&keys.sealing),
+        )
+        .map_err(|error| error.to_string())?;
     }
     let charter = pinned.charter();
     Ok(format!(
@@ -172,16 +187,25 @@ fn table(config: &Config) -> Result<String, String> {
     let names: Vec<&str> = table.columns().iter().map(|column| column.name()).collect();
     let shown = names[..names.len().min(SHOWN_COLUMNS)].join(", ");
     let more = names.len().saturating_sub(SHOWN_COLUMNS);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
     if table.rows() == 0 {
-        return Err(format!("{} has no rows; set `data.path` to the site's table", table.source()));
+        return Err(format!(
+            "{} has no rows; set `data.path` to the site's table",
+            table.source()
+        ));
     }
     Ok(format!("{} rows, columns {shown}{more}", table.rows()))
 }
 
 fn ledger(config: &Config) -> Result<String, String> {
     let entries = Ledger::inspect(&config.ledger()).map_err(|error| error.to_string())?;
-    Ok(format!("{entries} entries, every one follows from the one before"))
+    Ok(format!(
+        "{entries} entries, every one follows from the one before"
+    ))
 }
 
 async fn coordinator(config: &Config, keys: &NodeKeys) -> Result<String, String> {
@@ -192,7 +216,9 @@ async fn coordinator(config: &Config, keys: &NodeKeys) -> Result<String, String>
         Ok(Ok(connection)) => {
             let took = started.elapsed().as_millis();
             connection.finish().await;
-            Ok(format!("{address} answers over UDP and accepts this node ({took} ms)"))
+            Ok(format!(
+                "{address} answers over UDP and accepts this node ({took} ms)"
+            ))
         }
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!(
@@ -215,7 +241,10 @@ mod tests {
     fn certificates_are_judged_by_their_dates() {
         let from = SystemTime::UNIX_EPOCH + days(1000);
         let to = from + days(90);
-        assert_eq!(validity(from, to, from + days(1)), Ok("valid for 89 more days".to_owned()));
+        assert_eq!(
+            validity(from, to, from + days(1)),
+            Ok("valid for 89 more days".to_owned())
+        );
         for (at, word) in [
             (from - days(1), "not valid yet"),
             (to - days(3), "ends in 3 days"),
@@ -229,10 +258,19 @@ mod tests {
     #[tokio::test]
     async fn an_empty_state_directory_names_every_problem() {
         let directory = tempfile::tempdir().expect("tempdir");
-        let config = Config { state: directory.path().to_owned(), ..Config::default() };
+        let config = Config {
+            state: directory.path().to_owned(),
+            ..Config::default()
+        };
         let report = check(&config).await;
         assert!(!report.is_ok());
-        let line = |name| report.lines.iter().find(|line| line.name == name).expect(name);
+        let line = |name| {
+            report
+                .lines
+                .iter()
+                .find(|line| line.name == name)
+                .expect(name)
+        };
         assert!(line("state").ok);
         assert!(line("disk").ok, "{report}");
         assert!(!line("keys").ok);

@@ -258,14 +258,20 @@ impl Config {
 
     /// Checks the ranges that types cannot.
     fn checked(self) -> Result<Self, ConfigError> {
-        let fits = |fine: bool, key: &'static str, value: &dyn std::fmt::Display, expected: &str| {
-            fine.then_some(()).ok_or_else(|| ConfigError::Range {
-                key,
-                value: value.to_string(),
-                expected: expected.to_owned(),
-            })
-        };
-        let Self { policy, link, limits, .. } = &self;
+        let fits =
+            |fine: bool, key: &'static str, value: &dyn std::fmt::Display, expected: &str| {
+                fine.then_some(()).ok_or_else(|| ConfigError::Range {
+                    key,
+                    value: value.to_string(),
+                    expected: expected.to_owned(),
+                })
+            };
+        let Self {
+            policy,
+            link,
+            limits,
+            ..
+        } = &self;
         fits(
             (FEWEST_CONTRIBUTORS..=MOST_CONTRIBUTORS).contains(&policy.minimum_contributors),
             "policy.minimum_contributors",

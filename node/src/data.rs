@@ -100,3 +100,92 @@ impl Workshop for Tables {
         serde_json::to_value(&report).map_err(|error| TrainerError::Ask(error.to_string()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROWS: &str = "age;num;chol\n63;0;233\n41;2;0\n57;1;354\n";
+    const TASK: &str = "name = \"heart\"\ntarget = \"disease\"\n";
+
+    fn site(directory: &std::path::Path) -> DataConfig {
+        let path = directory.join("rows.csv");
+        std::fs::write(&path, ROWS).expect("writes");
+        let map = TableMapping::from_toml(
+            "[columns.disease]\nfrom = \"num\"\nvalues = { 2 = \"1\" }\n\
+             [columns.chol]\nmissing = [\"0\"]\n",
+        );
+        DataConfig {
+            path: Some(path),
+            mapping: None,
+            map: Some(map.expect("a mapping")),
+        }
+    }
+
+    #[test]
+    fn rows_are_read_in_the_consortiums_words() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let mut config = site(directory.path());
+        let table = load(&config).expect("loads");
+        assert_eq!(table.rows(), 3);
+        let disease = table.column("disease").expect("renamed");
+        assert_eq!(
+            (0..3).map(|row| disease.number(row)).collect::<Vec<_>>(),
+            [Some(0.0), Some(1.0), Some(1.0)]
+        );
+        assert_eq!(table.column("chol").expect("kept").number(1), None);
+
+        // The same mapping from a file of its own.
+        let mapping = directory.path().join("site.toml");
+        let text = "[columns.disease]\nfrom = \"num\"\nvalues = { 2 = \"1\" }\n\
+                    [columns.chol]\nmissing = [\"0\"]\n";
+        std::fs::write(&mapping, text).expect("writes");
+        config.map = None;
+        config.mapping = Some(mapping);
+        assert_eq!(load(&config).expect("loads").digest(), table.digest());
+    }
+
+    #[test]
+    fn the_hash_follows_the_rows() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let config = site(directory.path());
+        let task = Task::from_toml(TASK).expect("a task");
+        let mut tables = Tables::new(config.clone());
+        let first = tables.open(&task).expect("opens");
+        assert_eq!(first.rows, 3);
+        assert_eq!(tables.open(&task).expect("opens").data, first.data);
+        let path = config.path.expect("a path");
+        std::fs::write(path, format!("{ROWS}70;0;200\n")).expect("writes");
+        assert_ne!(tables.open(&task).expect("opens").data, first.data);
+    }
+
+    #[test]
+    fn problems_name_the_file_and_the_column() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let text = |error: DataError| error.to_string();
+        let none = load(&DataConfig::default()).map_err(text);
+        assert!(none.expect_err("no file").contains("data.path"));
+
+        let mut config = site(directory.path());
+        let task = Task::from_toml("name = \"x\"\ntarget = \"diseased\"\n").expect("a task");
+        let error = Tables::new(config.clone())
+            .open(&task)
+            .map(|site| site.rows);
+        let error = error.expect_err("no such column").to_string();
+        assert!(error.contains("diseased"), "{error}");
+
+        config.path = Some(directory.path().join("gone.csv"));
+        let error = text(load(&config).expect_err("no such file"));
+        assert!(error.contains("gone.csv"), "{error}");
+
+        let mapping = directory.path().join("site.toml");
+        std::fs::write(&mapping, "[colums.disease]\n").expect("writes");
+        config.map = None;
+        config.mapping = Some(mapping);
+        let error = text(load(&config).expect_err("a misspelt key"));
+        assert!(
+            error.contains("site.toml") && error.contains("colums"),
+            "{error}"
+        );
+    }
+}

@@ -32,6 +32,8 @@ pub enum Action {
     Stop,
     /// A charter was pinned for the first time or replaced by its successor.
     Charter,
+    /// A message came that no correct program sends.
+    Message,
     /// A run was offered.
     Run,
     /// An ask was answered or refused.
@@ -182,7 +184,9 @@ impl Ledger {
             file.set_len(tail.length).map_err(io)?;
         }
         file.sync_all().map_err(io)?;
-        File::open(directory).and_then(|d| d.sync_all()).map_err(io)?;
+        File::open(directory)
+            .and_then(|d| d.sync_all())
+            .map_err(io)?;
         Ok(Self {
             inner: Arc::new(Mutex::new(Open { file, tail })),
             path,
@@ -242,7 +246,11 @@ impl Ledger {
     /// Number of entries.
     #[must_use]
     pub fn entries(&self) -> u64 {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).tail.next
+        self.inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .tail
+            .next
     }
 }
 
@@ -320,7 +328,10 @@ mod tests {
         for step in 0..count {
             let evidence = serde_json::json!({"members": ["a", "b"], "ask": "00ff", "real": 0.1});
             ledger
-                .append(Entry::new(Action::Ask, format!("run/{step}"), Outcome::Done).evidence(evidence))
+                .append(
+                    Entry::new(Action::Ask, format!("run/{step}"), Outcome::Done)
+                        .evidence(evidence),
+                )
                 .expect("appends");
         }
         assert_eq!(ledger.entries(), count as u64);
@@ -337,7 +348,10 @@ mod tests {
             .append(Entry::new(Action::Stop, "0.1.0", Outcome::Done))
             .expect("appends");
         drop(again);
-        assert_eq!(Ledger::open(directory.path()).expect("verifies").entries(), 4);
+        assert_eq!(
+            Ledger::open(directory.path()).expect("verifies").entries(),
+            4
+        );
     }
 
     #[test]
@@ -348,7 +362,11 @@ mod tests {
         let one = whole.iter().position(|b| *b == b'\n').expect("a line") + 1;
         for cut in one..whole.len() {
             std::fs::write(&file, &whole[..cut]).expect("writes");
-            assert_eq!(Ledger::open(directory.path()).expect("opens").entries(), 1, "{cut}");
+            assert_eq!(
+                Ledger::open(directory.path()).expect("opens").entries(),
+                1,
+                "{cut}"
+            );
             assert_eq!(std::fs::read(&file).expect("reads"), &whole[..one]);
         }
     }

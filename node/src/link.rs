@@ -7,7 +7,9 @@
 //!
 //! - `backoff`: the pauses;
 //! - `session`: one connection, its control stream, and the loop over both;
-//! - `member`: what this node does about each message, by the machines of `protocol::step`;
+//! - `member`: what this node does about each message: the charter, and whose turn it is;
+//! - `runs`, `steps`: offers and ends of runs; asks and contributing sets, by the machines of
+//!   `protocol::step` and this site's own bounds;
 //! - `perform`: carries out what the machines want, in their order;
 //! - `work`: what runs beside the session;
 //! - `upload`: streams one upload.
@@ -15,7 +17,9 @@
 mod backoff;
 mod member;
 mod perform;
+mod runs;
 mod session;
+mod steps;
 mod upload;
 mod work;
 
@@ -29,11 +33,11 @@ use collegium_protocol::codec::CodecError;
 use collegium_protocol::quic::{Client, CloseCode, Connection, QuicError};
 use collegium_protocol::{Digest, MemberName, Refusal, RunId, StepNumber};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::{Config, LinkConfig, PolicyConfig};
 use crate::keys::NodeKeys;
-use crate::ledger::{Entry, Ledger, LedgerError};
+use crate::ledger::{Action, Entry, Ledger, LedgerError, Outcome};
 use crate::state::{StateDirectory, Status};
 use crate::store::{Store, StoreError};
 use crate::trainer::{Opened, Trainer, TrainerError};
@@ -41,6 +45,11 @@ use crate::trainer::{Opened, Trainer, TrainerError};
 use backoff::Backoff;
 use member::Member;
 use session::End;
+
+/// A session that stood this long was a good one: the next pause is the shortest again. Shorter
+/// ones do not count, or a coordinator that throws this node out at once would be dialled without
+/// end.
+const SETTLED: Duration = Duration::from_secs(5);
 
 /// Why the link ended for good: only a person can mend these.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +64,9 @@ pub enum LinkError {
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     /// A stored record cannot be read.
-    #[error("the node's database holds a record that cannot be read ({0}); put it back from a backup")]
+    #[error(
+        "the node's database holds a record that cannot be read ({0}); put it back from a backup"
+    )]
     Record(#[from] CodecError),
     /// The stored charter cannot be read.
     #[error("the pinned charter cannot be used: {0}; put the node's database back from a backup")]
@@ -127,7 +138,10 @@ impl Link {
         state: StateDirectory,
     ) -> Self {
         let client = keys.client.clone();
-        let address = config.coordinator.clone().unwrap_or_else(|| keys.coordinator.clone());
+        let address = config
+            .coordinator
+            .clone()
+            .unwrap_or_else(|| keys.coordinator.clone());
         let (sender, events) = mpsc::unbounded_channel();
         let shared = Shared {
             name: keys.member.clone(),
@@ -140,7 +154,13 @@ impl Link {
             events: sender,
             state: Arc::new(state),
         };
-        Self { shared, keys, client, address, events }
+        Self {
+            shared,
+            keys,
+            client,
+            address,
+            events,
+        }
     }
 
     /// Keeps the connection up until `stopping` turns true.
@@ -149,8 +169,11 @@ impl Link {
     /// [`LinkError`], for what no waiting mends.
     pub async fn run(mut self, mut stopping: watch::Receiver<bool>) -> Result<(), LinkError> {
         let mut member = Member::load(self.shared.clone(), &self.keys).await?;
-        let LinkConfig { reconnect_min, reconnect_max, connect_timeout } =
-            self.shared.config.link.clone();
+        let LinkConfig {
+            reconnect_min,
+            reconnect_max,
+            connect_timeout,
+        } = self.shared.config.link.clone();
         let mut backoff = Backoff::new(reconnect_min.0, reconnect_max.0);
         let mut rng = os_rng()?;
         let result = loop {
@@ -159,6 +182,7 @@ impl Link {
                 dialled = self.dial(connect_timeout.0) => dialled,
                 () = stopped(&mut stopping) => break Ok(()),
             };
+            let started = Instant::now();
             let end = match dialled {
                 Ok(connection) => {
                     session::run(&mut member, connection, &mut self.events, &mut stopping).await?
@@ -168,10 +192,13 @@ impl Link {
             let problem = match end {
                 End::Stopped => break Ok(()),
                 End::Lost(error) if is_final(&error) => break Err(LinkError::Rejected(error)),
-                End::Lost(error) => error.to_string(),
+                End::Lost(error) => {
+                    self.shared.record_offence(&error).await?;
+                    error.to_string()
+                }
                 End::Refused(reason) => reason,
             };
-            if member.take_greeted() {
+            if member.take_greeted() && started.elapsed() >= SETTLED {
                 backoff.reset();
             }
             let pause = backoff.pause(&mut rng);
@@ -188,8 +215,12 @@ impl Link {
 
     async fn dial(&self, patience: Duration) -> Result<Connection, QuicError> {
         tracing::debug!(coordinator = %self.address, "connecting");
-        let no_answer = |_| QuicError::NoAnswer { address: self.address.clone() };
-        timeout(patience, self.client.connect(&self.address)).await.map_err(no_answer)?
+        let no_answer = |_| QuicError::NoAnswer {
+            address: self.address.clone(),
+        };
+        timeout(patience, self.client.connect(&self.address))
+            .await
+            .map_err(no_answer)?
     }
 }
 
@@ -215,6 +246,19 @@ impl Shared {
         let ledger = self.ledger.clone();
         let appended = tokio::task::spawn_blocking(move || ledger.append(entry)).await;
         Ok(appended.map_err(|error| LinkError::Broken(error.to_string()))??)
+    }
+
+    /// A coordinator that sends what no correct program sends is on record.
+    async fn record_offence(&self, error: &QuicError) -> Result<(), LinkError> {
+        if !matches!(
+            error,
+            QuicError::Codec(_) | QuicError::TooLarge { .. } | QuicError::CutOff { .. }
+        ) {
+            return Ok(());
+        }
+        let entry = Entry::new(Action::Message, "coordinator", Outcome::Refused);
+        let evidence = serde_json::json!({"reason": error.to_string()});
+        self.record(entry.evidence(evidence)).await
     }
 
     /// Writes the status file; a status that cannot be written stops nothing.

@@ -10,12 +10,13 @@ use crate::config::{LogConfig, LogFormat};
 /// # Errors
 /// When `log.level` is no filter, or logging was started before.
 pub fn start(config: &LogConfig) -> Result<(), LoggingError> {
-    let filter = EnvFilter::builder()
-        .parse(&config.level)
-        .map_err(|error| LoggingError::Level {
-            level: config.level.clone(),
-            reason: error.to_string(),
-        })?;
+    let filter =
+        EnvFilter::builder()
+            .parse(&config.level)
+            .map_err(|error| LoggingError::Level {
+                level: config.level.clone(),
+                reason: error.to_string(),
+            })?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

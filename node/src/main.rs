@@ -12,7 +12,12 @@ use collegium_node::config::{Config, Flags, Sources};
 #[command(version, about)]
 struct Arguments {
     /// Configuration file [default: node.toml in the state directory, where there is one].
-    #[arg(long, env = "COLLEGIUM_NODE_CONFIG", value_name = "FILE", global = true)]
+    #[arg(
+        long,
+        env = "COLLEGIUM_NODE_CONFIG",
+        value_name = "FILE",
+        global = true
+    )]
     config: Option<PathBuf>,
     /// State directory: keys, database, ledger, reports.
     #[arg(long, value_name = "DIR", global = true)]
@@ -62,7 +67,9 @@ fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
     };
     let config = Config::load(&Sources::from_process(arguments.config, flags))?;
     collegium_node::logging::start(&config.log)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let code = match command {
         Command::Run => {
             let signals = runtime.block_on(async { Signals::listen() })?;
@@ -72,7 +79,11 @@ fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Check => {
             let report = runtime.block_on(collegium_node::check(&config));
             print!("{report}");
-            if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            if report.is_ok() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
         }
     };
     // Whatever still computes must not hold up the end: its results are not wanted any more.

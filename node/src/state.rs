@@ -107,7 +107,10 @@ mod tests {
         let directory = tempfile::tempdir().expect("tempdir");
         let first = StateDirectory::take(directory.path()).expect("free");
         let second = StateDirectory::take(directory.path());
-        assert!(matches!(second, Err(StateError::InUse { .. })), "{second:?}");
+        assert!(
+            matches!(second, Err(StateError::InUse { .. })),
+            "{second:?}"
+        );
         drop(first);
         StateDirectory::take(directory.path()).expect("free again");
     }
@@ -126,7 +129,10 @@ mod tests {
         state.write_status(&status).expect("writes");
         let path = directory.path().join("run/status.json");
         let text = std::fs::read(&path).expect("reads");
-        assert_eq!(serde_json::from_slice::<Status>(&text).expect("parses"), status);
+        assert_eq!(
+            serde_json::from_slice::<Status>(&text).expect("parses"),
+            status
+        );
         state.remove_status();
         assert!(!path.exists());
     }

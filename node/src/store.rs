@@ -264,7 +264,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Sqlite`], when it could not be written.
     pub async fn close_run(&self, run: RunId) -> Result<(), StoreError> {
-        self.mark("UPDATE runs SET closed = 1 WHERE run = ?", run).await
+        self.mark("UPDATE runs SET closed = 1 WHERE run = ?", run)
+            .await
     }
 
     /// Notes that this site's report of a run is written.
@@ -272,8 +273,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::Sqlite`], when it could not be written.
     pub async fn mark_reported(&self, run: RunId) -> Result<(), StoreError> {
-        self.mark("UPDATE runs SET closed = 1, reported = 1 WHERE run = ?", run)
-            .await
+        self.mark(
+            "UPDATE runs SET closed = 1, reported = 1 WHERE run = ?",
+            run,
+        )
+        .await
     }
 
     async fn mark(&self, statement: &'static str, run: RunId) -> Result<(), StoreError> {

@@ -120,7 +120,8 @@ impl Trainer {
         self.call(run, move |room| {
             let text = std::str::from_utf8(&task)
                 .map_err(|_| TrainerError::Task("it is not UTF-8 text".to_owned()))?;
-            let task = Task::from_toml(text).map_err(|error| TrainerError::Task(error.to_string()))?;
+            let task =
+                Task::from_toml(text).map_err(|error| TrainerError::Task(error.to_string()))?;
             room.tasks.insert(run, task);
             let site = room.site(run)?;
             Ok(Opened {

@@ -209,9 +209,7 @@ impl Source for TomlFile {
     }
 
     fn collect(&self) -> Result<Map<String, Value>, config::ConfigError> {
-        let convert = |(key, value): (&String, &toml::Value)| {
-            (key.clone(), self.value(value))
-        };
+        let convert = |(key, value): (&String, &toml::Value)| (key.clone(), self.value(value));
         Ok(self.table.iter().map(convert).collect())
     }
 }

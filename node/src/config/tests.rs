@@ -30,7 +30,13 @@ fn the_documented_sample_loads_and_gives_the_defaults_it_states() {
     assert_eq!(config.link, LinkConfig::default());
     assert_eq!(config.limits, LimitsConfig::default());
     assert_eq!(config.log, LogConfig::default());
-    assert!(config.data.path.expect("a path").ends_with("configs/table.csv"));
+    assert!(
+        config
+            .data
+            .path
+            .expect("a path")
+            .ends_with("configs/table.csv")
+    );
     let map = config.data.map.expect("the sample's [data.map]");
     assert_eq!(map.columns["disease"].from.as_deref(), Some("num"));
     assert_eq!(map.columns["sex"].values["M"], "1");
@@ -40,9 +46,18 @@ fn the_documented_sample_loads_and_gives_the_defaults_it_states() {
 fn the_sample_mentions_every_key() {
     let text = std::fs::read_to_string(sample()).expect("the sample");
     for pattern in sources::KEYS {
-        let key = pattern.split('.').rfind(|part| *part != "*").expect("a name");
-        let set = |line: &str| line.trim_start_matches(['#', ' ']).starts_with(&format!("{key} = "));
-        assert!(text.lines().any(set), "configs/node.toml does not show `{pattern}`");
+        let key = pattern
+            .split('.')
+            .rfind(|part| *part != "*")
+            .expect("a name");
+        let set = |line: &str| {
+            line.trim_start_matches(['#', ' '])
+                .starts_with(&format!("{key} = "))
+        };
+        assert!(
+            text.lines().any(set),
+            "configs/node.toml does not show `{pattern}`"
+        );
     }
 }
 
@@ -66,7 +81,10 @@ fn later_sources_win() {
     assert_eq!(config.log.level, "trace");
     assert_eq!(config.policy.allowed_tasks, ["heart", "lung"]);
     assert_eq!(config.data.path.as_deref(), Some(Path::new("a.csv")));
-    assert_eq!(config.state, Path::new("/home/op/.local/state/collegium/node"));
+    assert_eq!(
+        config.state,
+        Path::new("/home/op/.local/state/collegium/node")
+    );
 }
 
 #[test]
@@ -88,10 +106,18 @@ fn the_file_of_the_state_directory_is_read_by_default() {
 #[test]
 fn unknown_keys_name_the_nearest_known_one() {
     for (text, key, nearest) in [
-        ("[policy]\nminimum_contributor = 3", "policy.minimum_contributor", "policy.minimum_contributors"),
+        (
+            "[policy]\nminimum_contributor = 3",
+            "policy.minimum_contributor",
+            "policy.minimum_contributors",
+        ),
         ("[lnk]\nreconnect_min = \"3s\"", "lnk", "`link`"),
         ("cordinator = \"a:1\"", "cordinator", "coordinator"),
-        ("[data.map.colums.sex]\nfrom = \"x\"", "data.map.colums", "data.map.columns"),
+        (
+            "[data.map.colums.sex]\nfrom = \"x\"",
+            "data.map.colums",
+            "data.map.columns",
+        ),
         ("[data]\npaths = \"x\"", "data.paths", "data.path"),
     ] {
         let (_keep, file) = write(text);
@@ -142,7 +168,10 @@ fn values_out_of_range_or_of_another_type_are_refused() {
         ("[limits]\nopen_runs = 0", "limits.open_runs"),
         ("coordinator = \"no-port\"", "host:port"),
         ("[log]\nformat = \"xml\"", "log.format"),
-        ("[link]\nreconnect_min = \"soon\"", "`soon` is not a length of time"),
+        (
+            "[link]\nreconnect_min = \"soon\"",
+            "`soon` is not a length of time",
+        ),
         ("[link\n", "line 1"),
     ] {
         let (_keep, file) = write(text);

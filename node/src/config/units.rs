@@ -16,7 +16,12 @@ pub struct Bytes(pub u64);
 
 /// From the largest, so that writing picks the largest unit that divides.
 const SPAN_UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("min", 60_000), ("s", 1000), ("ms", 1)];
-const BYTE_UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+const BYTE_UNITS: [(&str, u64); 4] = [
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("B", 1),
+];
 
 impl Span {
     /// So many milliseconds.
@@ -41,7 +46,9 @@ impl FromStr for Bytes {
 
     fn from_str(text: &str) -> Result<Self, String> {
         parse(text, &BYTE_UNITS).map(Self).ok_or_else(|| {
-            format!("`{text}` is not a number of bytes; write for example `512KiB`, `256MiB` or `2GiB`")
+            format!(
+                "`{text}` is not a number of bytes; write for example `512KiB`, `256MiB` or `2GiB`"
+            )
         })
     }
 }
@@ -54,7 +61,9 @@ fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 }
 
 fn write(value: u64, units: &[(&str, u64)], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let largest = units.iter().find(|(_, factor)| value > 0 && value.is_multiple_of(*factor));
+    let largest = units
+        .iter()
+        .find(|(_, factor)| value > 0 && value.is_multiple_of(*factor));
     let (name, factor) = largest.or(units.last()).copied().unwrap_or(("", 1));
     write!(f, "{}{name}", value / factor)
 }
@@ -86,13 +95,17 @@ impl Serialize for Bytes {
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
     }
 }
 
 impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
     }
 }
 
@@ -102,7 +115,12 @@ mod tests {
 
     #[test]
     fn units_round_trip_and_nonsense_is_refused() {
-        for (text, millis) in [("250ms", 250), ("30s", 30_000), ("10min", 600_000), ("2h", 7_200_000)] {
+        for (text, millis) in [
+            ("250ms", 250),
+            ("30s", 30_000),
+            ("10min", 600_000),
+            ("2h", 7_200_000),
+        ] {
             let span: Span = text.parse().expect(text);
             assert_eq!(span, Span::millis(millis));
             assert_eq!(span.to_string(), text);
@@ -110,7 +128,16 @@ mod tests {
         assert_eq!("1536MiB".parse(), Ok(Bytes(1536 << 20)));
         assert_eq!(Bytes(1 << 30).to_string(), "1GiB");
         assert_eq!(Bytes(0).to_string(), "0B");
-        for wrong in ["", "30", "s", "-1s", "1.5s", "3 parsecs", "99999999999999999999s", "18446744073709551615h"] {
+        for wrong in [
+            "",
+            "30",
+            "s",
+            "-1s",
+            "1.5s",
+            "3 parsecs",
+            "99999999999999999999s",
+            "18446744073709551615h",
+        ] {
             assert!(wrong.parse::<Span>().is_err(), "{wrong}");
         }
         assert!("20000000000GiB".parse::<Bytes>().is_err());

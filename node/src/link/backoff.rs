@@ -54,7 +54,10 @@ mod tests {
         let mut distinct = std::collections::BTreeSet::new();
         for whole in [100, 200, 400, 800, 1000, 1000, 1000] {
             let pause = backoff.pause(&mut rng);
-            assert!(pause >= millis(whole / 2) && pause <= millis(whole), "{pause:?} of {whole}");
+            assert!(
+                pause >= millis(whole / 2) && pause <= millis(whole),
+                "{pause:?} of {whole}"
+            );
             distinct.insert(pause);
         }
         assert!(distinct.len() > 5, "jitter");

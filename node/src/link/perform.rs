@@ -50,7 +50,10 @@ impl Member {
         self.shared.store.put_records(&rows).await?;
         for record in records {
             if let (NodeRecord::Release(release), Some(desk)) = (record, &mut self.desk) {
-                desk.cohorts.entry(release.run).or_default().insert(release.cohort);
+                desk.cohorts
+                    .entry(release.run)
+                    .or_default()
+                    .insert(release.cohort);
             }
         }
         Ok(())
@@ -73,7 +76,9 @@ impl Member {
         ask: Digest,
         result: Result<Answer, Refusal>,
     ) -> Result<(), LinkError> {
-        let Some(desk) = &mut self.desk else { return Ok(()) };
+        let Some(desk) = &mut self.desk else {
+            return Ok(());
+        };
         let Some(mut contributor) = desk.contributors.remove(&run) else {
             return Ok(());
         };
@@ -87,8 +92,9 @@ impl Member {
             };
             (contributor, actions)
         });
-        let (contributor, actions) =
-            encrypted.await.map_err(|error| LinkError::Broken(error.to_string()))?;
+        let (contributor, actions) = encrypted
+            .await
+            .map_err(|error| LinkError::Broken(error.to_string()))?;
         if let Some(desk) = &mut self.desk {
             desk.contributors.insert(run, contributor);
         }
@@ -177,7 +183,10 @@ impl Member {
 
     fn names(&self, members: &[MemberIndex]) -> Vec<String> {
         let name = |index: &MemberIndex| {
-            let member = self.charter.as_ref().and_then(|charter| charter.member(*index));
+            let member = self
+                .charter
+                .as_ref()
+                .and_then(|charter| charter.member(*index));
             member.map_or_else(|| index.to_string(), |member| member.name.to_string())
         };
         members.iter().map(name).collect()

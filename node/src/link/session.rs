@@ -40,11 +40,15 @@ pub(super) async fn run(
     };
     let (outbox, outgoing) = mpsc::channel(OUTBOX);
     let writer = tokio::spawn(write(sender, outgoing));
-    member.begin(connection.clone(), outbox, ToCoordinator::Hello {
-        version: VERSION,
-        name: member.name().clone(),
-        charter: member.charter_digest(),
-    });
+    member.begin(
+        connection.clone(),
+        outbox,
+        ToCoordinator::Hello {
+            version: VERSION,
+            name: member.name().clone(),
+            charter: member.charter_digest(),
+        },
+    );
 
     let end = loop {
         let step = tokio::select! {
@@ -100,5 +104,9 @@ async fn write(mut sender: FrameSender, mut outgoing: mpsc::Receiver<ToCoordinat
 
 /// The connection's own reason where there is one: it says more than a stream's.
 async fn because(connection: &Connection, error: QuicError) -> QuicError {
-    if connection.is_closed() { connection.closed().await } else { error }
+    if connection.is_closed() {
+        connection.closed().await
+    } else {
+        error
+    }
 }

@@ -17,7 +17,9 @@ pub(super) async fn stream(
     for chunk in upload.chunks() {
         sender.write_body(chunk).await?;
     }
-    sender.send(&upload.trailer, MAX_UPLOAD_TRAILER_BYTES).await?;
+    sender
+        .send(&upload.trailer, MAX_UPLOAD_TRAILER_BYTES)
+        .await?;
     sender.delivered().await?;
     Ok(upload.body().len())
 }

@@ -48,7 +48,12 @@ impl Shared {
                 tracing::error!(%run, %step, %error, "no answer");
                 refusal_of(&error)
             });
-            shared.finish(Event::Answered { run, step, ask: hash, result });
+            shared.finish(Event::Answered {
+                run,
+                step,
+                ask: hash,
+                result,
+            });
         });
     }
 
@@ -114,7 +119,9 @@ impl Shared {
         let mut connections = self.connection.subscribe();
         let mut failed = None;
         loop {
-            let connection = next(&mut connections, failed).await.ok_or(FetchError::Stopped)?;
+            let connection = next(&mut connections, failed)
+                .await
+                .ok_or(FetchError::Stopped)?;
             match fetch_over(&connection, id).await {
                 Ok(ObjectResponse::Found(bytes)) if ObjectId::of(&bytes.0).0 == id.0 => {
                     return Ok(bytes.0);
@@ -136,14 +143,18 @@ async fn next(
     failed: Option<usize>,
 ) -> Option<Connection> {
     let usable = |connection: &Option<Connection>| {
-        connection.as_ref().is_some_and(|connection| Some(connection.id()) != failed)
+        connection
+            .as_ref()
+            .is_some_and(|connection| Some(connection.id()) != failed)
     };
     connections.wait_for(usable).await.ok()?.clone()
 }
 
 async fn fetch_over(connection: &Connection, id: Digest) -> Result<ObjectResponse, QuicError> {
     let (mut sender, mut receiver) = connection.open(StreamKind::Object).await?;
-    sender.send(&ObjectRequest { id }, MAX_OBJECT_REQUEST_BYTES).await?;
+    sender
+        .send(&ObjectRequest { id }, MAX_OBJECT_REQUEST_BYTES)
+        .await?;
     sender.finish();
     receiver.expect(MAX_OBJECT_RESPONSE_BYTES).await
 }
@@ -169,9 +180,10 @@ enum WorkError {
 /// What the coordinator may know of it: a stable code, and no word about the data.
 fn refusal_of(error: &WorkError) -> Refusal {
     match error {
-        WorkError::Fetch(FetchError::Refused { .. }) => {
-            Refusal::new(RefusalCode::UnknownObject, "an object the ask names was not to be had")
-        }
+        WorkError::Fetch(FetchError::Refused { .. }) => Refusal::new(
+            RefusalCode::UnknownObject,
+            "an object the ask names was not to be had",
+        ),
         WorkError::Trainer(TrainerError::NotOpen(_)) => RefusalCode::UnknownRun.into(),
         _ => RefusalCode::TrainerFailed.into(),
     }

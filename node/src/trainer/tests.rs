@@ -85,9 +85,18 @@ async fn asks_go_in_and_answers_come_out() {
     assert_eq!((opened.data, opened.rows), (Digest([7; 32]), 5));
     let missing = trainer.missing(run(1), ask(1)).await.expect("missing");
     assert_eq!(missing, [ObjectId::of(b"object")]);
-    let id = trainer.insert(run(1), b"object".to_vec()).await.expect("inserts");
+    let id = trainer
+        .insert(run(1), b"object".to_vec())
+        .await
+        .expect("inserts");
     assert_eq!(id, missing[0]);
-    assert!(trainer.missing(run(1), ask(1)).await.expect("missing").is_empty());
+    assert!(
+        trainer
+            .missing(run(1), ask(1))
+            .await
+            .expect("missing")
+            .is_empty()
+    );
     assert_eq!(codes(&trainer, run(1), 4).await, [1, 4]);
     let report = trainer.report(run(1), vec![0; 3]).await.expect("reports");
     assert_eq!(report, serde_json::json!({"task": "toy", "bytes": 3}));

@@ -10,7 +10,7 @@ use collegium_automl::object::ObjectId;
 use collegium_automl::profile::{ProfilePart, RefineColumn};
 use collegium_crypto::glwe;
 use collegium_crypto::shamir::{self, SharePoint, ShareSum};
-use collegium_crypto::{Segment, Shape, SealingSecret, SigningIdentity, os_rng};
+use collegium_crypto::{SealingSecret, Segment, Shape, SigningIdentity, os_rng};
 use collegium_node::keys::NodeKeys;
 use collegium_protocol::charter::{Charter, NewMember, SignedCharter, VerifiedCharter};
 use collegium_protocol::codec::Blob;
@@ -40,7 +40,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const TASK: &str = "name = \"toy\"\ntarget = \"y\"\n";
 
 pub async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.expect("the test hangs")
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .expect("the test hangs")
 }
 
 pub fn run_id() -> RunId {
@@ -77,7 +79,9 @@ impl Consortium {
         let issue = |role, name: &str| {
             let key = TlsKey::generate().expect("a key");
             let subject = Subject::new(role, name).expect("a subject");
-            let issued = authority.sign_own(&key, &subject, SystemTime::now()).expect("signs");
+            let issued = authority
+                .sign_own(&key, &subject, SystemTime::now())
+                .expect("signs");
             TlsIdentity::new(&issued.pem, &key).expect("an identity")
         };
         let revocations = Revocations::default();
@@ -100,10 +104,21 @@ impl Consortium {
                 }
             })
             .collect();
-        let serials = members.iter().map(|member| member.tls.peer().serial).collect();
+        let serials = members
+            .iter()
+            .map(|member| member.tls.peer().serial)
+            .collect();
         let coordinator = Arc::new(SigningIdentity::generate(&mut rng));
         let charter = charter(&members, &coordinator, &[]);
-        Self { authority, revocations, serials, server, coordinator, members, charter }
+        Self {
+            authority,
+            revocations,
+            serials,
+            server,
+            coordinator,
+            members,
+            charter,
+        }
     }
 
     /// A charter like the one in force, but the first member's signature is the second's.
@@ -170,7 +185,9 @@ fn charter(members: &[Member], coordinator: &SigningIdentity, contact: &[&str]) 
     for (index, member) in (1..).zip(members) {
         let index = MemberIndex::new(index).expect("an index");
         let signature = signed.charter.sign(&member.identity);
-        signed.add(index, signature, None).expect("its own signature");
+        signed
+            .add(index, signature, None)
+            .expect("its own signature");
     }
     signed
 }
@@ -210,25 +227,47 @@ impl Script {
         let Some(Accepted::Known(connection)) = within(consortium.server.accept()).await else {
             panic!("expected a certificate holder");
         };
-        let name = connection.peer().expect("a certificate").subject.name.clone();
-        let found = consortium.members.iter().position(|member| member.name.as_str() == name);
+        let name = connection
+            .peer()
+            .expect("a certificate")
+            .subject
+            .name
+            .clone();
+        let found = consortium
+            .members
+            .iter()
+            .position(|member| member.name.as_str() == name);
         let index = found.expect("a member");
         let arriving = within(connection.accept()).await.expect("a stream");
         let (kind, mut sender, mut receiver) = within(arriving.identify()).await.expect("a kind");
         assert_eq!(kind, StreamKind::Control);
         let hello = within(receiver.expect::<ToCoordinator>(MAX_TO_COORDINATOR_BYTES)).await;
         match hello.expect("a message") {
-            ToCoordinator::Hello { version, name: said, .. } => {
+            ToCoordinator::Hello {
+                version,
+                name: said,
+                ..
+            } => {
                 assert_eq!((version, said.as_str()), (VERSION, name.as_str()));
             }
             other => panic!("expected Hello, got {other:?}"),
         }
         let charter = ToNode::Charter(self.shown.clone());
         for message in [ToNode::Welcome { version: VERSION }, charter] {
-            sender.send(&message, MAX_TO_NODE_BYTES).await.expect("sends");
+            sender
+                .send(&message, MAX_TO_NODE_BYTES)
+                .await
+                .expect("sends");
         }
         tokio::spawn(serve_objects(connection.clone(), Arc::clone(&self.objects)));
-        self.sessions.insert(index, Session { connection, sender, receiver });
+        self.sessions.insert(
+            index,
+            Session {
+                connection,
+                sender,
+                receiver,
+            },
+        );
         index
     }
 
@@ -247,19 +286,50 @@ impl Script {
     }
 
     pub async fn send(&mut self, index: usize, message: ToNode) {
-        let sent = self.session(index).sender.send(&message, MAX_TO_NODE_BYTES).await;
+        let sent = self
+            .session(index)
+            .sender
+            .send(&message, MAX_TO_NODE_BYTES)
+            .await;
         sent.expect("sends");
     }
 
     pub async fn next(&mut self, index: usize) -> ToCoordinator {
         let receiver = &mut self.session(index).receiver;
-        within(receiver.expect(MAX_TO_COORDINATOR_BYTES)).await.expect("a message")
+        within(receiver.expect(MAX_TO_COORDINATOR_BYTES))
+            .await
+            .expect("a message")
+    }
+
+    /// Sends bytes that are no message.
+    pub async fn send_raw(&mut self, index: usize, bytes: &[u8]) {
+        let sent = self
+            .session(index)
+            .sender
+            .send_frame(bytes, MAX_TO_NODE_BYTES)
+            .await;
+        sent.expect("sends");
+    }
+
+    /// Waits for the session's end; true when no message came before it.
+    pub async fn hears_nothing_more(&mut self, index: usize) -> bool {
+        let receiver = &mut self.session(index).receiver;
+        let end = within(receiver.recv::<ToCoordinator>(MAX_TO_COORDINATOR_BYTES)).await;
+        !matches!(end, Ok(Some(_)))
     }
 
     pub async fn offer(&mut self, index: usize) {
         let task = TASK.as_bytes().to_vec();
         let task_digest = task_digest(&task);
-        self.send(index, ToNode::RunOffer { run: run_id(), task: Blob(task), task_digest }).await;
+        self.send(
+            index,
+            ToNode::RunOffer {
+                run: run_id(),
+                task: Blob(task),
+                task_digest,
+            },
+        )
+        .await;
     }
 
     pub fn serve_object(&mut self, bytes: &[u8]) {
@@ -276,9 +346,21 @@ impl Script {
     pub fn plan(&self, step: StepNumber, sequence: u32) -> StepPlan {
         let ask = ask(sequence);
         let segments = ask.segments().into_iter();
-        let shape = segments.map(|s| Segment { max: s.max_code(), count: s.count() }).collect();
+        let shape = segments
+            .map(|s| Segment {
+                max: s.max_code(),
+                count: s.count(),
+            })
+            .collect();
         let bytes = ask.to_bytes().expect("an ask");
-        StepPlan::new(Arc::clone(&self.charter), run_id(), step, &bytes, Shape(shape)).expect("a plan")
+        StepPlan::new(
+            Arc::clone(&self.charter),
+            run_id(),
+            step,
+            &bytes,
+            Shape(shape),
+        )
+        .expect("a plan")
     }
 
     pub fn signed(&self, plan: &StepPlan, sequence: u32) -> Announce {
@@ -322,13 +404,20 @@ impl Script {
                 }
             }
         }
-        let entries: Vec<_> = uploads.iter().map(|upload| upload.admitted.claim()).collect();
+        let entries: Vec<_> = uploads
+            .iter()
+            .map(|upload| upload.admitted.claim())
+            .collect();
         let step = self.step_of(uploads);
         Propose { step, entries }
     }
 
     fn step_of(&self, uploads: &[Upload]) -> collegium_protocol::message::step::StepRef {
-        uploads[0].admitted.delivery(member(0)).expect("a share").step
+        uploads[0]
+            .admitted
+            .delivery(member(0))
+            .expect("a share")
+            .step
     }
 
     /// Proposes the set to everybody; every member must vote for it.
@@ -350,7 +439,10 @@ impl Script {
 
     /// Shows the certificate to everybody; every member must release.
     pub async fn certify(&mut self, propose: &Propose, votes: &[Vote]) -> Vec<Release> {
-        let certified = |vote: &Vote| CertifiedVote { voter: vote.voter, signature: vote.signature };
+        let certified = |vote: &Vote| CertifiedVote {
+            voter: vote.voter,
+            signature: vote.signature,
+        };
         let certificate = Certificate {
             step: propose.step,
             proposal: propose.digest(),
@@ -358,7 +450,8 @@ impl Script {
         };
         let mut releases = Vec::new();
         for index in 0..self.sessions.len() {
-            self.send(index, ToNode::Certificate(certificate.clone())).await;
+            self.send(index, ToNode::Certificate(certificate.clone()))
+                .await;
             match self.next(index).await {
                 ToCoordinator::Release(release) => {
                     release.verify(&self.charter).expect("a valid release");
@@ -404,37 +497,57 @@ fn member(index: usize) -> MemberIndex {
 }
 
 fn ask(sequence: u32) -> Ask {
-    let column = RefineColumn { name: "x".to_owned(), date: false, edges: vec![0.0, 1.0, 2.0, 3.0] };
+    let column = RefineColumn {
+        name: "x".to_owned(),
+        date: false,
+        edges: vec![0.0, 1.0, 2.0, 3.0],
+    };
     Ask {
         sequence,
         stage: Stage::Profile,
         task: ObjectId::of(b"task"),
-        parts: vec![AskPart::Profile(ProfilePart::Refine { columns: vec![column] })],
+        parts: vec![AskPart::Profile(ProfilePart::Refine {
+            columns: vec![column],
+        })],
     }
 }
 
 async fn receive(connection: &Connection, plan: &StepPlan, from: MemberIndex) -> Upload {
     let mut receiver = connection.accept_upload().await.expect("an upload");
-    let header: UploadHeader = receiver.expect(MAX_UPLOAD_HEADER_BYTES).await.expect("a header");
+    let header: UploadHeader = receiver
+        .expect(MAX_UPLOAD_HEADER_BYTES)
+        .await
+        .expect("a header");
     let mut admission = Admission::begin(plan, from, &header).expect("admitted");
     let mut bytes = Vec::new();
-    let mut body = receiver.body(header.body_len, MAX_BODY_BYTES).expect("within the cap");
+    let mut body = receiver
+        .body(header.body_len, MAX_BODY_BYTES)
+        .expect("within the cap");
     while let Some(chunk) = body.next_chunk().await.expect("a chunk") {
         admission.chunk(chunk).expect("canonical");
         bytes.extend_from_slice(chunk);
     }
-    let trailer: UploadTrailer = receiver.expect(MAX_UPLOAD_TRAILER_BYTES).await.expect("a trailer");
+    let trailer: UploadTrailer = receiver
+        .expect(MAX_UPLOAD_TRAILER_BYTES)
+        .await
+        .expect("a trailer");
     receiver.end().await.expect("nothing more");
     let admitted = admission.finish(trailer.clone()).expect("a valid upload");
-    Upload { body: bytes, trailer, admitted }
+    Upload {
+        body: bytes,
+        trailer,
+        admitted,
+    }
 }
 
 async fn serve_objects(connection: Connection, objects: Arc<Mutex<Objects>>) {
     while let Ok(arriving) = connection.accept().await {
         let (kind, mut sender, mut receiver) = arriving.identify().await.expect("a kind");
         assert_eq!(kind, StreamKind::Object);
-        let request: ObjectRequest =
-            receiver.expect(MAX_OBJECT_REQUEST_BYTES).await.expect("a request");
+        let request: ObjectRequest = receiver
+            .expect(MAX_OBJECT_REQUEST_BYTES)
+            .await
+            .expect("a request");
         let response = {
             let objects = objects.lock().expect("no panic");
             let bytes = objects.held.get(&request.id).cloned();
@@ -444,7 +557,10 @@ async fn serve_objects(connection: Connection, objects: Arc<Mutex<Objects>>) {
                 None => ObjectResponse::Refused(RefusalCode::UnknownObject.into()),
             }
         };
-        sender.send(&response, MAX_OBJECT_RESPONSE_BYTES).await.expect("sends");
+        sender
+            .send(&response, MAX_OBJECT_RESPONSE_BYTES)
+            .await
+            .expect("sends");
         let _ = sender.delivered().await;
     }
 }

@@ -22,7 +22,10 @@ async fn three(consortium: &Consortium) -> (Vec<Site>, Script) {
     script.serve_object(OBJECT);
     for (i, site) in sites.iter().enumerate() {
         script.offer(i).await;
-        let accepted = ToCoordinator::RunAccepted { run: run_id(), data: site.data() };
+        let accepted = ToCoordinator::RunAccepted {
+            run: run_id(),
+            data: site.data(),
+        };
         assert_eq!(script.next(i).await, accepted);
     }
     (sites, script)
@@ -33,12 +36,16 @@ async fn nodes_answer_vote_and_release_and_the_sum_opens() {
     let consortium = Consortium::found(3);
     let (sites, mut script) = three(&consortium).await;
     for number in [1, 5] {
-        let plan = script.announce(StepNumber(number), number as u32, Part::Contribute).await;
+        let plan = script
+            .announce(StepNumber(number), number as u32, Part::Contribute)
+            .await;
         let uploads = script.uploads(&plan, &[0, 1, 2]).await;
         let propose = script.deliver_and_propose(&uploads).await;
         let votes = script.votes(&propose).await;
         // The vote is on the disk by the time it is seen.
-        let store = Store::open(&sites[1].database()).await.expect("a second handle");
+        let store = Store::open(&sites[1].database())
+            .await
+            .expect("a second handle");
         let records = store.records().await.expect("reads");
         assert!(records.iter().any(|(_, body)| matches!(
             NodeRecord::from_bytes(body).expect("a record"),
@@ -58,17 +65,23 @@ async fn nodes_answer_vote_and_release_and_the_sum_opens() {
         outcome: RunOutcome::Completed,
         champion: Some(object_id(&champion)),
     };
-    for i in 0..3 {
+    for (i, site) in sites.iter().enumerate() {
         script.send(i, closed.clone()).await;
-        assert_eq!(script.next(i).await, ToCoordinator::RunReportReady { run: run_id() });
-        let text = std::fs::read(sites[i].report()).expect("the site's report");
+        assert_eq!(
+            script.next(i).await,
+            ToCoordinator::RunReportReady { run: run_id() }
+        );
+        let text = std::fs::read(site.report()).expect("the site's report");
         let report: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
         assert_eq!(report["champion_bytes"], champion.len());
-        assert_eq!(report["site"], sites[i].name());
+        assert_eq!(report["site"], site.name());
     }
     // Asked again after a reconnect, the node only says that the report is there.
     script.send(0, closed).await;
-    assert_eq!(script.next(0).await, ToCoordinator::RunReportReady { run: run_id() });
+    assert_eq!(
+        script.next(0).await,
+        ToCoordinator::RunReportReady { run: run_id() }
+    );
 
     for site in sites {
         let state = site.stop().await;
@@ -93,25 +106,36 @@ async fn a_killed_node_repeats_its_vote_and_gives_no_second_one() {
     let site = Site::in_directory(&consortium, 0, state, Toys::numbered(0));
     script.rejoin(&consortium, 0).await;
     script.offer(0).await;
-    assert!(matches!(script.next(0).await, ToCoordinator::RunAccepted { .. }));
+    assert!(matches!(
+        script.next(0).await,
+        ToCoordinator::RunAccepted { .. }
+    ));
 
     // Its answer is lost with its memory; the number is used up.
     script.announce_to(0, &plan, 1, Part::Contribute).await;
-    script.expect_refusal(0, StepNumber(1), RefusalCode::AlreadyAnswered).await;
+    script
+        .expect_refusal(0, StepNumber(1), RefusalCode::AlreadyAnswered)
+        .await;
     // An older number, and another ask under the same one, fare no better.
     let other = script.plan(StepNumber(1), 2);
     script.announce_to(0, &other, 2, Part::Contribute).await;
-    script.expect_refusal(0, StepNumber(1), RefusalCode::StepNotNew).await;
+    script
+        .expect_refusal(0, StepNumber(1), RefusalCode::StepNotNew)
+        .await;
 
     // Another set than the one voted for gets nothing, with or without a certificate.
     let mut fewer = propose.clone();
     fewer.entries.remove(2);
     script.send(0, ToNode::Propose(fewer)).await;
-    script.expect_refusal(0, StepNumber(1), RefusalCode::PolicyDenied).await;
+    script
+        .expect_refusal(0, StepNumber(1), RefusalCode::PolicyDenied)
+        .await;
     let mut swapped = propose.clone();
     swapped.entries.swap(0, 1);
     script.send(0, ToNode::Propose(swapped)).await;
-    script.expect_refusal(0, StepNumber(1), RefusalCode::AlreadyVoted).await;
+    script
+        .expect_refusal(0, StepNumber(1), RefusalCode::AlreadyVoted)
+        .await;
 
     // The same set gets the same vote, byte for byte, and the step is driven to its end.
     script.send(0, ToNode::Propose(propose.clone())).await;
@@ -140,8 +164,12 @@ async fn a_panic_in_the_trainer_refuses_one_step_and_the_next_is_answered() {
     let consortium = Consortium::found(3);
     let (_sites, mut script) = three(&consortium).await;
     let plan = script.plan(StepNumber(1), site::PANICS);
-    script.announce_to(0, &plan, site::PANICS, Part::Contribute).await;
-    script.expect_refusal(0, StepNumber(1), RefusalCode::TrainerFailed).await;
+    script
+        .announce_to(0, &plan, site::PANICS, Part::Contribute)
+        .await;
+    script
+        .expect_refusal(0, StepNumber(1), RefusalCode::TrainerFailed)
+        .await;
     let plan = script.plan(StepNumber(2), 4);
     script.announce_to(0, &plan, 4, Part::Contribute).await;
     assert_eq!(script.uploads(&plan, &[0]).await.len(), 1);
@@ -155,16 +183,22 @@ async fn a_step_that_the_site_cannot_serve_is_refused_with_a_code_and_no_figures
     let mut announce = script.signed(&script.plan(StepNumber(1), 1), 1);
     announce.ask.0.push(b' ');
     script.send(0, ToNode::Announce(announce)).await;
-    script.expect_refusal(0, StepNumber(1), RefusalCode::AskMismatch).await;
+    script
+        .expect_refusal(0, StepNumber(1), RefusalCode::AskMismatch)
+        .await;
     // Not signed by the charter's coordinator.
     let mut announce = script.signed(&script.plan(StepNumber(1), 1), 1);
     announce.deadline_ms += 1;
     script.send(0, ToNode::Announce(announce)).await;
-    script.expect_refusal(0, StepNumber(1), RefusalCode::BadSignature).await;
+    script
+        .expect_refusal(0, StepNumber(1), RefusalCode::BadSignature)
+        .await;
     // Objects with other bytes than their hash says.
     script.serve_other_bytes();
     let plan = script.announce(StepNumber(2), 2, Part::Contribute).await;
-    script.expect_refusal(0, StepNumber(2), RefusalCode::TrainerFailed).await;
+    script
+        .expect_refusal(0, StepNumber(2), RefusalCode::TrainerFailed)
+        .await;
     assert_eq!(plan.reference().step, StepNumber(2));
 }
 
@@ -184,7 +218,9 @@ async fn a_task_that_the_site_does_not_allow_is_refused_but_the_member_still_ser
     }
     let plan = script.plan(StepNumber(1), 1);
     script.announce_to(0, &plan, 1, Part::Contribute).await;
-    script.expect_refusal(0, StepNumber(1), RefusalCode::PolicyDenied).await;
+    script
+        .expect_refusal(0, StepNumber(1), RefusalCode::PolicyDenied)
+        .await;
     picky.stop().await;
 }
 
@@ -194,10 +230,16 @@ async fn changed_rows_sit_out_a_run_that_began_with_others() {
     let site = Site::new(&consortium, 0);
     let mut script = consortium.meet(1).await;
     script.offer(0).await;
-    assert!(matches!(script.next(0).await, ToCoordinator::RunAccepted { .. }));
+    assert!(matches!(
+        script.next(0).await,
+        ToCoordinator::RunAccepted { .. }
+    ));
     let state = site.stop().await;
     script.drop_connection(0);
-    let changed = Toys { data: Digest([9; 32]), ..Toys::numbered(0) };
+    let changed = Toys {
+        data: Digest([9; 32]),
+        ..Toys::numbered(0)
+    };
     let site = Site::in_directory(&consortium, 0, state, changed);
     script.rejoin(&consortium, 0).await;
     script.offer(0).await;
@@ -222,7 +264,9 @@ async fn a_charter_that_the_node_did_not_sign_is_not_pinned() {
         other => panic!("no charter is pinned, yet: {other:?}"),
     }
     let state = site.stop().await;
-    let store = Store::open(&state.path().join("node.db")).await.expect("opens");
+    let store = Store::open(&state.path().join("node.db"))
+        .await
+        .expect("opens");
     assert_eq!(store.pinned_charter().await.expect("reads"), None);
 }
 
@@ -234,4 +278,38 @@ async fn a_revoked_certificate_ends_the_node_with_a_message() {
     let error = site.ended().await.expect_err("nothing to wait for");
     assert!(matches!(error, LinkError::Rejected(_)), "{error}");
     assert!(error.to_string().contains("revoked"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_kept_is_not_said() {
+    let consortium = Consortium::found(3);
+    let (mut sites, mut script) = three(&consortium).await;
+    let plan = script.announce(StepNumber(1), 1, Part::Contribute).await;
+    let uploads = script.uploads(&plan, &[0, 1, 2]).await;
+    let propose = script.deliver_and_propose(&uploads).await;
+
+    let site = sites.remove(0);
+    let blocker = site.block_writes().await;
+    script.send(0, ToNode::Propose(propose)).await;
+    let error = site.ended().await.expect_err("the vote could not be kept");
+    assert!(matches!(error, LinkError::Store(_)), "{error}");
+    assert!(
+        script.hears_nothing_more(0).await,
+        "a vote left without being kept"
+    );
+    drop(blocker);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_message_ends_the_session_and_is_on_record() {
+    let consortium = Consortium::found(3);
+    let site = Site::new(&consortium, 0);
+    let mut script = consortium.meet(1).await;
+    script.send_raw(0, &[0xff; 40]).await;
+    assert!(script.hears_nothing_more(0).await);
+    // It dials again by itself.
+    script.rejoin(&consortium, 0).await;
+    let state = site.stop().await;
+    let text = std::fs::read_to_string(state.path().join("ledger/entries.jsonl")).expect("reads");
+    assert!(text.contains("\"action\":\"message\""), "{text}");
 }

@@ -13,6 +13,8 @@ use collegium_node::state::StateDirectory;
 use collegium_node::store::Store;
 use collegium_node::trainer::{OpenSite, Trainer, TrainerError, Workshop};
 use collegium_protocol::Digest;
+use sqlx::ConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -34,7 +36,10 @@ pub struct Toys {
 impl Toys {
     pub fn numbered(number: usize) -> Self {
         let number = number as u64;
-        Self { number, data: Digest([number as u8 + 1; 32]) }
+        Self {
+            number,
+            data: Digest([number as u8 + 1; 32]),
+        }
     }
 }
 
@@ -45,8 +50,15 @@ struct Toy {
 
 impl Workshop for Toys {
     fn open(&mut self, _task: &Task) -> Result<OpenSite, TrainerError> {
-        let toy = Toy { number: self.number, held: Vec::new() };
-        Ok(OpenSite { site: Box::new(toy), data: self.data, rows: 1 })
+        let toy = Toy {
+            number: self.number,
+            held: Vec::new(),
+        };
+        Ok(OpenSite {
+            site: Box::new(toy),
+            data: self.data,
+            rows: 1,
+        })
     }
 
     fn report(&mut self, _task: &Task, champion: &[u8]) -> Result<serde_json::Value, TrainerError> {
@@ -57,7 +69,11 @@ impl Workshop for Toys {
 impl Answering for Toy {
     fn missing(&self, _ask: &Ask) -> Vec<ObjectId> {
         let wanted = ObjectId::of(OBJECT);
-        if self.held.contains(&wanted) { Vec::new() } else { vec![wanted] }
+        if self.held.contains(&wanted) {
+            Vec::new()
+        } else {
+            vec![wanted]
+        }
     }
 
     fn insert(&mut self, bytes: &[u8]) -> Result<ObjectId, SiteError> {
@@ -70,7 +86,9 @@ impl Answering for Toy {
         assert!(ask.sequence != PANICS, "an ask on which toys panic");
         // Asked anew for every step, so that fetching is tested anew.
         self.held.clear();
-        Ok(Answer { codes: vec![self.number + 1, ask.sequence.into(), 7] })
+        Ok(Answer {
+            codes: vec![self.number + 1, ask.sequence.into(), 7],
+        })
     }
 }
 
@@ -111,7 +129,11 @@ impl Site {
         toys: Toys,
         policy: PolicyConfig,
     ) -> Self {
-        let mut config = Config { state: state.path().to_owned(), policy, ..Config::default() };
+        let mut config = Config {
+            state: state.path().to_owned(),
+            policy,
+            ..Config::default()
+        };
         config.link.reconnect_min = Span::millis(10);
         config.link.reconnect_max = Span::millis(50);
         let keys = consortium.keys(index);
@@ -128,7 +150,13 @@ impl Site {
             store.close().await;
             ended
         });
-        Self { state, name, data, stop, task }
+        Self {
+            state,
+            name,
+            data,
+            stop,
+            task,
+        }
     }
 
     pub fn name(&self) -> &str {
@@ -145,13 +173,31 @@ impl Site {
     }
 
     pub fn report(&self) -> PathBuf {
-        self.state.path().join("runs").join(run_id().to_string()).join("local.json")
+        self.state
+            .path()
+            .join("runs")
+            .join(run_id().to_string())
+            .join("local.json")
+    }
+
+    /// Takes the database's write lock, as a full or failing disk would; it is freed on drop.
+    pub async fn block_writes(&self) -> SqliteConnection {
+        let options = SqliteConnectOptions::new().filename(self.database());
+        let mut connection = options.connect().await.expect("a second handle");
+        sqlx::raw_sql("BEGIN IMMEDIATE")
+            .execute(&mut connection)
+            .await
+            .expect("locks");
+        connection
     }
 
     /// Stops in order; the state directory stays.
     pub async fn stop(self) -> TempDir {
         self.stop.send(true).expect("it runs");
-        within(self.task).await.expect("no panic").expect("no error");
+        within(self.task)
+            .await
+            .expect("no panic")
+            .expect("no error");
         self.state
     }
 
