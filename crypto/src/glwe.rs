@@ -425,3 +425,240 @@ fn unpack(
     }
     (digits == 0).then_some(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encode::{Segment, Shape};
+    use crate::params::ParamSet;
+    use crate::randomness::seeded_rng;
+    use crate::transcript::hash;
+
+    fn packing(max: u64, count: usize, roster: usize) -> Packing {
+        Packing::plan(
+            &Shape(vec![Segment { max, count }]),
+            roster,
+            ParamSet::current(),
+        )
+        .unwrap()
+    }
+
+    fn seed() -> MaskSeed {
+        MaskSeed(hash(crate::domain::MASK, &[b"glwe tests"]))
+    }
+
+    /// Keys at the extremes of the field, and messages at theirs, still add up.
+    #[test]
+    fn keys_of_extreme_coefficients_open() {
+        let packing = packing(65_535, 3 * DEGREE + 5, 3);
+        let mut rng = seeded_rng([31; 32]);
+        for (fills, code) in [
+            ([0, 0, 0], 0),
+            ([field::Q - 1; 3], 65_535),
+            ([0, field::Q - 1, 1], 65_535),
+        ] {
+            let mut sum = BodySum::new(packing.coefficients());
+            let mut summed = vec![0; DEGREE];
+            for fill in fills {
+                let key = OneTimeKey::chosen(vec![fill; DEGREE]);
+                field::add_assign(&mut summed, key.coefficients());
+                let codes = vec![code; packing.codes()];
+                let body = Encryptor::new(key, &seed(), &packing, &codes, &mut rng)
+                    .unwrap()
+                    .into_body();
+                sum.add_bytes(&body).unwrap();
+            }
+            let key = SummedKey::from_coefficients(summed);
+            let opened = open(&sum, &key, &seed(), &packing, 3).unwrap();
+            assert_eq!(opened, vec![3 * code; packing.codes()]);
+        }
+    }
+
+    /// Every residual up to the bound opens, the first one beyond it does not, on either side.
+    #[test]
+    fn the_noise_check_is_exact_at_its_bound() {
+        let packing = packing(65_535, 3 * 10, 4);
+        let lanes = packing.segments()[0];
+        let key = SummedKey::from_coefficients(vec![0; DEGREE]);
+        let clean = packing.encode(&[65_535; 30]).unwrap();
+        for contributors in [3, 4] {
+            let bound = ParamSet::current().noise_bound(contributors) as i64;
+            for (noise, passes) in [
+                (0, true),
+                (bound, true),
+                (-bound, true),
+                (bound + 1, false),
+                (-bound - 1, false),
+            ] {
+                for message in [0, clean[4]] {
+                    let mut values = clean.clone();
+                    values[4] = field::add(message, field::from_signed(noise));
+                    let result = open(&BodySum(values), &key, &seed(), &packing, contributors);
+                    let expected = if passes {
+                        None
+                    } else {
+                        Some(OpenError::Noise { coefficient: 4 })
+                    };
+                    assert_eq!(
+                        result.err(),
+                        expected,
+                        "noise {noise}, {contributors} contributors"
+                    );
+                }
+            }
+        }
+        assert!(2 * ParamSet::current().noise_bound(4) < lanes.delta);
+    }
+
+    /// Values that no honest cohort can reach are refused: too large a sum, a lane that holds no
+    /// code, and the gap between Δ·B^L and q.
+    #[test]
+    fn impossible_sums_are_refused() {
+        let packing = packing(100, 4, 4);
+        let lanes = packing.segments()[0];
+        assert!(lanes.lanes > 4, "this test wants empty lanes");
+        let key = SummedKey::from_coefficients(vec![0; DEGREE]);
+        let check = |message: u64, contributors: usize| {
+            let sum = BodySum(vec![lanes.delta * message]);
+            open(&sum, &key, &seed(), &packing, contributors)
+        };
+        let refused = Err(OpenError::SumTooLarge { coefficient: 0 });
+        assert_eq!(check(400, 4), Ok(vec![400, 0, 0, 0]));
+        assert_eq!(check(301, 3), refused);
+        assert_eq!(check(lanes.base.pow(3) * 400, 4), Ok(vec![0, 0, 0, 400]));
+        assert_eq!(check(lanes.base.pow(4), 4), refused);
+        let power = lanes.base.pow(lanes.lanes as u32);
+        if lanes
+            .delta
+            .checked_mul(power)
+            .is_some_and(|top| top < field::Q)
+        {
+            assert!(check(power, 4).is_err());
+        }
+    }
+
+    #[test]
+    fn parties_that_disagree_on_the_plan_do_not_open() {
+        let packing = packing(9, 9, 3);
+        let key = SummedKey::from_coefficients(vec![0; DEGREE]);
+        let sum = BodySum::new(packing.coefficients());
+        for contributors in [0, 4] {
+            assert_eq!(
+                open(&sum, &key, &seed(), &packing, contributors),
+                Err(OpenError::Contributors {
+                    contributors,
+                    roster: 3
+                })
+            );
+        }
+        assert!(matches!(
+            open(&BodySum::new(2), &key, &seed(), &packing, 3),
+            Err(OpenError::Length {
+                expected: 1,
+                found: 2
+            })
+        ));
+    }
+
+    #[test]
+    fn bodies_are_cut_after_the_last_coefficient_and_come_in_parts() {
+        let mut rng = seeded_rng([32; 32]);
+        for coefficients in [0, 1, DEGREE - 1, DEGREE, DEGREE + 1, 3 * DEGREE] {
+            let packing = packing((1 << 40) - 1, coefficients, 3);
+            assert_eq!(packing.coefficients(), coefficients);
+            let key = OneTimeKey::generate(&mut rng);
+            let codes = vec![1; coefficients];
+            let encryptor = Encryptor::new(key, &seed(), &packing, &codes, &mut rng).unwrap();
+            assert_eq!(encryptor.len(), packing.polynomials());
+            let parts: Vec<_> = encryptor.collect();
+            assert_eq!(parts.len(), packing.polynomials());
+            assert!(
+                parts
+                    .iter()
+                    .all(|part| part.len() <= DEGREE * COEFFICIENT_BYTES)
+            );
+            assert_eq!(
+                parts.iter().map(Vec::len).sum::<usize>(),
+                packing.body_len()
+            );
+        }
+    }
+
+    #[test]
+    fn bodies_are_checked_however_they_are_cut() {
+        let values: Vec<u64> = (0..40).map(|i| field::Q - 1 - i).collect();
+        let body = BodySum(values).to_bytes();
+        let expected = {
+            let mut hasher = BodyHasher::new();
+            hasher.update(&body);
+            hasher.finish()
+        };
+        for cut in 1..50 {
+            let mut check = BodyCheck::new(40);
+            for part in body.chunks(cut) {
+                check.push(part).unwrap();
+            }
+            assert_eq!(check.finish(), Ok(expected), "parts of {cut} bytes");
+
+            // A coefficient of exactly q, wherever the cuts fall, is found.
+            for place in [0, 7, 39] {
+                let mut bad = body.clone();
+                bad[8 * place..8 * place + 8].copy_from_slice(&field::Q.to_le_bytes());
+                let mut check = BodyCheck::new(40);
+                let refused = bad.chunks(cut).any(|part| check.push(part).is_err());
+                assert!(refused, "coefficient {place}, parts of {cut} bytes");
+            }
+        }
+        let mut short = BodyCheck::new(40);
+        short.push(&body[..body.len() - 1]).unwrap();
+        assert_eq!(short.missing(), 1);
+        assert_eq!(
+            short.finish(),
+            Err(BodyError::Length {
+                expected: 320,
+                found: 319
+            })
+        );
+        let mut long = BodyCheck::new(39);
+        assert_eq!(
+            long.push(&body),
+            Err(BodyError::Length {
+                expected: 312,
+                found: 320
+            })
+        );
+    }
+
+    #[test]
+    fn a_refused_body_leaves_the_sum_as_it_was() {
+        let mut sum = BodySum::new(3);
+        let good = BodySum(vec![1, 2, field::Q - 1]).to_bytes();
+        sum.add_bytes(&good).unwrap();
+        let before = sum.to_bytes();
+        let mut bad = good.clone();
+        bad[16..].copy_from_slice(&field::Q.to_le_bytes());
+        assert_eq!(
+            sum.add_bytes(&bad),
+            Err(BodyError::NotCanonical { coefficient: 0 })
+        );
+        assert_eq!(
+            sum.add_bytes(&good[..16]),
+            Err(BodyError::Length {
+                expected: 24,
+                found: 16
+            })
+        );
+        for (first, length) in [(1, 24), (4, 0), (usize::MAX, 8), (0, 7)] {
+            assert!(matches!(
+                sum.add_part(first, &good[..length]),
+                Err(BodyError::Length { .. })
+            ));
+        }
+        assert_eq!(sum.to_bytes(), before);
+        sum.add_part(2, &1u64.to_le_bytes()).unwrap();
+        assert_eq!(sum.to_bytes(), BodySum(vec![1, 2, 0]).to_bytes());
+        assert!(BodySum::from_bytes(3, &sum.to_bytes()).unwrap() == sum);
+        assert!(BodySum::from_bytes(3, &bad).is_err());
+        assert!(BodySum::from_bytes(usize::MAX, &bad).is_err());
+    }
+}

@@ -12,7 +12,7 @@
 //!
 //! **Out of scope:** sockets, clocks, storage, who may vote when. In particular nothing here stops
 //! a coordinator from showing different members different sets of contributors: the vote before
-//! release does, and it lives in `collegium-protocol`. `tests/mixing.rs` shows what happens
+//! release does, and it lives in `collegium-protocol`. `tests/secure_sum/mixing.rs` shows what happens
 //! without it.
 //!
 //! **Where to start reading:** [`glwe`] (the scheme in four lines), then [`encode`].

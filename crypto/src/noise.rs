@@ -14,12 +14,12 @@ use zeroize::Zeroizing;
 /// Random bytes behind one term: 160 bits.
 pub const BYTES_PER_TERM: usize = NOISE_ETA as usize / 4;
 
-/// Terms drawn at a time: 16 KiB... small enough to stay in the first-level cache.
+/// Terms drawn at a time: 10 KiB of random bytes, which stay in the first-level cache.
 const BLOCK: usize = 512;
 
 /// Draws one term of noise per element of `out`, in −80..=80.
 ///
-/// The stream is fixed by `frozen vectors`: term i takes bytes 20·i .. 20·i + 20.
+/// Term i takes bytes 20·i .. 20·i + 20 of the stream.
 pub fn fill(rng: &mut impl CryptoRng, out: &mut [i8]) {
     let mut bytes = Zeroizing::new([0u8; BLOCK * BYTES_PER_TERM]);
     for block in out.chunks_mut(BLOCK) {

@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn multiplies_dense_polynomials_like_the_schoolbook() {
-        let mut rng = seeded_rng(*b"ntt: dense times dense polynomial");
+        let mut rng = seeded_rng(*b"ntt: dense times dense polynomia");
         let mut a = vec![0; DEGREE];
         let mut b = vec![0; DEGREE];
         fill_uniform(&mut rng, &mut a);

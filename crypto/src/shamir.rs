@@ -5,7 +5,7 @@
 //! 32 KiB, however long the answer is. Shares add: the sum of several dealers' shares at p is a
 //! share of the sum of their keys. Any t points determine it, t − 1 say nothing.
 //!
-//! That holds only if all released sums are over the *same* dealers; see `tests/mixing.rs`.
+//! That holds only if all released sums are over the *same* dealers; see `tests/secure_sum/mixing.rs`.
 
 use crate::error::ShareError;
 use crate::field;
@@ -250,4 +250,129 @@ fn from_bytes(bytes: &[u8]) -> Result<Vec<u64>, ShareError> {
         return Err(ShareError::NotCanonical);
     }
     Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::field::Q;
+    use crate::randomness::seeded_rng;
+
+    fn released(share: &KeyShare) -> ShareSum {
+        let mut sum = ShareSum::new(share.point());
+        sum.add(share).unwrap();
+        sum
+    }
+
+    #[test]
+    fn any_threshold_of_shares_gives_the_key_and_fewer_do_not() {
+        let mut rng = seeded_rng([41; 32]);
+        for (committee, threshold) in [(1, 1), (3, 3), (4, 3), (7, 5), (64, 43)] {
+            let key = OneTimeKey::generate(&mut rng);
+            let mut sums: Vec<_> = share(&key, committee, threshold, &mut rng)
+                .unwrap()
+                .iter()
+                .map(released)
+                .collect();
+            for _ in 0..3 {
+                let opened = interpolate(&sums, threshold).unwrap();
+                assert_eq!(
+                    opened.coefficients(),
+                    key.coefficients(),
+                    "{threshold} of {committee}"
+                );
+                sums.rotate_left(1);
+            }
+            if threshold > 1 {
+                assert!(matches!(
+                    interpolate(&sums[..threshold - 1], threshold),
+                    Err(ShareError::TooFew { .. })
+                ));
+                // Taking too few for enough gives some other polynomial's value.
+                let wrong = interpolate(&sums, threshold - 1).unwrap();
+                assert_ne!(wrong.coefficients(), key.coefficients());
+            }
+        }
+    }
+
+    #[test]
+    fn extreme_keys_are_shared_too() {
+        let mut rng = seeded_rng([42; 32]);
+        for fill in [0, 1, Q - 1] {
+            let key = OneTimeKey::chosen(vec![fill; DEGREE]);
+            let shares = share(&key, 4, 3, &mut rng).unwrap();
+            assert!(
+                shares
+                    .iter()
+                    .all(|share| field::all_canonical(&share.coefficients))
+            );
+            let sums: Vec<_> = shares[1..].iter().map(released).collect();
+            assert_eq!(
+                interpolate(&sums, 3).unwrap().coefficients(),
+                key.coefficients()
+            );
+        }
+    }
+
+    #[test]
+    fn a_wrong_release_changes_the_key() {
+        let mut rng = seeded_rng([43; 32]);
+        let key = OneTimeKey::generate(&mut rng);
+        let shares = share(&key, 3, 3, &mut rng).unwrap();
+        let mut sums: Vec<_> = shares.iter().map(released).collect();
+        sums[1].coefficients[17] = field::add(sums[1].coefficients[17], 1);
+        let opened = interpolate(&sums, 3).unwrap();
+        let differing = opened
+            .coefficients()
+            .iter()
+            .zip(key.coefficients())
+            .filter(|(a, b)| a != b);
+        assert_eq!(differing.count(), 1);
+    }
+
+    #[test]
+    fn impossible_committees_points_and_bytes_are_refused() {
+        let mut rng = seeded_rng([44; 32]);
+        let key = OneTimeKey::generate(&mut rng);
+        for (committee, threshold) in [(0, 0), (3, 0), (3, 4), (65, 44)] {
+            assert!(matches!(
+                share(&key, committee, threshold, &mut rng),
+                Err(ShareError::Threshold { .. })
+            ));
+        }
+        assert!(SharePoint::new(0).is_err() && SharePoint::new(65).is_err());
+
+        let shares = share(&key, 3, 2, &mut rng).unwrap();
+        let point = shares[0].point();
+        let mut bytes = shares[0].to_bytes();
+        assert!(KeyShare::from_bytes(point, &bytes).is_ok());
+        assert!(matches!(
+            KeyShare::from_bytes(point, &bytes[1..]),
+            Err(ShareError::Length { .. })
+        ));
+        bytes[8..16].copy_from_slice(&Q.to_le_bytes());
+        assert!(matches!(
+            KeyShare::from_bytes(point, &bytes),
+            Err(ShareError::NotCanonical)
+        ));
+        assert!(matches!(
+            ShareSum::from_bytes(point, &bytes),
+            Err(ShareError::NotCanonical)
+        ));
+
+        let mut sum = ShareSum::new(point);
+        assert!(matches!(
+            sum.add(&shares[1]),
+            Err(ShareError::MixedPoints { one: 1, other: 2 })
+        ));
+        let twice = [released(&shares[0]), released(&shares[0])];
+        assert!(matches!(
+            interpolate(&twice, 2),
+            Err(ShareError::Duplicate { point: 1 })
+        ));
+        assert!(matches!(
+            interpolate(&[], 0),
+            Err(ShareError::TooFew { .. })
+        ));
+    }
 }
