@@ -59,7 +59,9 @@ pub struct Design {
 #[derive(Debug, thiserror::Error)]
 pub enum SiteDataError {
     /// The target is not a column here.
-    #[error("{source_name}: no column `{target}`, which the task predicts{hint}; rename the site's column to it in the column map ([columns.{target}] from = \"…\")")]
+    #[error(
+        "{source_name}: no column `{target}`, which the task predicts{hint}; rename the site's column to it in the column map ([columns.{target}] from = \"…\")"
+    )]
     NoTarget {
         /// The file.
         source_name: String,
@@ -69,7 +71,9 @@ pub enum SiteDataError {
         hint: String,
     },
     /// A declared column is not here.
-    #[error("{source_name}: no column `{column}`, which the task declares as a {kind}{hint}; rename the site's column to it in the column map ([columns.{column}] from = \"…\")")]
+    #[error(
+        "{source_name}: no column `{column}`, which the task declares as a {kind}{hint}; rename the site's column to it in the column map ([columns.{column}] from = \"…\")"
+    )]
     NoColumn {
         /// The file.
         source_name: String,
@@ -81,7 +85,9 @@ pub enum SiteDataError {
         hint: String,
     },
     /// A target cell that cannot be what the task says.
-    #[error("{source_name}, line {line}, column `{target}`: {problem}; correct the cell, or map its value in the column map")]
+    #[error(
+        "{source_name}, line {line}, column `{target}`: {problem}; correct the cell, or map its value in the column map"
+    )]
     Target {
         /// The file.
         source_name: String,
@@ -93,7 +99,9 @@ pub enum SiteDataError {
         problem: &'static str,
     },
     /// No row has a target.
-    #[error("{source_name}: no row has a value in `{target}`, the column that the task predicts; check the column map")]
+    #[error(
+        "{source_name}: no row has a value in `{target}`, the column that the task predicts; check the column map"
+    )]
     NoLabels {
         /// The file.
         source_name: String,
@@ -120,7 +128,9 @@ pub enum SiteDataError {
         expected: String,
     },
     /// Too many names share a cell of the schema table.
-    #[error("the column names of this site do not fit the schema ask; drop some columns in the column map")]
+    #[error(
+        "the column names of this site do not fit the schema ask; drop some columns in the column map"
+    )]
     Schema,
     /// More training rows than the ask has room for.
     #[error("the ask has room for {most} training rows; this site has more (it missed the survey)")]
@@ -164,7 +174,15 @@ impl SiteData {
             });
         }
         let digest = table.digest();
-        Ok(Self { task: task.clone(), table, target, parts, train, test, digest })
+        Ok(Self {
+            task: task.clone(),
+            table,
+            target,
+            parts,
+            train,
+            test,
+            digest,
+        })
     }
 
     /// Hash of the mapped content of the table.
@@ -183,7 +201,11 @@ impl SiteData {
     #[must_use]
     pub fn counts(&self) -> RowCounts {
         let (train, test) = (self.train.len() as u64, self.test.len() as u64);
-        RowCounts { train, test, unlabelled: self.table.rows() as u64 - train - test }
+        RowCounts {
+            train,
+            test,
+            unlabelled: self.table.rows() as u64 - train - test,
+        }
     }
 
     /// Answers an ask of the profile.
@@ -242,7 +264,11 @@ impl SiteData {
             }
         }
         let slots = known.iter().map(|&row| self.slot(pipeline, row)).collect();
-        Ok(Design { matrix: pipeline.rows(&self.table, &known)?, targets, slots })
+        Ok(Design {
+            matrix: pipeline.rows(&self.table, &known)?,
+            targets,
+            slots,
+        })
     }
 
     fn target_value(&self, coding: &TargetCoding, row: u32) -> Result<Option<f64>, SiteDataError> {
@@ -267,9 +293,10 @@ impl SiteData {
     fn slot(&self, pipeline: &Pipeline, row: u32) -> Slot {
         match self.parts[row as usize] {
             RowPart::Test => Slot::TrainOnly,
-            RowPart::Train { fold, held_out } => {
-                pipeline.plan().slot(fold, held_out).map_or(Slot::TrainOnly, Slot::Fold)
-            }
+            RowPart::Train { fold, held_out } => pipeline
+                .plan()
+                .slot(fold, held_out)
+                .map_or(Slot::TrainOnly, Slot::Fold),
         }
     }
 
@@ -289,7 +316,10 @@ impl SiteData {
         }
         match features::refused(&self.task, column) {
             None => Ok(()),
-            Some(reason) => Err(SiteDataError::Protected { column: column.to_owned(), reason }),
+            Some(reason) => Err(SiteDataError::Protected {
+                column: column.to_owned(),
+                reason,
+            }),
         }
     }
 }
@@ -300,7 +330,10 @@ fn hint(table: &Table, name: &str) -> String {
 }
 
 fn target_place(task: &Task, table: &Table) -> Result<usize, SiteDataError> {
-    let place = table.columns().iter().position(|column| column.name() == task.target);
+    let place = table
+        .columns()
+        .iter()
+        .position(|column| column.name() == task.target);
     place.ok_or_else(|| SiteDataError::NoTarget {
         source_name: table.source().to_owned(),
         target: task.target.clone(),

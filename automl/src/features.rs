@@ -55,11 +55,26 @@ struct Input {
 enum Encoding {
     /// (clipped - center) / scale, 0 when missing; then, for each knot,
     /// (clipped - knot)+ / scale.
-    Linear { date: bool, lo: f64, hi: f64, center: f64, scale: f64, knots: Vec<f64> },
+    Linear {
+        date: bool,
+        lo: f64,
+        hi: f64,
+        center: f64,
+        scale: f64,
+        knots: Vec<f64>,
+    },
     /// Piecewise linear in the value, through these points; 0 when missing.
-    Curve { date: bool, at: Vec<f64>, to: Vec<f64> },
+    Curve {
+        date: bool,
+        at: Vec<f64>,
+        to: Vec<f64>,
+    },
     /// One feature a level, and one for all others where they occurred.
-    Levels { coding: Coding, slots: Vec<u16>, other: bool },
+    Levels {
+        coding: Coding,
+        slots: Vec<u16>,
+        other: bool,
+    },
     /// Only whether it is missing.
     Missing {},
 }
@@ -79,7 +94,9 @@ pub struct Matrix {
 #[derive(Debug, thiserror::Error)]
 pub enum FeatureError {
     /// A column is not there.
-    #[error("{source_name}: no column `{column}`, which the model was trained on{hint}; add or rename it, or map it in the site's column map")]
+    #[error(
+        "{source_name}: no column `{column}`, which the model was trained on{hint}; add or rename it, or map it in the site's column map"
+    )]
     NoColumn {
         /// The file.
         source_name: String,
@@ -89,7 +106,9 @@ pub enum FeatureError {
         hint: String,
     },
     /// A text where the model knows numbers.
-    #[error("{source_name}, line {line}, column `{column}`: not {wanted}, which the model was trained on; correct the cell, or leave it empty if it is unknown")]
+    #[error(
+        "{source_name}, line {line}, column `{column}`: not {wanted}, which the model was trained on; correct the cell, or leave it empty if it is unknown"
+    )]
     Type {
         /// The file.
         source_name: String,
@@ -104,7 +123,9 @@ pub enum FeatureError {
     #[error(transparent)]
     Table(#[from] TableError),
     /// Too many features.
-    #[error("the pipeline makes {width} features, more than {MAX_WIDTH}; declare some columns as \"ignore\" in the task")]
+    #[error(
+        "the pipeline makes {width} features, more than {MAX_WIDTH}; declare some columns as \"ignore\" in the task"
+    )]
     TooWide {
         /// How many.
         width: usize,
@@ -170,7 +191,10 @@ impl Pipeline {
     /// Says what is out of bounds.
     pub fn check(&self) -> Result<(), String> {
         if self.width() > MAX_WIDTH {
-            return Err(format!("{} features are more than {MAX_WIDTH}", self.width()));
+            return Err(format!(
+                "{} features are more than {MAX_WIDTH}",
+                self.width()
+            ));
         }
         self.inputs.iter().try_for_each(Input::check)
     }

@@ -50,7 +50,9 @@ pub enum SplitPlan {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SplitError {
     /// The column that the task names is not there.
-    #[error("{source_name}: no column `{column}`, which the task names as `{key}`{hint}; rename it in the site's column map")]
+    #[error(
+        "{source_name}: no column `{column}`, which the task names as `{key}`{hint}; rename it in the site's column map"
+    )]
     NoColumn {
         /// The file.
         source_name: String,
@@ -62,7 +64,9 @@ pub enum SplitError {
         hint: String,
     },
     /// A row says neither train nor test.
-    #[error("{source_name}, line {line}, column `{column}`: neither `train` nor `test`; correct the cell or map its value")]
+    #[error(
+        "{source_name}, line {line}, column `{column}`: neither `train` nor `test`; correct the cell or map its value"
+    )]
     Value {
         /// The file.
         source_name: String,
@@ -77,7 +81,11 @@ impl SplitPlan {
     /// The plan for this many labelled rows over all sites, test rows included.
     #[must_use]
     pub const fn for_rows(rows: u64) -> Self {
-        if rows < HOLDOUT_FROM { Self::Folds } else { Self::Holdout }
+        if rows < HOLDOUT_FROM {
+            Self::Folds
+        } else {
+            Self::Holdout
+        }
     }
 
     /// Number of validation slots.
@@ -144,13 +152,22 @@ impl From<[u8; 32]> for Draw {
     fn from(hash: [u8; 32]) -> Self {
         let mut words = [0_u64; 3];
         for (word, bytes) in words.iter_mut().zip(hash.chunks_exact(8)) {
-            *word = bytes.iter().rev().fold(0, |word, &byte| (word << 8) | u64::from(byte));
+            *word = bytes
+                .iter()
+                .rev()
+                .fold(0, |word, &byte| (word << 8) | u64::from(byte));
         }
         let [test, fold, held_out] = words;
         // The high word of a product with FOLDS is uniform below FOLDS.
         let fold = ((u128::from(fold) * u128::from(FOLDS)) >> 64) as u8;
-        let train = RowPart::Train { fold, held_out: held_out < HELD_OUT_BELOW };
-        Self { test: test < TEST_BELOW, train }
+        let train = RowPart::Train {
+            fold,
+            held_out: held_out < HELD_OUT_BELOW,
+        };
+        Self {
+            test: test < TEST_BELOW,
+            train,
+        }
     }
 }
 

@@ -115,7 +115,10 @@ impl Table {
     /// # Errors
     /// [`TableError`] names file, line and column.
     pub fn open(path: &Path, mapping: &TableMapping) -> Result<Self, TableError> {
-        let io = |error| TableError::Io { path: path.to_owned(), error };
+        let io = |error| TableError::Io {
+            path: path.to_owned(),
+            error,
+        };
         let file = File::open(path).map_err(io)?;
         if file.metadata().map_err(io)?.is_dir() {
             return Err(io(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
@@ -205,7 +208,10 @@ impl Table {
 
     /// The column name that takes the fewest edits to reach `name`.
     pub(crate) fn nearest(&self, name: &str) -> Option<&str> {
-        let nearest = self.columns.iter().min_by_key(|c| strsim::damerau_levenshtein(&c.name, name));
+        let nearest = self
+            .columns
+            .iter()
+            .min_by_key(|c| strsim::damerau_levenshtein(&c.name, name));
         nearest.map(|column| column.name.as_str())
     }
 }
@@ -229,14 +235,20 @@ impl Column {
     /// The number of a row, where its cell is one.
     #[must_use]
     pub fn number(&self, row: usize) -> Option<f64> {
-        self.numbers.as_ref().and_then(|numbers| numbers.get(row)).copied().filter(|n| !n.is_nan())
+        self.numbers
+            .as_ref()
+            .and_then(|numbers| numbers.get(row))
+            .copied()
+            .filter(|n| !n.is_nan())
     }
 
     /// The text of a row, where its cell is one.
     #[must_use]
     pub fn text(&self, row: usize) -> Option<&str> {
         let code = *self.codes.as_ref()?.get(row)? as usize;
-        self.dictionary.get(code.checked_sub(1)?).map(String::as_str)
+        self.dictionary
+            .get(code.checked_sub(1)?)
+            .map(String::as_str)
     }
 
     /// For fast scans of texts: the code of each row (0 is no text, else the

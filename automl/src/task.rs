@@ -237,14 +237,20 @@ impl Task {
             None => "a class or a number (found out from the data)",
         };
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "Task `{}` predicts column `{}`: {what}.", self.name, self.target);
+        let _ = writeln!(
+            text,
+            "Task `{}` predicts column `{}`: {what}.",
+            self.name, self.target
+        );
         if let Some(positive) = &self.positive {
             let _ = writeln!(text, "The class of interest is `{positive}`.");
         }
         if !self.classes.is_empty() {
             let _ = writeln!(text, "The classes are {}.", self.classes.join(", "));
         }
-        let metric = self.metric.map_or("log_loss, or rmse for a number", Metric::name);
+        let metric = self
+            .metric
+            .map_or("log_loss, or rmse for a number", Metric::name);
         let _ = writeln!(
             text,
             "Candidates are ranked by {metric}; the search is `{}`, seed {}.",
@@ -256,7 +262,10 @@ impl Task {
         }
         match &self.split {
             Some(column) => {
-                let _ = writeln!(text, "Column `{column}` says which rows are train and test.");
+                let _ = writeln!(
+                    text,
+                    "Column `{column}` says which rows are train and test."
+                );
             }
             None => {
                 let _ = writeln!(text, "15 % of the rows are kept for one test at the end.");
@@ -270,7 +279,11 @@ impl Task {
         let limits = &self.constraints;
         if let Some(models) = &limits.allowed_models {
             let names: Vec<_> = models.iter().map(|m| m.name()).collect();
-            let _ = writeln!(text, "Only these model families are tried: {}.", names.join(", "));
+            let _ = writeln!(
+                text,
+                "Only these model families are tried: {}.",
+                names.join(", ")
+            );
         }
         if !limits.privacy_filter.is_empty() {
             let _ = writeln!(

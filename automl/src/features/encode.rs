@@ -23,7 +23,11 @@ impl Pipeline {
         for value in &mut values {
             *value = value.clamp(-MAX_FEATURE, MAX_FEATURE);
         }
-        Ok(Matrix { rows: rows.len(), width, values })
+        Ok(Matrix {
+            rows: rows.len(),
+            width,
+            values,
+        })
     }
 
     /// Refuses a table that lacks a column or has cells of another type.
@@ -57,10 +61,15 @@ impl Pipeline {
 /// The first row whose cell the input cannot take, and what it wants.
 fn misfit(input: &Input, column: &Column, rows: usize) -> Option<(usize, &'static str)> {
     let (wanted, date) = match &input.encoding {
-        Encoding::Linear { date: true, .. } | Encoding::Curve { date: true, .. } => ("a date", true),
+        Encoding::Linear { date: true, .. } | Encoding::Curve { date: true, .. } => {
+            ("a date", true)
+        }
         Encoding::Linear { .. }
         | Encoding::Curve { .. }
-        | Encoding::Levels { coding: Coding::Whole, .. } => ("a number", false),
+        | Encoding::Levels {
+            coding: Coding::Whole,
+            ..
+        } => ("a number", false),
         Encoding::Levels { .. } | Encoding::Missing {} => return None,
     };
     let fits = |row: usize| match column.cell(row) {
@@ -89,7 +98,11 @@ impl Input {
                 .chain(knots.iter().map(|knot| format!("{column} above {knot:.4}")))
                 .collect(),
             Encoding::Curve { .. } => vec![format!("{column} (rank)")],
-            Encoding::Levels { coding, slots, other } => slots
+            Encoding::Levels {
+                coding,
+                slots,
+                other,
+            } => slots
                 .iter()
                 .map(|&slot| format!("{column} = {}", coding.slot_name(slot)))
                 .chain(other.then(|| format!("{column} = other")))
@@ -105,9 +118,19 @@ impl Input {
     pub(super) fn check(&self) -> Result<(), String> {
         let bad = |what: &str| Err(format!("feature of `{}`: {what}", self.column));
         match &self.encoding {
-            Encoding::Linear { lo, hi, center, scale, knots, .. } => {
+            Encoding::Linear {
+                lo,
+                hi,
+                center,
+                scale,
+                knots,
+                ..
+            } => {
                 let numbers = [*lo, *hi, *center, *scale];
-                if numbers.iter().chain(knots).any(|number| !number.is_finite())
+                if numbers
+                    .iter()
+                    .chain(knots)
+                    .any(|number| !number.is_finite())
                     || lo > hi
                     || *scale <= 0.0
                 {
@@ -160,7 +183,12 @@ impl<'a> Writer<'a> {
                 _ => Known::Days(days_since_epoch(text).map(|days| days as f64)),
             })
             .collect();
-        Self { input, key, column, texts }
+        Self {
+            input,
+            key,
+            column,
+            texts,
+        }
     }
 
     fn known(&self, row: usize) -> Option<&Known> {
@@ -179,21 +207,32 @@ impl<'a> Writer<'a> {
 
     fn write(&self, row: usize, out: &mut [f64]) {
         let present = match &self.input.encoding {
-            Encoding::Linear { date, lo, hi, center, scale, knots } => {
-                self.quantity(row, *date).map(|value| {
-                    let value = value.clamp(*lo, *hi);
-                    out[0] = (value - center) / scale;
-                    for (out, knot) in out[1..].iter_mut().zip(knots) {
-                        *out = (value - knot).max(0.0) / scale;
-                    }
-                })
-            }
-            Encoding::Curve { date, at, to } => {
-                self.quantity(row, *date).map(|value| out[0] = interpolate(at, to, value))
-            }
-            Encoding::Levels { slots, other, coding } => self.level(row, coding).map(|slot| {
+            Encoding::Linear {
+                date,
+                lo,
+                hi,
+                center,
+                scale,
+                knots,
+            } => self.quantity(row, *date).map(|value| {
+                let value = value.clamp(*lo, *hi);
+                out[0] = (value - center) / scale;
+                for (out, knot) in out[1..].iter_mut().zip(knots) {
+                    *out = (value - knot).max(0.0) / scale;
+                }
+            }),
+            Encoding::Curve { date, at, to } => self
+                .quantity(row, *date)
+                .map(|value| out[0] = interpolate(at, to, value)),
+            Encoding::Levels {
+                slots,
+                other,
+                coding,
+            } => self.level(row, coding).map(|slot| {
                 let level = slot.and_then(|slot| {
-                    slots.binary_search_by(|&known| usize::from(known).cmp(&slot)).ok()
+                    slots
+                        .binary_search_by(|&known| usize::from(known).cmp(&slot))
+                        .ok()
                 });
                 match level {
                     Some(level) => out[level] = 1.0,
@@ -201,12 +240,10 @@ impl<'a> Writer<'a> {
                     None => {}
                 }
             }),
-            Encoding::Missing {} => {
-                self.column.and_then(|column| match column.cell(row) {
-                    Cell::Missing => None,
-                    _ => Some(()),
-                })
-            }
+            Encoding::Missing {} => self.column.and_then(|column| match column.cell(row) {
+                Cell::Missing => None,
+                _ => Some(()),
+            }),
         };
         if self.input.flag
             && present.is_none()

@@ -31,14 +31,20 @@ fn input(column: &ColumnProfile, spec: &PipelineSpec) -> Input {
     // A flag that hardly any row raises would be noise.
     let missing = column.missing >= MIN_LEVEL_ROWS;
     let (encoding, flag) = match &column.values {
-        Values::Number { small: Some(levels), shape } if are_codes(levels, shape, spec) => {
-            (one_hot(levels, missing), missing)
-        }
+        Values::Number {
+            small: Some(levels),
+            shape,
+        } if are_codes(levels, shape, spec) => (one_hot(levels, missing), missing),
         Values::Number { shape, .. } => (number(shape, false, spec), missing && spec.missing_flags),
         Values::Date { shape } => (number(shape, true, spec), missing && spec.missing_flags),
         Values::Category(levels) => (one_hot(levels, missing), missing),
     };
-    Input { column: column.name.clone(), texts: column.texts, flag, encoding }
+    Input {
+        column: column.name.clone(),
+        texts: column.texts,
+        flag,
+        encoding,
+    }
 }
 
 fn are_codes(levels: &Levels, shape: &NumberShape, spec: &PipelineSpec) -> bool {
@@ -64,7 +70,11 @@ fn one_hot(levels: &Levels, missing: bool) -> Encoding {
     if slots.is_empty() && !other {
         return Encoding::Missing {};
     }
-    Encoding::Levels { coding: levels.coding.clone(), slots, other }
+    Encoding::Levels {
+        coding: levels.coding.clone(),
+        slots,
+        other,
+    }
 }
 
 fn number(shape: &NumberShape, date: bool, spec: &PipelineSpec) -> Encoding {

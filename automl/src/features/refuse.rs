@@ -35,7 +35,17 @@ const SIGNS: [Signs; 7] = [
     Signs {
         kind: PrivacyKind::Id,
         name: "id",
-        words: &["id", "ids", "uid", "uuid", "guid", "identifier", "mrn", "nbr", "iban"],
+        words: &[
+            "id",
+            "ids",
+            "uid",
+            "uuid",
+            "guid",
+            "identifier",
+            "mrn",
+            "nbr",
+            "iban",
+        ],
         pairs: &[
             ["account", "no"],
             ["account", "number"],
@@ -45,13 +55,27 @@ const SIGNS: [Signs; 7] = [
             ["customer", "number"],
             ["patient", "number"],
         ],
-        pieces: &["编号", "病历号", "住院号", "门诊号", "客户号", "卡号", "账号", "流水号", "身份证"],
+        pieces: &[
+            "编号",
+            "病历号",
+            "住院号",
+            "门诊号",
+            "客户号",
+            "卡号",
+            "账号",
+            "流水号",
+            "身份证",
+        ],
     },
     Signs {
         kind: PrivacyKind::NationalId,
         name: "national_id",
         words: &["ssn", "passport", "nino", "aadhaar"],
-        pairs: &[["national", "id"], ["social", "security"], ["identity", "card"]],
+        pairs: &[
+            ["national", "id"],
+            ["social", "security"],
+            ["identity", "card"],
+        ],
         pieces: &["身份证", "护照", "社保号", "医保号"],
     },
     Signs {
@@ -71,14 +95,23 @@ const SIGNS: [Signs; 7] = [
     Signs {
         kind: PrivacyKind::Name,
         name: "name",
-        words: &["name", "firstname", "lastname", "surname", "fullname", "forename"],
+        words: &[
+            "name",
+            "firstname",
+            "lastname",
+            "surname",
+            "fullname",
+            "forename",
+        ],
         pairs: &[],
         pieces: &["姓名", "名字"],
     },
     Signs {
         kind: PrivacyKind::Address,
         name: "address",
-        words: &["address", "addr", "street", "zip", "zipcode", "postcode", "postal"],
+        words: &[
+            "address", "addr", "street", "zip", "zipcode", "postcode", "postal",
+        ],
         pairs: &[],
         pieces: &["地址", "住址", "邮编"],
     },
@@ -100,7 +133,10 @@ impl PrivacyKind {
     /// The kind of that name in a task file.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
-        SIGNS.iter().find(|signs| signs.name == word).map(|signs| signs.kind)
+        SIGNS
+            .iter()
+            .find(|signs| signs.name == word)
+            .map(|signs| signs.kind)
     }
 
     /// Whether a column's name gives the kind away. Doubt counts as yes: a
@@ -112,11 +148,12 @@ impl PrivacyKind {
         SIGNS
             .iter()
             .filter(|signs| {
-                signs.kind == self
-                    || (self == Self::Id && signs.kind == Self::NationalId)
+                signs.kind == self || (self == Self::Id && signs.kind == Self::NationalId)
             })
             .any(|signs| {
-                words.iter().any(|word| signs.words.contains(&word.as_str()))
+                words
+                    .iter()
+                    .any(|word| signs.words.contains(&word.as_str()))
                     || has_pair(&words, signs.pairs)
                     || signs.pieces.iter().any(|piece| column.contains(piece))
             })
@@ -164,7 +201,11 @@ fn is_later(column: &str) -> bool {
 }
 
 fn has_pair(words: &[String], pairs: &[[&str; 2]]) -> bool {
-    words.windows(2).any(|two| pairs.iter().any(|pair| two[0] == pair[0] && two[1] == pair[1]))
+    words.windows(2).any(|two| {
+        pairs
+            .iter()
+            .any(|pair| two[0] == pair[0] && two[1] == pair[1])
+    })
 }
 
 /// `patientID_no` is "patient", "id", "no".

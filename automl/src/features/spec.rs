@@ -76,9 +76,27 @@ pub fn pipelines(_task: &Task, profile: &Profile) -> Vec<NamedPipeline> {
     let standard = PipelineSpec::default();
     let variants = [
         ("standard", standard),
-        ("bent", PipelineSpec { numbers: Numbers::Bent, ..standard }),
-        ("rank", PipelineSpec { numbers: Numbers::Rank, ..standard }),
-        ("plain", PipelineSpec { small: SmallNumbers::Quantities, ..standard }),
+        (
+            "bent",
+            PipelineSpec {
+                numbers: Numbers::Bent,
+                ..standard
+            },
+        ),
+        (
+            "rank",
+            PipelineSpec {
+                numbers: Numbers::Rank,
+                ..standard
+            },
+        ),
+        (
+            "plain",
+            PipelineSpec {
+                small: SmallNumbers::Quantities,
+                ..standard
+            },
+        ),
     ];
     let mut made: Vec<NamedPipeline> = Vec::new();
     for (name, spec) in variants {
@@ -86,7 +104,11 @@ pub fn pipelines(_task: &Task, profile: &Profile) -> Vec<NamedPipeline> {
         let width = pipeline.width();
         let new = made.iter().all(|other| other.pipeline != pipeline);
         if new && (1..=MAX_WIDTH).contains(&width) {
-            made.push(NamedPipeline { name: name.to_owned(), spec, pipeline });
+            made.push(NamedPipeline {
+                name: name.to_owned(),
+                spec,
+                pipeline,
+            });
         }
     }
     made

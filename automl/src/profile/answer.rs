@@ -5,7 +5,7 @@ use super::part::{ColumnAsk, MomentsColumn, ProfilePart, RefineColumn, TYPE_COUN
 use super::slots::{Coding, SlotKey, WHOLE_SLOTS, whole_slot};
 use super::{classes, grid, schema};
 use crate::ask::Encoder;
-use crate::data::{SiteDataError, SiteData};
+use crate::data::{SiteData, SiteDataError};
 use crate::table::{Cell, Column, days_since_epoch};
 
 /// Answers one part.
@@ -27,28 +27,42 @@ pub(crate) fn answer(
             let table = schema::encode(*attempt, &names).ok_or(SiteDataError::Schema)?;
             put(out, table)
         }
-        ProfilePart::Survey { key, columns, classes } => {
+        ProfilePart::Survey {
+            key,
+            columns,
+            classes,
+        } => {
             let rows = data.counts();
             put(out, [rows.train, rows.test, rows.unlabelled])?;
             put(out, class_counts(data, classes))?;
-            columns.iter().try_for_each(|column| put(out, survey(data, *key, column)))
+            columns
+                .iter()
+                .try_for_each(|column| put(out, survey(data, *key, column)))
         }
-        ProfilePart::Refine { columns } => {
-            columns.iter().try_for_each(|column| put(out, refine(data, column)))
-        }
-        ProfilePart::Moments { bits, rows, columns } => {
+        ProfilePart::Refine { columns } => columns
+            .iter()
+            .try_for_each(|column| put(out, refine(data, column))),
+        ProfilePart::Moments {
+            bits,
+            rows,
+            columns,
+        } => {
             if data.counts().train > *rows {
                 return Err(SiteDataError::TooManyRows { most: *rows });
             }
-            let sums: Vec<[u64; 3]> =
-                columns.iter().map(|column| moments(data, column, *bits)).collect();
+            let sums: Vec<[u64; 3]> = columns
+                .iter()
+                .map(|column| moments(data, column, *bits))
+                .collect();
             (0..3).try_for_each(|which| put(out, sums.iter().map(|sum| sum[which])))
         }
     }
 }
 
 fn put(out: &mut Encoder, counts: impl IntoIterator<Item = u64>) -> Result<(), SiteDataError> {
-    counts.into_iter().try_for_each(|count| out.count(count).map_err(SiteDataError::from))
+    counts
+        .into_iter()
+        .try_for_each(|count| out.count(count).map_err(SiteDataError::from))
 }
 
 fn class_counts(data: &SiteData, declared: &[String]) -> Vec<u64> {
@@ -129,7 +143,10 @@ fn text_fact<'f>(column: &Column, facts: &'f [TextFacts], row: usize) -> Option<
 /// The number of a row, or its days where a column is read as dates.
 pub(crate) fn quantity(column: &Column, row: usize, date: bool) -> Option<f64> {
     if date {
-        column.text(row).and_then(days_since_epoch).map(|days| days as f64)
+        column
+            .text(row)
+            .and_then(days_since_epoch)
+            .map(|days| days as f64)
     } else {
         column.number(row)
     }

@@ -32,7 +32,11 @@ const FEW: usize = 10;
 /// Number of counts that a survey returns for the target, the last being rows
 /// with another value.
 pub(super) fn count(declared: &[String]) -> usize {
-    1 + if declared.is_empty() { WHOLE_CLASSES + 2 * WORDS.len() } else { declared.len() }
+    1 + if declared.is_empty() {
+        WHOLE_CLASSES + 2 * WORDS.len()
+    } else {
+        declared.len()
+    }
 }
 
 /// The count that a target cell belongs to; `None` when it is missing.
@@ -45,9 +49,9 @@ pub(super) fn slot(declared: &[String], cell: Cell<'_>) -> Option<usize> {
         return Some(index(declared, cell).unwrap_or(other));
     }
     Some(match cell {
-        Cell::Number(number) => {
-            whole_slot(number).filter(|&slot| slot < WHOLE_CLASSES).unwrap_or(other)
-        }
+        Cell::Number(number) => whole_slot(number)
+            .filter(|&slot| slot < WHOLE_CLASSES)
+            .unwrap_or(other),
         Cell::Text(text) => WORDS
             .iter()
             .flatten()
@@ -64,12 +68,15 @@ pub(crate) fn index(labels: &[String], cell: Cell<'_>) -> Option<usize> {
         Cell::Missing => None,
         Cell::Number(number) => {
             let value = canonical_number(number);
-            labels.iter().position(|label| canonical_text(label) == value)
+            labels
+                .iter()
+                .position(|label| canonical_text(label) == value)
         }
-        Cell::Text(text) => labels
-            .iter()
-            .position(|label| label == text)
-            .or_else(|| labels.iter().position(|label| label.eq_ignore_ascii_case(text))),
+        Cell::Text(text) => labels.iter().position(|label| label == text).or_else(|| {
+            labels
+                .iter()
+                .position(|label| label.eq_ignore_ascii_case(text))
+        }),
     }
 }
 
@@ -78,13 +85,19 @@ pub(super) fn declared(task: &Task) -> bool {
     task.kind == Some(Kind::Classification)
         || task.positive.is_some()
         || !task.classes.is_empty()
-        || (task.kind.is_none() && task.metric.is_some_and(|metric| metric.fits(Kind::Classification)))
+        || (task.kind.is_none()
+            && task
+                .metric
+                .is_some_and(|metric| metric.fits(Kind::Classification)))
 }
 
 /// Whether the task alone says that the target is a number.
 pub(super) fn declared_number(task: &Task) -> bool {
     task.kind == Some(Kind::Regression)
-        || (task.kind.is_none() && task.metric.is_some_and(|metric| metric.fits(Kind::Regression)))
+        || (task.kind.is_none()
+            && task
+                .metric
+                .is_some_and(|metric| metric.fits(Kind::Regression)))
 }
 
 /// The classes that occur, with their training rows, as they follow from the
@@ -97,7 +110,14 @@ pub(super) fn resolve(
 ) -> Result<Option<(TargetCoding, Vec<u64>)>, ProfileError> {
     let target = || task.target.clone();
     if declared_number(task) {
-        return if texts == 0 { Ok(None) } else { Err(ProfileError::NotANumber { target: target(), rows: texts }) };
+        return if texts == 0 {
+            Ok(None)
+        } else {
+            Err(ProfileError::NotANumber {
+                target: target(),
+                rows: texts,
+            })
+        };
     }
     let Some((&other, counts)) = counts.split_last() else {
         return Err(ProfileError::Totals("no class counts"));
@@ -111,12 +131,19 @@ pub(super) fn resolve(
         }
     }
     if other > 0 {
-        return Err(ProfileError::UnknownClasses { target: target(), rows: other });
+        return Err(ProfileError::UnknownClasses {
+            target: target(),
+            rows: other,
+        });
     }
     match found.as_slice() {
         [] => return Err(ProfileError::NoRows),
         [(class, rows)] => {
-            return Err(ProfileError::OneClass { target: target(), class: class.clone(), rows: *rows });
+            return Err(ProfileError::OneClass {
+                target: target(),
+                class: class.clone(),
+                rows: *rows,
+            });
         }
         _ => {}
     }
@@ -133,13 +160,25 @@ fn ordered(
         let place = found.iter().position(|(name, _)| {
             canonical_text(name) == wanted || name.eq_ignore_ascii_case(&wanted)
         });
-        let names = || found.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>().join(", ");
+        let names = || {
+            found
+                .iter()
+                .map(|(name, _)| name.clone())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
         match place {
             None => {
-                return Err(ProfileError::NoPositive { positive: positive.clone(), found: names() });
+                return Err(ProfileError::NoPositive {
+                    positive: positive.clone(),
+                    found: names(),
+                });
             }
             Some(_) if found.len() > 2 => {
-                return Err(ProfileError::NotTwo { positive: positive.clone(), found: names() });
+                return Err(ProfileError::NotTwo {
+                    positive: positive.clone(),
+                    found: names(),
+                });
             }
             Some(0) => found.swap(0, 1),
             Some(_) => {}

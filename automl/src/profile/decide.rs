@@ -74,8 +74,16 @@ impl Surveyed {
     /// The grid to lay over its numbers or dates.
     pub(super) fn refined(&self, date: bool) -> RefineColumn {
         let whole = date || self.whole_numbers == self.numbers;
-        let coarse = if date { &self.coarse_dates } else { &self.coarse };
-        RefineColumn { name: self.name.clone(), date, edges: grid::refined_edges(coarse, whole) }
+        let coarse = if date {
+            &self.coarse_dates
+        } else {
+            &self.coarse
+        };
+        RefineColumn {
+            name: self.name.clone(),
+            date,
+            edges: grid::refined_edges(coarse, whole),
+        }
     }
 
     /// Whether every number is one of the small whole ones.
@@ -122,7 +130,10 @@ pub(super) fn column<'s>(
         ColumnType::Category | ColumnType::Ignore => present,
     };
     if usable == 0 {
-        return Err(format!("the task declares it a {}, and no row has one", role.name()));
+        return Err(format!(
+            "the task declares it a {}, and no row has one",
+            role.name()
+        ));
     }
     if role == ColumnType::Date && rule.is_none() && task.constraints.temporal_check {
         return Err(
@@ -134,13 +145,22 @@ pub(super) fn column<'s>(
     let texts = role != ColumnType::Category && present > usable;
     let role = match role {
         ColumnType::Number => {
-            let small = column.all_small().then(|| levels(Coding::Whole, &column.whole, column.numbers));
+            let small = column
+                .all_small()
+                .then(|| levels(Coding::Whole, &column.whole, column.numbers));
             Role::Number(small.filter(|levels| !levels.slots.is_empty()))
         }
         ColumnType::Date => Role::Date,
-        ColumnType::Category | ColumnType::Ignore => Role::Category(category(column, missing, rule.is_some())?),
+        ColumnType::Category | ColumnType::Ignore => {
+            Role::Category(category(column, missing, rule.is_some())?)
+        }
     };
-    Ok(Taken { column, missing, texts, role })
+    Ok(Taken {
+        column,
+        missing,
+        texts,
+        role,
+    })
 }
 
 fn guess(column: &Surveyed, present: u64) -> ColumnType {
@@ -162,7 +182,9 @@ fn category(column: &Surveyed, missing: u64, declared: bool) -> Result<Levels, S
     };
     let scattered = !declared && column.coding == Coding::Buckets && scattered(&column.slots);
     if scattered || (levels.slots.is_empty() && levels.other > 0) {
-        return Err("nearly every row has a value of its own (free text or an identifier)".to_owned());
+        return Err(
+            "nearly every row has a value of its own (free text or an identifier)".to_owned(),
+        );
     }
     if levels.slots.len() == 1 && levels.other == 0 && missing == 0 {
         return Err("it is the same in every training row".to_owned());
@@ -188,19 +210,36 @@ fn levels(coding: Coding, counts: &[u64], present: u64) -> Levels {
     frequent.sort_unstable();
     let kept: u64 = frequent.iter().map(|&(_, rows)| rows).sum();
     let (slots, counts) = frequent.into_iter().unzip();
-    Levels { coding, slots, counts, other: present.saturating_sub(kept) }
+    Levels {
+        coding,
+        slots,
+        counts,
+        other: present.saturating_sub(kept),
+    }
 }
 
 /// Where a column's numbers are clipped: at the quantiles of `tail`, or at the
 /// ends of its grid where nearly all rows share one value.
 pub(super) fn bounds(column: &RefineColumn, counts: &[u64], tail: f64) -> MomentsColumn {
     let edges = &column.edges;
-    let ends = (edges.first().copied().unwrap_or(0.0), edges.last().copied().unwrap_or(1.0));
+    let ends = (
+        edges.first().copied().unwrap_or(0.0),
+        edges.last().copied().unwrap_or(1.0),
+    );
     let lo = grid::quantile(edges, counts, tail);
     let hi = grid::quantile(edges, counts, 1.0 - tail);
     let one_cell = grid::cell(edges, lo) == grid::cell(edges, hi);
-    let (lo, hi) = if tail == 0.0 || one_cell { ends } else { (lo, hi) };
-    MomentsColumn { name: column.name.clone(), date: column.date, lo, hi }
+    let (lo, hi) = if tail == 0.0 || one_cell {
+        ends
+    } else {
+        (lo, hi)
+    };
+    MomentsColumn {
+        name: column.name.clone(),
+        date: column.date,
+        lo,
+        hi,
+    }
 }
 
 /// Puts the column together, now that its distribution is known.

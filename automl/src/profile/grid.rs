@@ -17,7 +17,11 @@ pub(super) fn coarse_cell(number: f64) -> usize {
         return ZERO_CELL;
     }
     let place = ((exponent - LOWEST_EXPONENT) as usize).min(EXPONENTS - 1);
-    if number > 0.0 { ZERO_CELL + 1 + place } else { ZERO_CELL - 1 - place }
+    if number > 0.0 {
+        ZERO_CELL + 1 + place
+    } else {
+        ZERO_CELL - 1 - place
+    }
 }
 
 fn power(exponent: i32) -> f64 {
@@ -82,7 +86,11 @@ pub(super) fn refined_edges(coarse: &[u64], whole: bool) -> Vec<f64> {
         }
         for step in 1..=cells {
             let share = step as f64 / cells as f64;
-            let edge = if step == cells { piece.hi } else { piece.lo + (piece.hi - piece.lo) * share };
+            let edge = if step == cells {
+                piece.hi
+            } else {
+                piece.lo + (piece.hi - piece.lo) * share
+            };
             // Very narrow pieces may round to the same float.
             if edges.last().is_some_and(|&last| edge > last) {
                 edges.push(edge);
@@ -97,12 +105,19 @@ fn pieces(coarse: &[u64]) -> Vec<Piece> {
     let mut pieces: Vec<Piece> = Vec::new();
     let last = coarse.iter().rposition(|&rows| rows > 0);
     let first = coarse.iter().position(|&rows| rows > 0);
-    let (Some(first), Some(last)) = (first, last) else { return pieces };
+    let (Some(first), Some(last)) = (first, last) else {
+        return pieces;
+    };
     for (cell, &rows) in coarse.iter().enumerate().take(last + 1).skip(first) {
         let (lo, hi) = coarse_edges(cell);
         match pieces.last_mut() {
             Some(gap) if rows == 0 && gap.rows == 0 => gap.hi = hi,
-            _ => pieces.push(Piece { lo, hi, rows, divisible: rows > 0 && cell != ZERO_CELL }),
+            _ => pieces.push(Piece {
+                lo,
+                hi,
+                rows,
+                divisible: rows > 0 && cell != ZERO_CELL,
+            }),
         }
     }
     pieces

@@ -96,25 +96,44 @@ impl ProfilePart {
     /// What the part returns: counts throughout.
     #[must_use]
     pub fn segments(&self) -> Vec<Segment> {
-        let rows = |count: usize| Segment::Count { max: MAX_ROWS as u64, count };
+        let rows = |count: usize| Segment::Count {
+            max: MAX_ROWS as u64,
+            count,
+        };
         match self {
             Self::Schema { .. } => {
-                vec![Segment::Count { max: schema::MAX_SUM, count: schema::NUMBERS }]
+                vec![Segment::Count {
+                    max: schema::MAX_SUM,
+                    count: schema::NUMBERS,
+                }]
             }
-            Self::Survey { columns, classes, .. } => {
+            Self::Survey {
+                columns, classes, ..
+            } => {
                 let mut segments = vec![rows(ROW_COUNTS), rows(classes::count(classes))];
                 segments.extend(columns.iter().map(|column| rows(survey_numbers(column))));
                 segments
             }
-            Self::Refine { columns } => {
-                columns.iter().map(|column| rows(column.edges.len().saturating_sub(1))).collect()
-            }
-            Self::Moments { bits, rows: most, columns } => {
+            Self::Refine { columns } => columns
+                .iter()
+                .map(|column| rows(column.edges.len().saturating_sub(1)))
+                .collect(),
+            Self::Moments {
+                bits,
+                rows: most,
+                columns,
+            } => {
                 let count = columns.len();
                 vec![
                     rows(count),
-                    Segment::Count { max: most << bits, count },
-                    Segment::Count { max: most << (2 * bits), count },
+                    Segment::Count {
+                        max: most << bits,
+                        count,
+                    },
+                    Segment::Count {
+                        max: most << (2 * bits),
+                        count,
+                    },
                 ]
             }
         }
@@ -134,12 +153,19 @@ impl ProfilePart {
         match self {
             Self::Schema { attempt } => {
                 let known = *attempt < schema::ATTEMPTS;
-                known.then_some(()).ok_or_else(|| format!("schema attempt {attempt} is too high"))
+                known
+                    .then_some(())
+                    .ok_or_else(|| format!("schema attempt {attempt} is too high"))
             }
-            Self::Survey { columns, classes, .. } => {
+            Self::Survey {
+                columns, classes, ..
+            } => {
                 check_names(columns.iter().map(|column| column.name.as_str()))?;
                 if classes.len() > MAX_CLASSES {
-                    return Err(format!("{} classes are more than {MAX_CLASSES}", classes.len()));
+                    return Err(format!(
+                        "{} classes are more than {MAX_CLASSES}",
+                        classes.len()
+                    ));
                 }
                 for column in columns {
                     if let Coding::Vocabulary(values) = &column.coding
@@ -162,15 +188,24 @@ impl ProfilePart {
                 }
                 Ok(())
             }
-            Self::Moments { bits, rows, columns } => {
+            Self::Moments {
+                bits,
+                rows,
+                columns,
+            } => {
                 check_names(columns.iter().map(|column| column.name.as_str()))?;
                 let fits = (1..=MAX_BITS).contains(bits)
                     && (1..=2 * MAX_ROWS as u64 * 64).contains(rows)
-                    && rows.checked_mul(1 << (2 * bits)).is_some_and(|max| max <= MAX_CODE);
+                    && rows
+                        .checked_mul(1 << (2 * bits))
+                        .is_some_and(|max| max <= MAX_CODE);
                 if !fits {
                     return Err(format!("moments of {rows} rows at {bits} bits do not fit"));
                 }
-                match columns.iter().find(|c| !(c.lo < c.hi && (c.hi - c.lo).is_finite())) {
+                match columns
+                    .iter()
+                    .find(|c| !(c.lo < c.hi && (c.hi - c.lo).is_finite()))
+                {
                     Some(column) => Err(format!("bounds of `{}` are not ascending", column.name)),
                     None => Ok(()),
                 }
@@ -196,7 +231,10 @@ fn survey_numbers(column: &ColumnAsk) -> usize {
 
 fn check_names<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> Result<(), String> {
     if names.len() > MAX_COLUMNS {
-        return Err(format!("{} columns are more than {MAX_COLUMNS}", names.len()));
+        return Err(format!(
+            "{} columns are more than {MAX_COLUMNS}",
+            names.len()
+        ));
     }
     let mut before: Option<&str> = None;
     for name in names {
@@ -205,7 +243,9 @@ fn check_names<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> Result<(), 
         }
         // Ascending names cannot repeat.
         if before.is_some_and(|before| before >= name) {
-            return Err(format!("columns are not in the order of their names at `{name}`"));
+            return Err(format!(
+                "columns are not in the order of their names at `{name}`"
+            ));
         }
         before = Some(name);
     }

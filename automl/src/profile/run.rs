@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::decide::{self, Surveyed, Taken};
-use super::part::{ColumnAsk, MAX_BITS, MomentsColumn, ProfilePart, RefineColumn, ROW_COUNTS};
+use super::part::{ColumnAsk, MAX_BITS, MomentsColumn, ProfilePart, ROW_COUNTS, RefineColumn};
 use super::slots::{Coding, SlotKey};
-use super::{
-    ColumnProfile, Dropped, NumberShape, Profile, TargetCoding, Values, classes, schema,
-};
+use super::{ColumnProfile, Dropped, NumberShape, Profile, TargetCoding, Values, classes, schema};
 use crate::ask::{MAX_CODE, Part, Stage};
 use crate::features::refused;
 use crate::federation::FederationError;
@@ -31,10 +29,14 @@ pub enum ProfileError {
     #[error(transparent)]
     Federation(#[from] FederationError),
     /// The names of the columns could not be told apart.
-    #[error("the sites' column names could not be read from their sum in {0} tries; are there more than 512 different names over all sites?")]
+    #[error(
+        "the sites' column names could not be read from their sum in {0} tries; are there more than 512 different names over all sites?"
+    )]
     Schema(u8),
     /// The target is not at every site.
-    #[error("the target `{target}` is a column at {sites} of {of} sites; map it in the other sites' column maps{hint}")]
+    #[error(
+        "the target `{target}` is a column at {sites} of {of} sites; map it in the other sites' column maps{hint}"
+    )]
     NoTarget {
         /// The target.
         target: String,
@@ -46,7 +48,9 @@ pub enum ProfileError {
         hint: String,
     },
     /// A column that the task declares is nowhere.
-    #[error("the task's `{key}` names `{column}`, which is neither {or}a column of any site; did you mean `{nearest}`?")]
+    #[error(
+        "the task's `{key}` names `{column}`, which is neither {or}a column of any site; did you mean `{nearest}`?"
+    )]
     NoColumn {
         /// The key of the task file.
         key: &'static str,
@@ -61,7 +65,9 @@ pub enum ProfileError {
     #[error("no site has a training row with a target")]
     NoRows,
     /// One value of the target in all rows.
-    #[error("the target `{target}` is `{class}` in all {rows} training rows of all sites, so there is nothing to learn; check the sites' column maps")]
+    #[error(
+        "the target `{target}` is `{class}` in all {rows} training rows of all sites, so there is nothing to learn; check the sites' column maps"
+    )]
     OneClass {
         /// The target.
         target: String,
@@ -71,7 +77,9 @@ pub enum ProfileError {
         rows: u64,
     },
     /// One value of a numeric target in all rows.
-    #[error("the target `{target}` is the same number in all {rows} training rows of all sites, so there is nothing to learn; check the sites' column maps")]
+    #[error(
+        "the target `{target}` is the same number in all {rows} training rows of all sites, so there is nothing to learn; check the sites' column maps"
+    )]
     OneValue {
         /// The target.
         target: String,
@@ -79,7 +87,9 @@ pub enum ProfileError {
         rows: u64,
     },
     /// Target values that nobody named.
-    #[error("{rows} training rows have a target `{target}` that is neither a whole number from -1 to 30 nor a word such as yes or no, or not among the task's `classes`; values never leave a site, so name them all in the task: classes = [\"…\", \"…\"]")]
+    #[error(
+        "{rows} training rows have a target `{target}` that is neither a whole number from -1 to 30 nor a word such as yes or no, or not among the task's `classes`; values never leave a site, so name them all in the task: classes = [\"…\", \"…\"]"
+    )]
     UnknownClasses {
         /// The target.
         target: String,
@@ -87,7 +97,9 @@ pub enum ProfileError {
         rows: u64,
     },
     /// A regression target with texts.
-    #[error("{rows} training rows have a target `{target}` that is not a number; correct them, map them to missing, or make the task a classification")]
+    #[error(
+        "{rows} training rows have a target `{target}` that is not a number; correct them, map them to missing, or make the task a classification"
+    )]
     NotANumber {
         /// The target.
         target: String,
@@ -95,7 +107,9 @@ pub enum ProfileError {
         rows: u64,
     },
     /// The positive class does not occur.
-    #[error("the positive class `{positive}` does not occur in the training rows; the classes are {found}")]
+    #[error(
+        "the positive class `{positive}` does not occur in the training rows; the classes are {found}"
+    )]
     NoPositive {
         /// What the task says.
         positive: String,
@@ -103,7 +117,9 @@ pub enum ProfileError {
         found: String,
     },
     /// A positive class among more than two.
-    #[error("the task names `{positive}` as the positive class, but there are more than two: {found}; remove `positive`, or map the others together in the sites' column maps")]
+    #[error(
+        "the task names `{positive}` as the positive class, but there are more than two: {found}; remove `positive`, or map the others together in the sites' column maps"
+    )]
     NotTwo {
         /// What the task says.
         positive: String,
@@ -127,8 +143,13 @@ pub fn run(task: &Task, conductor: &mut Conductor<'_>) -> Result<Profile, Profil
     run_with(task, &mut |part| {
         let totals = conductor.sum(Stage::Profile, vec![Part::Profile(part.clone())])?;
         let sums = totals.part(0);
-        let segments = (0..part.segments().len()).map(|segment| sums.counts(segment)).collect();
-        Ok(ProfileSums { segments, contributors: sums.contributors() })
+        let segments = (0..part.segments().len())
+            .map(|segment| sums.counts(segment))
+            .collect();
+        Ok(ProfileSums {
+            segments,
+            contributors: sums.contributors(),
+        })
     })
 }
 
@@ -153,7 +174,10 @@ pub fn run_with(
         }
         match decide::column(task, column, survey.train_rows) {
             Ok(decided) => taken.push(decided),
-            Err(reason) => dropped.push(Dropped { column: column.name.clone(), reason }),
+            Err(reason) => dropped.push(Dropped {
+                column: column.name.clone(),
+                reason,
+            }),
         }
     }
     let numeric_target = survey.classes.is_none();
@@ -172,7 +196,10 @@ pub fn run_with(
     }
     dropped.sort_by(|a, b| a.column.cmp(&b.column));
     if columns.is_empty() {
-        let reasons: Vec<_> = dropped.iter().map(|d| format!("{} ({})", d.column, d.reason)).collect();
+        let reasons: Vec<_> = dropped
+            .iter()
+            .map(|d| format!("{} ({})", d.column, d.reason))
+            .collect();
         return Err(ProfileError::NoFeatures(reasons.join("; ")));
     }
     Ok(Profile {
@@ -208,8 +235,17 @@ fn columns(
     let have = names.get(&task.target).copied().unwrap_or(0);
     if have < sites {
         let near = nearest(&task.target, &names);
-        let hint = if have == 0 { format!(" (did you mean `{near}`?)") } else { String::new() };
-        return Err(ProfileError::NoTarget { target: task.target.clone(), sites: have, of: sites, hint });
+        let hint = if have == 0 {
+            format!(" (did you mean `{near}`?)")
+        } else {
+            String::new()
+        };
+        return Err(ProfileError::NoTarget {
+            target: task.target.clone(),
+            sites: have,
+            of: sites,
+            hint,
+        });
     }
     check_declared(task, &names)?;
     let mut usable = Vec::new();
@@ -223,7 +259,10 @@ fn columns(
         match reason {
             // The target is "refused" as a feature, yet it is looked at.
             _ if name == task.target => usable.push(name),
-            Some(reason) => dropped.push(Dropped { column: name, reason }),
+            Some(reason) => dropped.push(Dropped {
+                column: name,
+                reason,
+            }),
             None => usable.push(name),
         }
     }
@@ -243,14 +282,21 @@ fn check_declared(task: &Task, names: &BTreeMap<String, u64>) -> Result<(), Prof
     for (key, column, or) in declared.chain(filtered) {
         if !names.contains_key(column) {
             let nearest = nearest(column, names);
-            return Err(ProfileError::NoColumn { key, column: column.clone(), or, nearest });
+            return Err(ProfileError::NoColumn {
+                key,
+                column: column.clone(),
+                or,
+                nearest,
+            });
         }
     }
     Ok(())
 }
 
 fn nearest(name: &str, names: &BTreeMap<String, u64>) -> String {
-    let nearest = names.keys().min_by_key(|known| strsim::damerau_levenshtein(known, name));
+    let nearest = names
+        .keys()
+        .min_by_key(|known| strsim::damerau_levenshtein(known, name));
     nearest.cloned().unwrap_or_default()
 }
 
@@ -272,14 +318,23 @@ fn survey(
 ) -> Result<Survey, ProfileError> {
     let columns: Vec<ColumnAsk> = names
         .iter()
-        .map(|name| ColumnAsk { name: name.clone(), coding: decide::coding(task, name) })
+        .map(|name| ColumnAsk {
+            name: name.clone(),
+            coding: decide::coding(task, name),
+        })
         .collect();
-    let part = ProfilePart::Survey { key, columns: columns.clone(), classes: task.classes.clone() };
+    let part = ProfilePart::Survey {
+        key,
+        columns: columns.clone(),
+        classes: task.classes.clone(),
+    };
     let sums = sum(&part)?;
     let mut segments = sums.segments.into_iter();
     let rows = segments.next().filter(|rows| rows.len() == ROW_COUNTS);
     let rows = rows.ok_or(ProfileError::Totals("row counts"))?;
-    let class_counts = segments.next().ok_or(ProfileError::Totals("class counts"))?;
+    let class_counts = segments
+        .next()
+        .ok_or(ProfileError::Totals("class counts"))?;
     let columns: Vec<Surveyed> = columns
         .into_iter()
         .zip(segments)
@@ -289,7 +344,10 @@ fn survey(
     if rows[0] == 0 {
         return Err(ProfileError::NoRows);
     }
-    let texts = columns.iter().find(|c| c.name == task.target).map_or(0, |c| c.texts);
+    let texts = columns
+        .iter()
+        .find(|c| c.name == task.target)
+        .map_or(0, |c| c.texts);
     Ok(Survey {
         train_rows: rows[0],
         test_rows: rows[1],
@@ -315,7 +373,9 @@ fn shapes(
     if columns.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let cells = sum(&ProfilePart::Refine { columns: columns.clone() })?;
+    let cells = sum(&ProfilePart::Refine {
+        columns: columns.clone(),
+    })?;
     let bounded: Vec<(RefineColumn, Vec<u64>)> = columns.into_iter().zip(cells.segments).collect();
     let (bits, rows) = precision(survey.train_rows);
     let asks: Vec<MomentsColumn> = bounded
@@ -323,13 +383,21 @@ fn shapes(
         .map(|(column, counts)| {
             // Of a target no value is clipped away: its tails are what errors
             // are made of.
-            let tail = if column.name == task.target { 0.0 } else { decide::TAIL };
+            let tail = if column.name == task.target {
+                0.0
+            } else {
+                decide::TAIL
+            };
             decide::bounds(column, counts, tail)
         })
         .collect();
-    let sums = sum(&ProfilePart::Moments { bits, rows, columns: asks.clone() })?;
-    let [rows, sum, squares] = <[Vec<u64>; 3]>::try_from(sums.segments)
-        .map_err(|_| ProfileError::Totals("moments"))?;
+    let sums = sum(&ProfilePart::Moments {
+        bits,
+        rows,
+        columns: asks.clone(),
+    })?;
+    let [rows, sum, squares] =
+        <[Vec<u64>; 3]>::try_from(sums.segments).map_err(|_| ProfileError::Totals("moments"))?;
     let mut shapes = BTreeMap::new();
     for (place, ((column, counts), ask)) in bounded.into_iter().zip(asks).enumerate() {
         let at = |list: &Vec<u64>| list.get(place).copied().unwrap_or(0);
@@ -351,14 +419,20 @@ fn shapes(
 /// The finest quantization whose sums of squares fit a code, and the rows that
 /// one site may have: twice the total, so that a site that missed the survey
 /// still fits.
-fn precision(train_rows: u64) -> (u32, u64) {
+pub(super) fn precision(train_rows: u64) -> (u32, u64) {
     let rows = (2 * train_rows).next_power_of_two();
     let spare = (MAX_CODE / rows).max(4).ilog2();
     ((spare / 2).clamp(1, MAX_BITS), rows)
 }
 
 /// Mean and standard deviation from exact integers.
-fn mean_and_deviation(ask: &MomentsColumn, bits: u32, rows: u64, sum: u64, squares: u64) -> (f64, f64) {
+fn mean_and_deviation(
+    ask: &MomentsColumn,
+    bits: u32,
+    rows: u64,
+    sum: u64,
+    squares: u64,
+) -> (f64, f64) {
     if rows == 0 {
         return (ask.lo, 0.0);
     }
@@ -375,9 +449,15 @@ fn mean_and_deviation(ask: &MomentsColumn, bits: u32, rows: u64, sum: u64, squar
 fn numeric(task: &Task, shape: Option<NumberShape>) -> Result<TargetCoding, ProfileError> {
     let shape = shape.ok_or(ProfileError::Totals("target"))?;
     if shape.sd > 0.0 {
-        Ok(TargetCoding::Number { mean: shape.mean, scale: shape.sd })
+        Ok(TargetCoding::Number {
+            mean: shape.mean,
+            scale: shape.sd,
+        })
     } else {
-        Err(ProfileError::OneValue { target: task.target.clone(), rows: shape.rows })
+        Err(ProfileError::OneValue {
+            target: task.target.clone(),
+            rows: shape.rows,
+        })
     }
 }
 
@@ -395,9 +475,11 @@ impl ColumnProfile {
     #[must_use]
     pub const fn coding(&self) -> Option<&Coding> {
         match &self.values {
-            Values::Number { small: Some(levels), .. } | Values::Category(levels) => {
-                Some(&levels.coding)
+            Values::Number {
+                small: Some(levels),
+                ..
             }
+            | Values::Category(levels) => Some(&levels.coding),
             _ => None,
         }
     }

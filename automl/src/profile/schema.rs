@@ -6,9 +6,10 @@
 //! bytes, four check bytes to its check. In the sum over all sites, a cell that
 //! holds one name only, c times, shows it: its sums are c times the name. The
 //! name is taken out of its other two cells, which may leave those with one
-//! name, and so on. With three hashes this ends well below 0.81 names a cell;
-//! 512 names in 768 cells are 0.67. Should it fail, the next attempt hashes
-//! differently.
+//! name, and so on. With three hashes this comes to an end below 0.81 names a
+//! cell; 512 names in 768 cells are 0.67. It fails where two names share all
+//! three cells (for 512 names one time in 130, for 50 names one in 14 000); the
+//! next attempt then hashes differently.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +28,7 @@ pub(super) const NUMBERS: usize = PARTS * PART_CELLS * CELL_NUMBERS;
 const MAX_PER_CELL: u64 = 24;
 /// Largest number of one site.
 pub(super) const MAX_SUM: u64 = MAX_PER_CELL * 255;
-/// Tries before the run gives up; each fails with probability below 10^-6.
+/// Tries before the run gives up: (1/130)^4 is below 10^-8.
 pub(super) const ATTEMPTS: u8 = 4;
 
 /// A name's three cells, one in each part, and its check bytes.
@@ -43,7 +44,9 @@ fn places(attempt: u8, name: &str) -> ([usize; PARTS], [u8; CHECK_BYTES]) {
 /// The numbers a name adds to a cell.
 fn numbers(name: &str, check: [u8; CHECK_BYTES]) -> impl Iterator<Item = u64> {
     let bytes = name.bytes().map(u64::from).chain(std::iter::repeat(0));
-    std::iter::once(1).chain(bytes.take(MAX_COLUMN_NAME_BYTES)).chain(check.map(u64::from))
+    std::iter::once(1)
+        .chain(bytes.take(MAX_COLUMN_NAME_BYTES))
+        .chain(check.map(u64::from))
 }
 
 /// A site's answer; `None` when too many names meet in one cell.
@@ -53,7 +56,10 @@ pub(super) fn encode(attempt: u8, names: &[&str]) -> Option<Vec<u64>> {
         let (cells, check) = places(attempt, name);
         for cell in cells {
             let start = cell * CELL_NUMBERS;
-            for (sum, number) in table[start..start + CELL_NUMBERS].iter_mut().zip(numbers(name, check)) {
+            for (sum, number) in table[start..start + CELL_NUMBERS]
+                .iter_mut()
+                .zip(numbers(name, check))
+            {
                 *sum += number;
             }
         }
@@ -70,11 +76,16 @@ pub(super) fn decode(attempt: u8, mut table: Vec<u64>) -> Option<BTreeMap<String
     let mut names = BTreeMap::new();
     let mut open: Vec<usize> = (0..PARTS * PART_CELLS).collect();
     while let Some(cell) = open.pop() {
-        let Some((name, times)) = single(attempt, &table, cell) else { continue };
+        let Some((name, times)) = single(attempt, &table, cell) else {
+            continue;
+        };
         let (cells, check) = places(attempt, &name);
         for place in cells {
             let start = place * CELL_NUMBERS;
-            for (sum, number) in table[start..start + CELL_NUMBERS].iter_mut().zip(numbers(&name, check)) {
+            for (sum, number) in table[start..start + CELL_NUMBERS]
+                .iter_mut()
+                .zip(numbers(&name, check))
+            {
                 *sum = sum.checked_sub(number * times)?;
             }
             open.push(place);
@@ -102,7 +113,10 @@ fn single(attempt: u8, table: &[u64], cell: usize) -> Option<(String, u64)> {
         bytes.push(u8::try_from(byte).ok()?);
     }
     let check = bytes.split_off(MAX_COLUMN_NAME_BYTES);
-    let length = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    let length = bytes
+        .iter()
+        .rposition(|&byte| byte != 0)
+        .map_or(0, |last| last + 1);
     bytes.truncate(length);
     let name = String::from_utf8(bytes).ok()?;
     let (cells, expected) = places(attempt, &name);

@@ -36,7 +36,10 @@ impl SlotKey {
     pub fn of(task: &Task) -> Self {
         let mut material = task.seed.to_le_bytes().to_vec();
         material.extend_from_slice(task.name.as_bytes());
-        Self(ObjectId(blake3::derive_key("collegium automl vocabulary v1", &material)))
+        Self(ObjectId(blake3::derive_key(
+            "collegium automl vocabulary v1",
+            &material,
+        )))
     }
 
     /// The bucket of a canonical value of a column.
@@ -79,7 +82,9 @@ impl Coding {
             (Self::Whole, Cell::Number(number)) => whole_slot(number),
             (Self::Vocabulary(values), Cell::Number(number)) => {
                 let value = canonical_number(number);
-                values.iter().position(|known| canonical_text(known) == value)
+                values
+                    .iter()
+                    .position(|known| canonical_text(known) == value)
             }
             (Self::Vocabulary(values), Cell::Text(text)) => {
                 values.iter().position(|known| known == text)
@@ -95,9 +100,7 @@ impl Coding {
     pub(crate) fn slot_name(&self, slot: u16) -> String {
         match self {
             Self::Whole => canonical_number(whole_number(slot)),
-            Self::Vocabulary(values) => {
-                values.get(usize::from(slot)).cloned().unwrap_or_default()
-            }
+            Self::Vocabulary(values) => values.get(usize::from(slot)).cloned().unwrap_or_default(),
             Self::Buckets => format!("bucket {slot}"),
         }
     }

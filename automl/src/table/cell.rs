@@ -43,7 +43,10 @@ const MOST_INTEGER_DIGITS: usize = 15;
 /// text too, because its meaning depends on the country.
 pub(super) fn read(text: &str) -> Reading {
     let bytes = text.as_bytes();
-    let unsigned = bytes.strip_prefix(b"-").or(bytes.strip_prefix(b"+")).unwrap_or(bytes);
+    let unsigned = bytes
+        .strip_prefix(b"-")
+        .or(bytes.strip_prefix(b"+"))
+        .unwrap_or(bytes);
     if unsigned.eq_ignore_ascii_case(b"inf") || unsigned.eq_ignore_ascii_case(b"infinity") {
         return Reading::Infinite;
     }
@@ -60,7 +63,10 @@ pub(super) fn read(text: &str) -> Reading {
         return Reading::Text;
     }
     if let Some(after) = rest.strip_prefix(b"e").or(rest.strip_prefix(b"E")) {
-        let digits = after.strip_prefix(b"-").or(after.strip_prefix(b"+")).unwrap_or(after);
+        let digits = after
+            .strip_prefix(b"-")
+            .or(after.strip_prefix(b"+"))
+            .unwrap_or(after);
         if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
             return Reading::Text;
         }

@@ -5,9 +5,9 @@ use std::io::{Cursor, Read};
 use std::sync::Arc;
 
 use arrow_array::{Array, RecordBatch, StringArray};
-use arrow_schema::{ArrowError, DataType, Field, Schema};
 use arrow_csv::ReaderBuilder;
 use arrow_csv::reader::Format;
+use arrow_schema::{ArrowError, DataType, Field, Schema};
 
 use super::cell::{self, Reading};
 use super::mapping::{Plan, TableMapping};
@@ -24,8 +24,14 @@ pub(super) fn read(
     mut reader: impl Read,
     mapping: &TableMapping,
 ) -> Result<Table, TableError> {
-    let fail = |problem: String| TableError::File { source_name: source.to_owned(), problem };
-    let map = |error| TableError::Mapping { source_name: source.to_owned(), error };
+    let fail = |problem: String| TableError::File {
+        source_name: source.to_owned(),
+        problem,
+    };
+    let map = |error| TableError::Mapping {
+        source_name: source.to_owned(),
+        error,
+    };
     let (start, header_len) = first_record(source, &mut reader)?;
     let header = &start[..header_len];
     let delimiter = match mapping.delimiter_byte().map_err(map)? {
@@ -34,11 +40,15 @@ pub(super) fn read(
     };
     let headers = header_names(header, delimiter).map_err(fail)?;
     let plans = mapping.plan(&headers).map_err(map)?;
-    let mut builders: Vec<Option<Builder>> =
-        plans.into_iter().map(|plan| plan.map(Builder::new)).collect();
+    let mut builders: Vec<Option<Builder>> = plans
+        .into_iter()
+        .map(|plan| plan.map(Builder::new))
+        .collect();
 
-    let fields: Vec<Field> =
-        headers.iter().map(|name| Field::new(name, DataType::Utf8, true)).collect();
+    let fields: Vec<Field> = headers
+        .iter()
+        .map(|name| Field::new(name, DataType::Utf8, true))
+        .collect();
     let csv = ReaderBuilder::new(Arc::new(Schema::new(fields)))
         .with_header(true)
         .with_delimiter(delimiter)
@@ -60,10 +70,18 @@ pub(super) fn read(
     let mut columns = Vec::with_capacity(builders.len());
     for (builder, header) in builders.into_iter().zip(&headers) {
         if let Some(builder) = builder {
-            columns.push(builder.finish(header).map_err(|wrong| wrong.named(source))?);
+            columns.push(
+                builder
+                    .finish(header)
+                    .map_err(|wrong| wrong.named(source))?,
+            );
         }
     }
-    Ok(Table { source: source.to_owned(), columns, rows })
+    Ok(Table {
+        source: source.to_owned(),
+        columns,
+        rows,
+    })
 }
 
 /// Reads up to the end of the first record; returns what was read (without a
@@ -82,7 +100,12 @@ fn first_record(source: &str, reader: &mut impl Read) -> Result<(Vec<u8>, usize)
         let count = match reader.read(&mut chunk) {
             Ok(count) => count,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(TableError::Io { path: source.into(), error }),
+            Err(error) => {
+                return Err(TableError::Io {
+                    path: source.into(),
+                    error,
+                });
+            }
         };
         start.extend_from_slice(&chunk[..count]);
         if start.len() >= 3 || count == 0 {
@@ -191,16 +214,19 @@ fn arrow_problem(source: &str, error: &ArrowError) -> TableError {
     let text = error.to_string();
     let number_after = |word: &str| -> Option<usize> {
         let rest = &text[text.find(word)? + word.len()..];
-        rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+        rest.split(|c: char| !c.is_ascii_digit())
+            .next()?
+            .parse()
+            .ok()
     };
     let problem = if text.contains("incorrect number of fields") {
         match (number_after("expected "), number_after("got ")) {
-            (Some(expected), Some(got)) => format!(
-                "{got} cells where the header has {expected}; check delimiter and quotes"
-            ),
-            (Some(expected), None) => format!(
-                "more cells than the {expected} of the header; check delimiter and quotes"
-            ),
+            (Some(expected), Some(got)) => {
+                format!("{got} cells where the header has {expected}; check delimiter and quotes")
+            }
+            (Some(expected), None) => {
+                format!("more cells than the {expected} of the header; check delimiter and quotes")
+            }
             _ => "the number of cells differs from the header".to_owned(),
         }
     } else if text.contains("UTF-8") {
@@ -209,8 +235,15 @@ fn arrow_problem(source: &str, error: &ArrowError) -> TableError {
         text.clone()
     };
     match number_after("for line ") {
-        Some(line) => TableError::Line { source_name: source.to_owned(), line, problem },
-        None => TableError::File { source_name: source.to_owned(), problem },
+        Some(line) => TableError::Line {
+            source_name: source.to_owned(),
+            line,
+            problem,
+        },
+        None => TableError::File {
+            source_name: source.to_owned(),
+            problem,
+        },
     }
 }
 
@@ -240,9 +273,15 @@ fn take(
 ) -> Result<(), Wrong> {
     for ((builder, array), header) in builders.iter_mut().zip(batch.columns()).zip(headers) {
         let Some(builder) = builder else { continue };
-        let Some(texts) = array.as_any().downcast_ref::<StringArray>() else { continue };
+        let Some(texts) = array.as_any().downcast_ref::<StringArray>() else {
+            continue;
+        };
         for row in 0..texts.len() {
-            let text = if texts.is_null(row) { "" } else { texts.value(row) };
+            let text = if texts.is_null(row) {
+                ""
+            } else {
+                texts.value(row)
+            };
             if text.len() > MAX_CELL_BYTES {
                 return Err(Wrong {
                     line: Table::line(rows + row),

@@ -80,7 +80,9 @@ pub enum MappingError {
         value: String,
     },
     /// A name that cannot be a column's.
-    #[error("a column name must have 1 to {MAX_COLUMN_NAME_BYTES} bytes, not {0}; rename it in the file or by the column map")]
+    #[error(
+        "a column name must have 1 to {MAX_COLUMN_NAME_BYTES} bytes, not {0}; rename it in the file or by the column map"
+    )]
     Name(usize),
     /// Too many columns.
     #[error("{0} columns are more than the {MAX_COLUMNS} a table may have; list some under `drop`")]
@@ -173,7 +175,10 @@ impl Plan {
             let own = column.missing.iter().map(|value| (value, ""));
             let mapped = column.values.iter().map(|(value, to)| (value, to.trim()));
             for (value, to) in own.chain(mapped) {
-                if replacements.insert(canonical_text(value), to.to_owned()).is_some() {
+                if replacements
+                    .insert(canonical_text(value), to.to_owned())
+                    .is_some()
+                {
                     return Err(MappingError::Ambiguous {
                         column: name.to_owned(),
                         value: value.clone(),
@@ -183,9 +188,14 @@ impl Plan {
         }
         // What the column says about a value goes before the general list.
         for value in missing {
-            replacements.entry(canonical_text(value)).or_insert_with(String::new);
+            replacements
+                .entry(canonical_text(value))
+                .or_insert_with(String::new);
         }
-        Ok(Self { name: name.to_owned(), replacements })
+        Ok(Self {
+            name: name.to_owned(),
+            replacements,
+        })
     }
 
     /// The replacement of a value, given its canonical form.
@@ -195,14 +205,21 @@ impl Plan {
 
     /// Whether any number is replaced, so that most columns skip the look-up.
     pub(super) fn replaces_numbers(&self) -> bool {
-        self.replacements.keys().any(|key| {
-            matches!(super::cell::read(key), super::cell::Reading::Number(_))
-        })
+        self.replacements
+            .keys()
+            .any(|key| matches!(super::cell::read(key), super::cell::Reading::Number(_)))
     }
 }
 
 fn unknown(name: &str, headers: &[String]) -> MappingError {
-    let nearest = headers.iter().min_by_key(|header| strsim::damerau_levenshtein(header, name));
-    let hint = nearest.map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"));
-    MappingError::Unknown { column: name.to_owned(), hint }
+    let nearest = headers
+        .iter()
+        .min_by_key(|header| strsim::damerau_levenshtein(header, name));
+    let hint = nearest.map_or_else(String::new, |nearest| {
+        format!("; did you mean `{nearest}`?")
+    });
+    MappingError::Unknown {
+        column: name.to_owned(),
+        hint,
+    }
 }

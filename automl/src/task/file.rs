@@ -67,23 +67,37 @@ pub(super) fn parse(text: &str) -> Result<Task, TaskError> {
         },
         None => TaskError::Syntax(error.message().to_owned()),
     })?;
-    let top = Section { text, title: "", table: document.get_ref() };
+    let top = Section {
+        text,
+        title: "",
+        table: document.get_ref(),
+    };
     top.refuse_unknown(&TOP_KEYS)?;
     let task = Task {
         name: required(top.name("name")?, "name", "name = \"heart-disease\"")?,
         target: required(top.name("target")?, "target", "target = \"disease\"")?,
-        kind: top.choice("kind", &[Kind::Classification, Kind::Regression], Kind::name)?,
+        kind: top.choice(
+            "kind",
+            &[Kind::Classification, Kind::Regression],
+            Kind::name,
+        )?,
         positive: top.name("positive")?,
         classes: top.names("classes", MAX_CLASSES)?.unwrap_or_default(),
         metric: top.choice("metric", &Metric::ALL, Metric::name)?,
         preset: top
-            .choice("preset", &[Preset::Fast, Preset::Balanced, Preset::Thorough], Preset::name)?
+            .choice(
+                "preset",
+                &[Preset::Fast, Preset::Balanced, Preset::Thorough],
+                Preset::name,
+            )?
             .unwrap_or_default(),
         entity: top.name("entity")?,
         split: top.name("split")?,
         seed: top.whole("seed", 0, i64::MAX)?.unwrap_or(0),
         time_budget: top.seconds("time_budget")?,
-        max_steps: top.whole("max_steps", 1, 100_000)?.and_then(|n| u32::try_from(n).ok()),
+        max_steps: top
+            .whole("max_steps", 1, 100_000)?
+            .and_then(|n| u32::try_from(n).ok()),
         constraints: constraints(&top)?,
         columns: columns(&top)?,
     };
@@ -121,7 +135,9 @@ fn constraints(top: &Section<'_>) -> Result<Constraints, TaskError> {
     };
     Ok(Constraints {
         allowed_models,
-        privacy_filter: section.names("privacy_filter", MAX_NAMES)?.unwrap_or_default(),
+        privacy_filter: section
+            .names("privacy_filter", MAX_NAMES)?
+            .unwrap_or_default(),
         temporal_check: section.flag("temporal_check")?.unwrap_or(false),
     })
 }
@@ -138,7 +154,10 @@ fn columns(top: &Section<'_>) -> Result<BTreeMap<String, ColumnRule>, TaskError>
     }
     let mut rules = BTreeMap::new();
     for (key, value) in section.table {
-        rules.insert(key.get_ref().to_string(), column(&section, key.get_ref(), value)?);
+        rules.insert(
+            key.get_ref().to_string(),
+            column(&section, key.get_ref(), value)?,
+        );
     }
     Ok(rules)
 }
@@ -148,12 +167,19 @@ fn column(
     name: &str,
     value: &Spanned<DeValue<'_>>,
 ) -> Result<ColumnRule, TaskError> {
-    const TYPES: [ColumnType; 4] =
-        [ColumnType::Number, ColumnType::Category, ColumnType::Date, ColumnType::Ignore];
+    const TYPES: [ColumnType; 4] = [
+        ColumnType::Number,
+        ColumnType::Category,
+        ColumnType::Date,
+        ColumnType::Ignore,
+    ];
     if let Some(word) = value.get_ref().as_str() {
         let word = Spanned::new(value.span(), word.to_owned());
         let kind = section.one_of(name, &word, &TYPES, ColumnType::name)?;
-        return Ok(ColumnRule { r#type: kind, values: Vec::new() });
+        return Ok(ColumnRule {
+            r#type: kind,
+            values: Vec::new(),
+        });
     }
     let Some(table) = value.get_ref().as_table() else {
         return Err(section.at(
@@ -163,17 +189,28 @@ fn column(
             ),
         ));
     };
-    let inner = Section { text: section.text, title: "columns", table };
+    let inner = Section {
+        text: section.text,
+        title: "columns",
+        table,
+    };
     inner.refuse_unknown(&COLUMN_KEYS)?;
-    let kind = inner.choice("type", &TYPES, ColumnType::name)?.unwrap_or(ColumnType::Category);
-    let values = inner.names("values", crate::profile::MAX_VOCABULARY)?.unwrap_or_default();
+    let kind = inner
+        .choice("type", &TYPES, ColumnType::name)?
+        .unwrap_or(ColumnType::Category);
+    let values = inner
+        .names("values", crate::profile::MAX_VOCABULARY)?
+        .unwrap_or_default();
     if !values.is_empty() && kind != ColumnType::Category {
         return Err(inner.at(
             value.span().start,
             &format!("`{name}` has `values`, so its type must be \"category\""),
         ));
     }
-    Ok(ColumnRule { r#type: kind, values })
+    Ok(ColumnRule {
+        r#type: kind,
+        values,
+    })
 }
 
 /// What only the whole file can get wrong.
@@ -181,8 +218,11 @@ fn consistent(top: &Section<'_>, task: &Task) -> Result<(), TaskError> {
     if let (Some(kind), Some(metric)) = (task.kind, task.metric)
         && !metric.fits(kind)
     {
-        let fitting: Vec<_> =
-            Metric::ALL.iter().filter(|m| m.fits(kind)).map(|m| m.name()).collect();
+        let fitting: Vec<_> = Metric::ALL
+            .iter()
+            .filter(|m| m.fits(kind))
+            .map(|m| m.name())
+            .collect();
         return Err(top.at_key(
             "metric",
             &format!(
@@ -207,7 +247,11 @@ fn consistent(top: &Section<'_>, task: &Task) -> Result<(), TaskError> {
     }
     if task.kind == Some(Kind::Regression) && (task.positive.is_some() || !task.classes.is_empty())
     {
-        let key = if task.positive.is_some() { "positive" } else { "classes" };
+        let key = if task.positive.is_some() {
+            "positive"
+        } else {
+            "classes"
+        };
         return Err(top.at_key(key, "a regression has no classes; remove this line"));
     }
     for (key, other) in [("entity", &task.entity), ("split", &task.split)] {
@@ -227,12 +271,20 @@ fn required(
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
-    text.as_bytes().iter().take(offset).filter(|&&b| b == b'\n').count() + 1
+    text.as_bytes()
+        .iter()
+        .take(offset)
+        .filter(|&&b| b == b'\n')
+        .count()
+        + 1
 }
 
 impl<'a> Section<'a> {
     fn at(&self, offset: usize, problem: &str) -> TaskError {
-        TaskError::At { line: line_of(self.text, offset), problem: problem.to_owned() }
+        TaskError::At {
+            line: line_of(self.text, offset),
+            problem: problem.to_owned(),
+        }
     }
 
     fn at_key(&self, key: &str, problem: &str) -> TaskError {
@@ -259,7 +311,10 @@ impl<'a> Section<'a> {
             } else if self.title.is_empty() && CONSTRAINT_KEYS.contains(&name) {
                 format!("`{name}` belongs under [constraints]; move it there")
             } else {
-                format!("unknown key `{name}`{place}; did you mean `{}`?", nearest(name, known))
+                format!(
+                    "unknown key `{name}`{place}; did you mean `{}`?",
+                    nearest(name, known)
+                )
             };
             return Err(self.at(key.span().start, &problem));
         }
@@ -269,7 +324,10 @@ impl<'a> Section<'a> {
     fn wrong(&self, key: &str, value: &Spanned<DeValue<'_>>, wanted: &str) -> TaskError {
         self.at(
             value.span().start,
-            &format!("`{key}` must be {wanted}, not {}", article(value.get_ref().type_str())),
+            &format!(
+                "`{key}` must be {wanted}, not {}",
+                article(value.get_ref().type_str())
+            ),
         )
     }
 
@@ -278,13 +336,17 @@ impl<'a> Section<'a> {
         if trimmed.is_empty() || trimmed.len() > MAX_NAME_BYTES {
             return Err(self.at(
                 name.span().start,
-                &format!("`{key}` must have 1 to {MAX_NAME_BYTES} bytes, not {}", trimmed.len()),
+                &format!(
+                    "`{key}` must have 1 to {MAX_NAME_BYTES} bytes, not {}",
+                    trimmed.len()
+                ),
             ));
         }
         if trimmed.chars().any(char::is_control) {
-            return Err(
-                self.at(name.span().start, &format!("`{key}` must not have control characters"))
-            );
+            return Err(self.at(
+                name.span().start,
+                &format!("`{key}` must not have control characters"),
+            ));
         }
         Ok(trimmed.to_owned())
     }
@@ -331,16 +393,20 @@ impl<'a> Section<'a> {
         if items.len() > most {
             return Err(self.at(
                 value.span().start,
-                &format!("`{key}` has {} entries; at most {most} are allowed", items.len()),
+                &format!(
+                    "`{key}` has {} entries; at most {most} are allowed",
+                    items.len()
+                ),
             ));
         }
         let mut names = Vec::with_capacity(items.len());
         for item in &items {
             let name = self.checked_name(key, item)?;
             if names.contains(&name) {
-                return Err(
-                    self.at(item.span().start, &format!("`{key}` names `{name}` more than once"))
-                );
+                return Err(self.at(
+                    item.span().start,
+                    &format!("`{key}` names `{name}` more than once"),
+                ));
             }
             names.push(name);
         }
@@ -354,7 +420,9 @@ impl<'a> Section<'a> {
         choices: &[T],
         name: fn(T) -> &'static str,
     ) -> Result<T, TaskError> {
-        let found = choices.iter().find(|&&choice| name(choice) == word.get_ref());
+        let found = choices
+            .iter()
+            .find(|&&choice| name(choice) == word.get_ref());
         found.copied().ok_or_else(|| {
             let names: Vec<_> = choices.iter().map(|&choice| name(choice)).collect();
             self.at(
@@ -389,7 +457,10 @@ impl<'a> Section<'a> {
             return Err(self.wrong(key, value, "a whole number"));
         };
         let number = i64::from_str_radix(written.as_str(), written.radix()).ok();
-        match number.filter(|n| (least..=most).contains(n)).and_then(|n| u64::try_from(n).ok()) {
+        match number
+            .filter(|n| (least..=most).contains(n))
+            .and_then(|n| u64::try_from(n).ok())
+        {
             Some(number) => Ok(Some(number)),
             None => Err(self.at(
                 value.span().start,
@@ -406,7 +477,8 @@ impl<'a> Section<'a> {
         let Some(text) = value.get_ref().as_str() else {
             return self.whole(key, 1, 30 * 24 * 3600);
         };
-        let (digits, unit) = text.split_at(text.len() - text.chars().last().map_or(0, char::len_utf8));
+        let (digits, unit) =
+            text.split_at(text.len() - text.chars().last().map_or(0, char::len_utf8));
         let factor = match unit {
             "s" => Some(1),
             "m" => Some(60),
@@ -420,7 +492,9 @@ impl<'a> Section<'a> {
         seconds.map(Some).ok_or_else(|| {
             self.at(
                 value.span().start,
-                &format!("`{key}` must be seconds (600) or a text such as \"90s\", \"15m\" or \"2h\""),
+                &format!(
+                    "`{key}` must be seconds (600) or a text such as \"90s\", \"15m\" or \"2h\""
+                ),
             )
         })
     }
@@ -435,15 +509,15 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn section(
-        &self,
-        key: &str,
-        title: &'static str,
-    ) -> Result<Option<Section<'_>>, TaskError> {
+    fn section(&self, key: &str, title: &'static str) -> Result<Option<Section<'_>>, TaskError> {
         match self.table.get(key) {
             None => Ok(None),
             Some(value) => match value.get_ref().as_table() {
-                Some(table) => Ok(Some(Section { text: self.text, title, table })),
+                Some(table) => Ok(Some(Section {
+                    text: self.text,
+                    title,
+                    table,
+                })),
                 None => Err(self.wrong(key, value, &format!("a table, [{title}]"))),
             },
         }

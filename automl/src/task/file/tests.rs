@@ -1,1 +1,254 @@
-//! Tests.
+//! What task files may say, and what is said about wrong ones.
+
+use crate::task::{ColumnType, Kind, Metric, ModelFamily, Preset, Task, TaskError};
+
+const SAMPLE: &str = r#"
+name = "heart-disease"
+target = "disease"          # column to predict
+kind = "classification"     # classification | regression; inferred when left out
+positive = "1"              # optional, for two classes
+metric = "log_loss"         # auc | log_loss | pr_auc | accuracy | rmse | r2 | mae
+preset = "balanced"         # fast | balanced | thorough
+# entity = "patient_id"     # rows of one entity stay in one split
+# split = "fold"            # a column that says train or test
+seed = 1
+
+[constraints]               # all optional
+allowed_models = ["logistic", "mlp"]
+privacy_filter = ["id", "phone"]
+temporal_check = true
+"#;
+
+fn error(text: &str) -> String {
+    Task::from_toml(text)
+        .expect_err("must be refused")
+        .to_string()
+}
+
+/// `line` after the two keys every task needs.
+fn with(line: &str) -> String {
+    format!("name = \"a\"\ntarget = \"y\"\n{line}\n")
+}
+
+#[test]
+fn the_sample_says_what_it_says() {
+    let task = Task::from_toml(SAMPLE).expect("the sample is a task");
+    assert_eq!(task.name, "heart-disease");
+    assert_eq!(task.target, "disease");
+    assert_eq!(task.kind, Some(Kind::Classification));
+    assert_eq!(task.positive.as_deref(), Some("1"));
+    assert_eq!(task.metric, Some(Metric::LogLoss));
+    assert_eq!(task.preset, Preset::Balanced);
+    assert_eq!(
+        (task.entity.as_deref(), task.split.as_deref()),
+        (None, None)
+    );
+    assert_eq!(task.seed, 1);
+    let limits = &task.constraints;
+    assert_eq!(
+        limits.allowed_models,
+        Some(vec![ModelFamily::Logistic, ModelFamily::Mlp])
+    );
+    assert_eq!(limits.privacy_filter, ["id", "phone"]);
+    assert!(limits.temporal_check);
+}
+
+#[test]
+fn two_keys_are_enough() {
+    let task = Task::from_toml(&with("")).expect("a task");
+    assert_eq!(task.kind, None);
+    assert_eq!(task.metric_for(Kind::Classification), Metric::LogLoss);
+    assert_eq!(task.metric_for(Kind::Regression), Metric::Rmse);
+    assert_eq!(task.seed, 0);
+    assert_eq!(task.constraints.allowed_models, None);
+}
+
+#[test]
+fn complaints_name_the_line_and_the_remedy() {
+    let cases = [
+        (
+            "metrik = \"auc\"",
+            "line 3: unknown key `metrik`; did you mean `metric`?",
+        ),
+        (
+            "[constraint]",
+            "line 3: unknown key `constraint`; did you mean `constraints`?",
+        ),
+        (
+            "[constraints]\nallowed_model = []",
+            "line 4: unknown key `allowed_model` in [constraints]; did you mean `allowed_models`?",
+        ),
+        (
+            "privacy_filter = [\"id\"]",
+            "line 3: `privacy_filter` belongs under [constraints]; move it there",
+        ),
+        (
+            "metric = \"acu\"",
+            "line 3: `metric` cannot be `acu`; did you mean `auc`? Known: auc, log_loss, pr_auc, accuracy, rmse, r2, mae",
+        ),
+        (
+            "[constraints]\nallowed_models = [\"logistc\"]",
+            "line 4: `allowed_models` cannot be `logistc`; did you mean `logistic`? Known: logistic, mlp",
+        ),
+        (
+            "seed = \"1\"",
+            "line 3: `seed` must be a whole number, not a string",
+        ),
+        (
+            "seed = -1",
+            "line 3: `seed` must be a whole number from 0 to 9223372036854775807",
+        ),
+        (
+            "max_steps = 0",
+            "line 3: `max_steps` must be a whole number from 1 to 100000",
+        ),
+        (
+            "time_budget = \"soon\"",
+            "line 3: `time_budget` must be seconds (600) or a text such as \"90s\", \"15m\" or \"2h\"",
+        ),
+        (
+            "preset = [\"fast\"]",
+            "line 3: `preset` must be a text in quotes, not an array",
+        ),
+        (
+            "constraints = 3",
+            "line 3: `constraints` must be a table, [constraints], not an integer",
+        ),
+        (
+            "[constraints]\ntemporal_check = \"yes\"",
+            "line 4: `temporal_check` must be true or false, not a string",
+        ),
+        (
+            "[constraints]\nprivacy_filter = [\"id\", \"id\"]",
+            "line 4: `privacy_filter` names `id` more than once",
+        ),
+        (
+            "kind = \"regression\"\nmetric = \"auc\"",
+            "line 4: `auc` cannot rank a regression task; use rmse, r2, mae",
+        ),
+        (
+            "kind = \"regression\"\npositive = \"1\"",
+            "line 4: a regression has no classes; remove this line",
+        ),
+        (
+            "positive = \"c\"\nclasses = [\"a\", \"b\"]",
+            "line 3: `c` is not one of `classes`; add it there or correct it",
+        ),
+        (
+            "classes = [\"a\"]",
+            "line 3: a classification needs at least two classes",
+        ),
+        (
+            "split = \"y\"",
+            "line 3: this is the target; name another column",
+        ),
+        (
+            "[columns]\nage = \"numeric\"",
+            "line 4: `age` cannot be `numeric`; did you mean `number`? Known: number, category, date, ignore",
+        ),
+        (
+            "[columns]\nage = { type = \"number\", values = [\"a\", \"b\"] }",
+            "line 4: `age` has `values`, so its type must be \"category\"",
+        ),
+        ("name = \"b\"", "line 3: not valid TOML: duplicate key"),
+    ];
+    for (line, expected) in cases {
+        assert_eq!(
+            error(&with(line)),
+            format!("task file, {expected}"),
+            "for {line:?}"
+        );
+    }
+}
+
+#[test]
+fn reserved_keys_are_refused_and_never_ignored() {
+    for line in [
+        "monotone = []",
+        "[constraints]\nmonotone = [\"age\"]",
+        "[constraints]\ninterpretable_only = true",
+        "[constraints]\nmax_model_size = 10",
+        "[constraints]\nmax_latency = 3",
+        "[feature_constraints]\ntemporal_check = true",
+        "[privacy]\nepsilon = 1.0",
+    ] {
+        let message = error(&with(line));
+        assert!(
+            message.contains("is not supported yet"),
+            "{line}: {message}"
+        );
+    }
+}
+
+#[test]
+fn missing_keys_are_named_with_an_example() {
+    assert_eq!(
+        Task::from_toml("target = \"y\""),
+        Err(TaskError::Missing {
+            key: "name",
+            example: "name = \"heart-disease\""
+        })
+    );
+    assert!(error("name = \"a\"").contains("no `target`; add, for example"));
+}
+
+#[test]
+fn columns_can_be_declared() {
+    let text = with(
+        "[columns]\nage = \"number\"\nid = \"ignore\"\ncp = { values = [1, \"b\"] }\nseen = \"date\"",
+    );
+    let task = Task::from_toml(&text).expect("a task");
+    assert_eq!(task.columns["age"].r#type, ColumnType::Number);
+    assert_eq!(task.columns["id"].r#type, ColumnType::Ignore);
+    assert_eq!(task.columns["seen"].r#type, ColumnType::Date);
+    assert_eq!(task.columns["cp"].r#type, ColumnType::Category);
+    assert_eq!(task.columns["cp"].values, ["1", "b"]);
+}
+
+#[test]
+fn budgets_are_seconds_or_texts() {
+    for (line, seconds) in [
+        ("time_budget = 90", 90),
+        ("time_budget = \"15m\"", 900),
+        ("time_budget = \"2h\"", 7200),
+    ] {
+        assert_eq!(
+            Task::from_toml(&with(line)).expect("a task").time_budget,
+            Some(seconds)
+        );
+    }
+}
+
+#[test]
+fn the_digest_ignores_comments_and_order_and_nothing_else() {
+    let a = Task::from_toml("name = \"a\"\ntarget = \"y\"\nseed = 3").expect("a task");
+    let b = Task::from_toml("# same\nseed = 3\ntarget = \"y\"\nname = \"a\"").expect("a task");
+    let c = Task::from_toml("name = \"a\"\ntarget = \"y\"\nseed = 4").expect("a task");
+    assert_eq!(a.digest(), b.digest());
+    assert_ne!(a.digest(), c.digest());
+}
+
+#[test]
+fn canonical_bytes_round_trip() {
+    let task = Task::from_toml(SAMPLE).expect("a task");
+    assert_eq!(Task::from_bytes(&task.to_bytes()), Ok(task.clone()));
+    let mut longer = task.to_bytes();
+    longer.extend_from_slice(b" {}");
+    assert!(Task::from_bytes(&longer).is_err());
+}
+
+#[test]
+fn the_summary_is_in_plain_words() {
+    let text = Task::from_toml(SAMPLE).expect("a task").summary();
+    for phrase in [
+        "predicts column `disease`",
+        "The class of interest is `1`",
+        "ranked by log_loss",
+        "15 % of the rows are kept for one test",
+        "logistic, mlp",
+        "id, phone",
+        "written after the prediction",
+    ] {
+        assert!(text.contains(phrase), "{phrase:?} is not in:\n{text}");
+    }
+}
