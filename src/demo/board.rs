@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use collegium_automl::search::{Progress, Standing};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::output::{self, Output};
 
@@ -48,9 +49,7 @@ impl Board {
             "waiting" => self.print(&format!("waiting  {}", text(&event["reason"]))),
             "note" => self.print(text(&event["text"])),
             "finished" => {
-                if let Some(bar) = self.bar.take() {
-                    bar.finish_and_clear();
-                }
+                self.finish();
                 return Some(match event["status"].as_str() {
                     Some("champion") => Ok(event["result"].clone()),
                     _ => Err(text(&event["reason"]).to_owned()),
@@ -60,6 +59,33 @@ impl Board {
             _ => {}
         }
         None
+    }
+
+    /// Shows what a search in this process tells.
+    pub(crate) fn search(&mut self, progress: &Progress) {
+        let event = match progress {
+            Progress::Stage { stage } => json!({ "event": "stage", "stage": stage }),
+            Progress::Step { step, about, parts, contributors, .. } => json!({
+                "event": "step",
+                "step": step,
+                "about": about,
+                "candidates": parts,
+                "contributors": vec![(); *contributors as usize],
+            }),
+            Progress::Leaderboard { standings } => json!({
+                "event": "leaderboard",
+                "rows": standings.iter().map(row).collect::<Vec<_>>(),
+            }),
+        };
+        // A search that ends returns its outcome; no event says so.
+        let _ = self.event(&event);
+    }
+
+    /// Takes the board off the screen.
+    pub(crate) fn finish(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
     }
 
     fn step(&mut self, event: &Value) {
@@ -73,7 +99,7 @@ impl Board {
         let candidates = event["candidates"].as_u64().unwrap_or_default();
         let contributors = event["contributors"].as_array().map_or(0, Vec::len);
         let message = format!(
-            "{:<8} {candidates:>2} candidates, {contributors} sites in the sum, sent {}",
+            "{:<8} {candidates:>2} parts, {contributors} sites in the sum{}",
             self.stage,
             self.sent()
         );
@@ -95,9 +121,10 @@ impl Board {
         let sites: Vec<String> = self
             .bytes
             .iter()
+            .filter(|(_, count)| **count > 0)
             .map(|(site, count)| format!("{site} {}", output::bytes(*count)))
             .collect();
-        sites.join(", ")
+        if sites.is_empty() { String::new() } else { format!(", sent {}", sites.join(", ")) }
     }
 
     fn leaders(&self, rows: &Value) {
@@ -115,6 +142,18 @@ impl Board {
             None => self.out.say(line),
         }
     }
+}
+
+/// A line of the leaderboard, as the coordinator's events have it.
+pub(crate) fn row(standing: &Standing) -> Value {
+    json!({
+        "candidate": standing.name,
+        "id": standing.id,
+        "loss": standing.loss,
+        "se": standing.loss_se,
+        "steps": standing.steps,
+        "state": standing.state,
+    })
 }
 
 fn text(value: &Value) -> &str {

@@ -15,7 +15,9 @@ use std::time::Instant;
 
 use crate::cli;
 use crate::output::Output;
+pub(crate) use board::{Board, row};
 use consortium::{Consortium, Running};
+pub(crate) use summary::{report, round};
 
 /// Which members to bring up, and where.
 #[derive(Debug, clap::Args)]

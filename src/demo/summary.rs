@@ -46,8 +46,10 @@ pub(crate) fn report(object: &Value, leaderboard: &Value) -> String {
     text.push_str(&leaders(leaderboard));
     text.push_str("\n\nChampion on the test rows of all sites\n");
     text.push_str(&test_line(&object["test"]));
-    text.push_str("\n\nEach site's own test rows: the champion beside the site's best model alone\n");
-    text.push_str(&sites(&object["sites_alone"]));
+    if object["sites_alone"].is_array() {
+        text.push_str("\n\nEach site's own test rows: the champion beside the site's best model alone\n");
+        text.push_str(&sites(&object["sites_alone"]));
+    }
     let bytes = object["bytes_up_per_site"].as_object();
     let sent: Vec<String> = bytes
         .into_iter()
@@ -68,15 +70,15 @@ pub(crate) fn report(object: &Value, leaderboard: &Value) -> String {
 }
 
 fn leaders(rows: &Value) -> String {
-    let mut table = output::table(&["", "candidate", "loss", "± se", "reached", ""]);
+    let mut table = output::table(&["", "candidate", "loss", "± se", "steps", ""]);
     for (place, row) in rows.as_array().into_iter().flatten().take(12).enumerate() {
         table.add_row(vec![
             (place + 1).to_string(),
             word(&row["candidate"]),
             figure(&row["loss"]),
             figure(&row["se"]),
-            word(&row["reached"]),
-            word(&row["note"]),
+            word(&row["steps"]),
+            word(&row["state"]),
         ]);
     }
     table.to_string()

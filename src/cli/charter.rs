@@ -1,0 +1,196 @@
+//! `collegium charter`: who the members are, and who has agreed to it.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, IsTerminal, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail, ensure};
+use clap::Subcommand;
+use collegium_protocol::quic::CharterState;
+use collegium_protocol::{Charter, MemberName};
+use serde_json::{Value, json};
+
+use super::client::Coordinator;
+use super::interruptible;
+use crate::output::Output;
+
+/// What one does with a charter.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show the charter in force and the proposed one, with fingerprints as words for comparing
+    /// by telephone.
+    Show(Show),
+    /// Propose a charter of the members that have joined.
+    Propose(Propose),
+    /// Read the proposed charter at a site, and sign it for this member.
+    Sign(Sign),
+}
+
+/// Arguments of `charter show`.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Show {
+    /// At the coordinator: its state directory.
+    #[arg(long, value_name = "DIR")]
+    coordinator_state: Option<PathBuf>,
+    /// At a site: the node's state directory.
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+}
+
+/// Arguments of `charter propose`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Propose {
+    /// The members, in index order [default: all that have joined, by name].
+    members: Vec<String>,
+    #[command(flatten)]
+    coordinator: Coordinator,
+}
+
+/// Arguments of `charter sign`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Sign {
+    /// The node's state directory.
+    #[arg(long, value_name = "DIR")]
+    state: PathBuf,
+    /// Sign without asking.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Carries out the command.
+///
+/// # Errors
+/// What the coordinator answered, or what is wrong with the charter.
+pub(crate) fn run(command: Command, out: Output) -> anyhow::Result<ExitCode> {
+    interruptible(async move {
+        match command {
+            Command::Show(args) => show(args, out).await,
+            Command::Propose(args) => propose(args, out).await,
+            Command::Sign(args) => sign(args, out).await,
+        }
+    })
+}
+
+async fn show(args: Show, out: Output) -> anyhow::Result<()> {
+    let (in_force, proposed) = match (args.coordinator_state, args.state) {
+        (Some(state), _) => {
+            let charters = collegium_coordinator::client::charters(&state).await?;
+            (charters.in_force, charters.proposed)
+        }
+        (None, Some(state)) => {
+            let charters = collegium_node::charter::show(&state).await?;
+            (charters.in_force, charters.proposed)
+        }
+        (None, None) => bail!("name a state directory"),
+    };
+    let mut text = String::new();
+    for (title, state) in [("Charter in force", &in_force), ("Proposed charter", &proposed)] {
+        match state {
+            Some(state) => text.push_str(&words(title, state)),
+            // Writing to a String cannot fail.
+            None => drop(writeln!(text, "{title}: none")),
+        }
+    }
+    out.result(&json!({ "in_force": describe(in_force), "proposed": describe(proposed) }), text.trim_end())
+}
+
+async fn propose(args: Propose, out: Output) -> anyhow::Result<()> {
+    let members = args
+        .members
+        .iter()
+        .map(|name| name.parse::<MemberName>().with_context(|| format!("`{name}` is no member's name")))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let proposed = collegium_coordinator::client::propose(&args.coordinator.state, members).await?;
+    let text = words("Proposed charter", &proposed)
+        + "next, at each member: collegium charter sign --state NODE_STATE";
+    out.result(&describe(Some(proposed)), text)
+}
+
+async fn sign(args: Sign, out: Output) -> anyhow::Result<()> {
+    let proposal = collegium_node::charter::proposal(&args.state).await?;
+    out.say(words("Proposed charter", proposal.state()));
+    if !args.yes {
+        ensure!(
+            std::io::stdin().is_terminal(),
+            "signing needs your word: run this on a terminal, or add --yes"
+        );
+        confirm()?;
+    }
+    let signed = proposal.sign().await?;
+    let needed = signed.charter.charter.members.len();
+    let signatures = needed - signed.missing.len();
+    let text = if signed.missing.is_empty() {
+        "signed; every member has signed and the charter is in force".to_owned()
+    } else {
+        format!("signed; {signatures} of {needed} have signed, missing: {}", names(&signed.missing))
+    };
+    out.result(
+        &json!({
+            "charter": signed.charter.charter.digest(),
+            "signatures": signatures,
+            "needed": needed,
+            "in_force": signed.missing.is_empty(),
+        }),
+        text,
+    )
+}
+
+fn confirm() -> anyhow::Result<()> {
+    let mut answer = String::new();
+    eprint!("Compare the fingerprints with the other members by telephone. Sign? [yes/no] ");
+    std::io::stderr().flush()?;
+    std::io::stdin().lock().read_line(&mut answer)?;
+    ensure!(answer.trim() == "yes", "not signed");
+    Ok(())
+}
+
+/// A charter as people read it.
+fn words(title: &str, state: &CharterState) -> String {
+    let charter: &Charter = &state.charter.charter;
+    let mut text = String::new();
+    let mut line = |line: String| {
+        text.push_str(&line);
+        text.push('\n');
+    };
+    line(format!("{title}: {}, version {}, {}", charter.consortium, charter.version, charter.digest()));
+    line(format!(
+        "  a sum is over at least {} members; {} votes certify it, {} shares open it",
+        charter.min_contributors, charter.quorum, charter.threshold
+    ));
+    line(format!("  coordinator  {}", charter.coordinator.fingerprint().words()));
+    for member in &charter.members {
+        line(format!("  {:>2} {:<16} {}", member.index, member.name, member.identity.fingerprint().words()));
+        line(format!("     {:<16} {}", "", member.contact));
+    }
+    if !state.missing.is_empty() {
+        line(format!("  not yet signed by: {}", names(&state.missing)));
+    }
+    text
+}
+
+fn names(members: &[MemberName]) -> String {
+    members.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn describe(state: Option<CharterState>) -> Value {
+    let Some(state) = state else { return Value::Null };
+    let charter = &state.charter.charter;
+    json!({
+        "consortium": charter.consortium,
+        "version": charter.version,
+        "digest": charter.digest(),
+        "quorum": charter.quorum,
+        "threshold": charter.threshold,
+        "min_contributors": charter.min_contributors,
+        "members": charter.members.iter().map(|member| json!({
+            "index": member.index,
+            "name": member.name,
+            "contact": member.contact,
+            "fingerprint": member.identity.fingerprint().to_string(),
+            "words": member.identity.fingerprint().words(),
+        })).collect::<Vec<_>>(),
+        "missing": state.missing,
+    })
+}

@@ -1,0 +1,100 @@
+//! `collegium task`: the data scientist's commands.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Subcommand;
+use collegium_protocol::RunId;
+use serde_json::{Value, json};
+
+use super::client::{Coordinator, connect};
+use super::interruptible;
+use crate::demo::{Board, report};
+use crate::output::{Output, print_line};
+use crate::simulate::read_task;
+
+/// What one does with a task.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Check a task file, and say in plain words what it asks of the sites.
+    Check {
+        /// The task file (TOML).
+        task: PathBuf,
+    },
+    /// Hand a task to the coordinator, which starts a run.
+    Submit {
+        /// The task file (TOML).
+        task: PathBuf,
+        #[command(flatten)]
+        coordinator: Coordinator,
+    },
+    /// Follow a run to its end.
+    Watch {
+        /// The run, as `task submit` printed it.
+        run: String,
+        #[command(flatten)]
+        coordinator: Coordinator,
+    },
+}
+
+/// Carries out the command.
+///
+/// # Errors
+/// What is wrong in the task file, or what the coordinator answered.
+pub(crate) fn run(command: Command, out: Output) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Check { task } => {
+            let task = read_task(&task)?;
+            let words = task.summary();
+            out.result(
+                &json!({ "task": task.name, "digest": task.digest(), "summary": words.lines().collect::<Vec<_>>() }),
+                words.trim_end(),
+            )?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Submit { task, coordinator } => interruptible(submit(task, coordinator, out)),
+        Command::Watch { run, coordinator } => interruptible(watch(run, coordinator, out)),
+    }
+}
+
+async fn submit(file: PathBuf, coordinator: Coordinator, out: Output) -> anyhow::Result<()> {
+    // Read here first: a slip is reported with its line before anything is sent.
+    let task = read_task(&file)?;
+    let text = std::fs::read_to_string(&file)?;
+    let client = connect(&coordinator).await?;
+    let run = client.submit_task(&text).await?;
+    client.finish().await;
+    out.result(
+        &json!({ "run": run, "task": task.name }),
+        format!("run {run} started; follow it with: collegium task watch {run}"),
+    )
+}
+
+async fn watch(run: String, coordinator: Coordinator, out: Output) -> anyhow::Result<()> {
+    let run: RunId = run.parse().with_context(|| format!("`{run}` is not a run's id"))?;
+    let client = connect(&coordinator).await?;
+    let mut events = client.watch(run, 0).await?;
+    let mut board = Board::new(out, []);
+    while let Some(line) = events.next().await? {
+        let line = String::from_utf8(line).context("the coordinator sent an event that is no text")?;
+        let event: Value = serde_json::from_str(&line)
+            .with_context(|| format!("the coordinator sent an event that is no JSON: {line}"))?;
+        if out.json() {
+            print_line(&line)?;
+        }
+        match board.event(&event) {
+            None => {}
+            Some(Ok(mut result)) => {
+                if !out.json() {
+                    let leaderboard = result["leaderboard"].take();
+                    print_line(&report(&result, &leaderboard))?;
+                }
+                client.finish().await;
+                return Ok(());
+            }
+            Some(Err(reason)) => bail!("run {run} ended without a champion: {reason}"),
+        }
+    }
+    bail!("the coordinator stopped telling about run {run}; run the same command again to go on")
+}

@@ -1,0 +1,229 @@
+//! `collegium simulate`: a task's search in this process, over tables in files.
+//!
+//! For research: nothing is encrypted and nobody votes, but every site answers the same asks with
+//! the same integers, so the champion is the one that the daemons reach, byte for byte. What the
+//! encrypted path would send is worked out from the same packing plans and reported.
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use collegium_automl::ask::{Ask, Totals};
+use collegium_automl::federation::{FileJournal, Federation, FederationError, Journaled};
+use collegium_automl::object::{Object, ObjectId};
+use collegium_automl::search::{self, Outcome, Progress};
+use collegium_automl::table::{Table, TableMapping};
+use collegium_automl::task::Task;
+use collegium_automl::{local, simulate};
+use collegium_crypto::encode::{Packing, Segment, Shape};
+use collegium_crypto::params::ParamSet;
+use collegium_protocol::limits::SEALED_SHARE_BYTES;
+use serde_json::{Value, json};
+
+use crate::demo::{Board, report, round};
+use crate::output::Output;
+
+/// What to simulate.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The task file (TOML).
+    task: PathBuf,
+    /// The sites: a name and a CSV file each, in roster order.
+    #[arg(value_name = "NAME=FILE", required = true)]
+    sites: Vec<String>,
+    /// Directory with the sites' column maps, `NAME.toml` each; a site without one is taken as it
+    /// is.
+    #[arg(long = "sites", value_name = "DIR")]
+    maps: Option<PathBuf>,
+    /// Seed of splits and search, instead of the task's.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Directory for `champion.json`, `result.json` and `journal.jsonl`; made if needed.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// Runs the simulation.
+///
+/// # Errors
+/// A file that cannot be read, a table that does not fit the task (with site and column), or a
+/// search that finds nothing to learn.
+pub(crate) fn run(args: &Args, out: Output) -> anyhow::Result<ExitCode> {
+    let started = Instant::now();
+    let mut task = read_task(&args.task)?;
+    if let Some(seed) = args.seed {
+        task.seed = seed;
+    }
+    let sites = read_sites(&args.sites, args.maps.as_deref())?;
+    let names: Vec<String> = sites.iter().map(|(name, _)| name.clone()).collect();
+    let mut board = Board::new(out, names.iter().map(String::as_str));
+    let (outcome, bytes) = match &args.out {
+        None => search_pooled(&task, sites.clone(), None, &mut board),
+        Some(dir) => {
+            std::fs::create_dir_all(dir)
+                .with_context(|| format!("cannot make the directory {}", dir.display()))?;
+            search_pooled(&task, sites.clone(), Some(&dir.join("journal.jsonl")), &mut board)
+        }
+    }
+    .map_err(|error| name_site(error, &names))?;
+    board.finish();
+    let champion = outcome.champion.to_bytes()?;
+    let result = json!({
+        "champion": {
+            "id": ObjectId::of(&champion),
+            "family": outcome.champion.candidate.family(),
+            "description": outcome.leaderboard.first().map(|standing| standing.name.as_str()),
+            "file": args.out.as_ref().map(|dir| dir.join("champion.json")),
+        },
+        "test": outcome.test,
+        "sites_alone": reports(&task, sites, &champion)?,
+        "steps": outcome.steps,
+        "bytes_up_per_site": names
+            .iter()
+            .map(|name| (name.clone(), bytes.map_or(Value::Null, Value::from)))
+            .collect::<serde_json::Map<_, _>>(),
+        "seconds": round(started.elapsed().as_secs_f64(), 3),
+        // No daemon ran, so nothing was entered.
+        "ledger_entries": 0,
+        "leaderboard": rows(&outcome),
+    });
+    if let Some(dir) = &args.out {
+        write(&dir.join("champion.json"), &champion)?;
+        write(&dir.join("result.json"), format!("{result:#}\n").as_bytes())?;
+    }
+    out.result(&result, report(&result, &result["leaderboard"]))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads and checks a task file.
+///
+/// # Errors
+/// The file cannot be read, or what is wrong in which line.
+pub(crate) fn read_task(path: &Path) -> anyhow::Result<Task> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the task file {}", path.display()))?;
+    Task::from_toml(&text).with_context(|| path.display().to_string())
+}
+
+/// Reads a column map.
+///
+/// # Errors
+/// The file cannot be read, or what is wrong in it.
+pub(crate) fn read_mapping(path: &Path) -> anyhow::Result<TableMapping> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the column map {}", path.display()))?;
+    TableMapping::from_toml(&text).with_context(|| path.display().to_string())
+}
+
+fn read_sites(sites: &[String], maps: Option<&Path>) -> anyhow::Result<Vec<(String, Table)>> {
+    let mut tables: Vec<(String, Table)> = Vec::with_capacity(sites.len());
+    for site in sites {
+        let (name, file) = site
+            .split_once('=')
+            .filter(|(name, file)| !name.is_empty() && !file.is_empty())
+            .with_context(|| format!("`{site}` is not NAME=FILE, for example cleveland=data/cleveland.csv"))?;
+        ensure!(!tables.iter().any(|(known, _)| known == name), "site `{name}` is named twice");
+        let map = maps.map(|dir| dir.join(format!("{name}.toml"))).filter(|file| file.exists());
+        let mapping = map.as_deref().map_or_else(|| Ok(TableMapping::default()), read_mapping)?;
+        let table = Table::open(Path::new(file), &mapping).with_context(|| format!("site {name}"))?;
+        tables.push((name.to_owned(), table));
+    }
+    Ok(tables)
+}
+
+/// Runs the search, with a journal where one is wanted; also returns what each site would have
+/// sent, or `None` where no secure sum is possible (fewer than three sites).
+fn search_pooled(
+    task: &Task,
+    sites: Vec<(String, Table)>,
+    journal: Option<&Path>,
+    board: &mut Board,
+) -> Result<(Outcome, Option<u64>), search::SearchError> {
+    let bytes = Rc::new(Cell::new(Some(0)));
+    let mut pooled = Weighed { inner: simulate::federation(task, sites)?, bytes: Rc::clone(&bytes) };
+    let mut observer = |progress: &Progress| board.search(progress);
+    let outcome = match journal {
+        None => search::run(task, &mut pooled, &mut observer)?,
+        Some(path) => {
+            // An earlier simulation's journal is of no use: this one runs every step itself.
+            let _ = std::fs::remove_file(path);
+            let file = FileJournal::open(path).map_err(FederationError::from)?;
+            let mut journaled = Journaled::new(pooled, file);
+            search::run(task, &mut journaled, &mut observer)?
+        }
+    };
+    Ok((outcome, bytes.get()))
+}
+
+/// Counts the bytes that the encrypted path would send, per site.
+struct Weighed<F> {
+    inner: F,
+    bytes: Rc<Cell<Option<u64>>>,
+}
+
+impl<F: Federation> Federation for Weighed<F> {
+    fn publish(&mut self, object: Object) -> Result<ObjectId, FederationError> {
+        self.inner.publish(object)
+    }
+
+    fn sum(&mut self, ask: &Ask) -> Result<Totals, FederationError> {
+        let more = upload_bytes(ask, self.members());
+        self.bytes.set(self.bytes.get().zip(more).map(|(sum, more)| sum + more));
+        self.inner.sum(ask)
+    }
+
+    fn members(&self) -> usize {
+        self.inner.members()
+    }
+}
+
+/// Bytes of one site's upload for this ask: body and sealed shares.
+fn upload_bytes(ask: &Ask, members: usize) -> Option<u64> {
+    let segments = ask.segments();
+    let shape = segments.iter().map(|it| Segment { max: it.max_code(), count: it.count() }).collect();
+    let packing = Packing::plan(&Shape(shape), members, ParamSet::current()).ok()?;
+    (members >= 3).then(|| (packing.body_len() + members * SEALED_SHARE_BYTES) as u64)
+}
+
+fn reports(task: &Task, sites: Vec<(String, Table)>, champion: &[u8]) -> anyhow::Result<Vec<Value>> {
+    sites
+        .into_iter()
+        .map(|(name, table)| {
+            let report = local::local_report(task, table, champion)
+                .with_context(|| format!("the report of site {name}"))?;
+            let mut value = json!({ "site": name });
+            if let (Value::Object(own), Value::Object(fields)) = (&mut value, serde_json::to_value(report)?) {
+                own.extend(fields);
+            }
+            Ok(value)
+        })
+        .collect()
+}
+
+fn rows(outcome: &Outcome) -> Vec<Value> {
+    outcome.leaderboard.iter().map(crate::demo::row).collect()
+}
+
+/// Sites are numbers to the search; people know their names.
+fn name_site(error: search::SearchError, names: &[String]) -> anyhow::Error {
+    let site = match &error {
+        search::SearchError::Federation(FederationError::Site { member, .. }) => {
+            names.get(usize::from(*member).wrapping_sub(1)).cloned()
+        }
+        _ => None,
+    };
+    match site {
+        Some(name) => anyhow::Error::new(error).context(format!("site {name}")),
+        None => error.into(),
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let draft = path.with_extension("part");
+    std::fs::write(&draft, bytes)
+        .and_then(|()| std::fs::rename(&draft, path))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
