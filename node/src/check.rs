@@ -1,6 +1,7 @@
 //! `node check`: tests everything that usually goes wrong, and says how to mend each.
 //!
-//! Nothing is changed, and a daemon that runs meanwhile is not disturbed.
+//! Nothing stays behind (a file is written and removed to see whether it can be), and a daemon
+//! that runs meanwhile is not disturbed.
 
 use std::fmt;
 use std::path::Path;
@@ -94,6 +95,12 @@ pub async fn check(config: &Config) -> CheckReport {
 }
 
 fn state(path: &Path) -> Result<String, String> {
+    if !path.exists() {
+        return Err(format!(
+            "{} does not exist; run `collegium node join CODE --state DIR` first, or set `state`",
+            path.display()
+        ));
+    }
     let probe = path.join("run/check");
     let probed = keyfile::create_private_dir(&path.join("run"))
         .map_err(|error| error.to_string())
@@ -109,6 +116,11 @@ fn state(path: &Path) -> Result<String, String> {
 }
 
 fn disk(path: &Path, needed: Bytes) -> Result<String, String> {
+    // What does not exist yet will be made on the disk of what does.
+    let path = path
+        .ancestors()
+        .find(|path| path.exists())
+        .unwrap_or(Path::new("."));
     let found = rustix::fs::statvfs(path).map_err(|error| {
         format!(
             "cannot ask for the free space of {}: {error}",

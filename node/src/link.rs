@@ -31,7 +31,7 @@ use collegium_crypto::os_rng;
 use collegium_protocol::charter::CharterError;
 use collegium_protocol::codec::CodecError;
 use collegium_protocol::quic::{Client, CloseCode, Connection, QuicError};
-use collegium_protocol::{Digest, MemberName, Refusal, RunId, StepNumber};
+use collegium_protocol::{MemberName, Refusal, RunId, StepNumber};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -107,7 +107,8 @@ enum Event {
     Answered {
         run: RunId,
         step: StepNumber,
-        ask: Digest,
+        /// What was asked, for the ledger.
+        about: serde_json::Value,
         result: Result<Answer, Refusal>,
     },
     /// The site's report of a run is written, or not.

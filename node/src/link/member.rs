@@ -7,6 +7,7 @@ use collegium_crypto::identity::SigningIdentity;
 use collegium_crypto::seal::SealingSecret;
 use collegium_protocol::charter::{SignedCharter, VerifiedCharter};
 use collegium_protocol::message::session::{ToCoordinator, ToNode, VERSION};
+use collegium_protocol::message::step::ResultCommitment;
 use collegium_protocol::quic::Connection;
 use collegium_protocol::step::{Committee, Contributor, NodeRecord, Seat};
 use collegium_protocol::{Digest, MemberName, Refusal, RefusalCode, RunId, StepNumber};
@@ -35,6 +36,8 @@ pub(super) struct Member {
     pub(super) runs: BTreeMap<RunId, Run>,
     /// Runs whose report is being written.
     pub(super) reporting: BTreeSet<RunId>,
+    /// What the coordinator committed to of each run's last step, for the ledger.
+    pub(super) commitments: BTreeMap<RunId, ResultCommitment>,
     /// The refusal recorded last: a coordinator that repeats itself does not fill the ledger.
     pub(super) last_refusal: Option<(RunId, StepNumber, RefusalCode)>,
     pub(super) outbox: Option<mpsc::Sender<ToCoordinator>>,
@@ -72,6 +75,7 @@ impl Member {
             desk: None,
             runs: BTreeMap::new(),
             reporting: BTreeSet::new(),
+            commitments: BTreeMap::new(),
             last_refusal: None,
             outbox: None,
             outbox_full: false,
@@ -205,10 +209,10 @@ impl Member {
             Event::Answered {
                 run,
                 step,
-                ask,
+                about,
                 result,
             } => {
-                self.answered(run, step, ask, result).await?;
+                self.answered(run, step, about, result).await?;
             }
             Event::Reported { run, result } => self.reported(run, result).await?,
         }

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use collegium_automl::ask::{Answer, Ask};
+use collegium_automl::ask::{Answer, Ask, Part};
 use collegium_crypto::os_rng;
 use collegium_protocol::context::ask_digest;
 use collegium_protocol::limits::MAX_ASK_BYTES;
 use collegium_protocol::message::session::ToCoordinator;
 use collegium_protocol::step::{NodeAction, NodeRecord, ReadyUpload};
-use collegium_protocol::{Digest, MemberIndex, Refusal, RefusalCode, RunId, StepNumber};
+use collegium_protocol::{MemberIndex, Refusal, RefusalCode, RunId, StepNumber};
 use serde_json::json;
 
 use super::member::Member;
@@ -62,7 +62,17 @@ impl Member {
     /// Hands an ask to the trainer, beside the session.
     fn ask(&self, run: RunId, step: StepNumber, bytes: &[u8]) {
         match Ask::from_bytes(bytes, MAX_ASK_BYTES) {
-            Ok(ask) => self.shared.spawn_answer(run, step, ask, ask_digest(bytes)),
+            Ok(ask) => {
+                let about = json!({
+                    "ask": ask_digest(bytes),
+                    "sequence": ask.sequence,
+                    "stage": ask.stage,
+                    "parts": ask.parts.iter().map(kind).collect::<Vec<_>>(),
+                    "objects": ask.objects(),
+                    "previous": self.commitments.get(&run),
+                });
+                self.shared.spawn_answer(run, step, ask, about);
+            }
             // The shape was derived from these very bytes a moment ago.
             Err(error) => tracing::error!(%run, %step, %error, "an ask that had a shape is none"),
         }
@@ -73,7 +83,7 @@ impl Member {
         &mut self,
         run: RunId,
         step: StepNumber,
-        ask: Digest,
+        about: serde_json::Value,
         result: Result<Answer, Refusal>,
     ) -> Result<(), LinkError> {
         let Some(desk) = &mut self.desk else {
@@ -101,7 +111,7 @@ impl Member {
         if let Some(NodeAction::Upload(ready)) = actions.last() {
             let entry = Entry::new(Action::Ask, format!("{run}/{step}"), Outcome::Done);
             let evidence = json!({
-                "ask": ask,
+                "asked": about,
                 "context": ready.step.context,
                 "numbers": numbers,
                 "bytes": ready.body().len(),
@@ -190,5 +200,15 @@ impl Member {
             member.map_or_else(|| index.to_string(), |member| member.name.to_string())
         };
         members.iter().map(name).collect()
+    }
+}
+
+/// The kind of a part, as the steward reads it in the ledger.
+fn kind(part: &Part) -> &'static str {
+    match part {
+        Part::Profile(_) => "profile",
+        Part::Newton(_) => "newton",
+        Part::Descend(_) => "descend",
+        Part::Score(_) => "score",
     }
 }

@@ -55,8 +55,15 @@ impl Member {
                 "the task is not the one announced",
             ));
         }
-        if self.desk.is_none() {
+        let Some(charter) = self.charter.as_ref().filter(|_| self.desk.is_some()) else {
             return Err(RefusalCode::CharterMissing.into());
+        };
+        let least = self.shared.policy.minimum_contributors;
+        if charter.members().len() < usize::from(least) {
+            return Err(Refusal::new(
+                RefusalCode::PolicyDenied,
+                format_args!("this site wants at least {least} contributors"),
+            ));
         }
         if self.runs.len() >= MAX_RUNS {
             return Err(RefusalCode::Busy.into());
@@ -168,6 +175,7 @@ impl Member {
             self.perform(actions).await?;
         }
         self.runs.remove(&run);
+        self.commitments.remove(&run);
         let Some(record) = self.shared.store.run(run).await? else {
             // This site never took part.
             return Ok(());

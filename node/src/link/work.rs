@@ -40,8 +40,14 @@ impl Shared {
         });
     }
 
-    /// Computes the answer to a step.
-    pub(super) fn spawn_answer(&self, run: RunId, step: StepNumber, ask: Ask, hash: Digest) {
+    /// Computes the answer to a step; `about` says in the ledger what was asked.
+    pub(super) fn spawn_answer(
+        &self,
+        run: RunId,
+        step: StepNumber,
+        ask: Ask,
+        about: serde_json::Value,
+    ) {
         let shared = self.clone();
         tokio::spawn(async move {
             let result = shared.answer(run, ask).await.map_err(|error| {
@@ -51,7 +57,7 @@ impl Shared {
             shared.finish(Event::Answered {
                 run,
                 step,
-                ask: hash,
+                about,
                 result,
             });
         });

@@ -89,6 +89,11 @@ async fn nodes_answer_vote_and_release_and_the_sum_opens() {
         // two releases, close, report.
         let entries = Ledger::inspect(&state.path().join("ledger")).expect("verifies");
         assert_eq!(entries, 10);
+        let text = std::fs::read_to_string(state.path().join("ledger/entries.jsonl"));
+        let text = text.expect("reads");
+        for part in ["\"stage\":\"profile\"", "\"contributors\":[\"site-0\""] {
+            assert!(text.contains(part), "no {part} in\n{text}");
+        }
     }
 }
 
