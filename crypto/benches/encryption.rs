@@ -102,12 +102,9 @@ fn pieces(criterion: &mut Criterion) {
         bencher.iter(|| factor.multiply(black_box(&mut polynomial)));
     });
     let mut terms = vec![0i8; DEGREE];
+    let mut source = noise::NoiseSource::new(&mut rng);
     group.bench_function("draw noise", |bencher| {
-        bencher.iter(|| noise::fill(&mut rng, black_box(&mut terms)));
-    });
-    let mut random = vec![0u8; DEGREE * noise::BYTES_PER_TERM];
-    group.bench_function("draw noise: its random bytes", |bencher| {
-        bencher.iter(|| rng.fill_bytes(black_box(&mut random)));
+        bencher.iter(|| source.fill(black_box(&mut terms)));
     });
     let one = Packing::plan(
         &Shape(vec![Segment {

@@ -18,12 +18,11 @@
 use crate::encode::{Lanes, Packing};
 use crate::error::{BodyError, EncodeError, OpenError};
 use crate::field;
-use crate::noise;
+use crate::noise::NoiseSource;
 use crate::ntt::Transformed;
 use crate::params::DEGREE;
-use crate::randomness::{fill_uniform, fork};
+use crate::randomness::fill_uniform;
 use crate::transcript::{BodyHasher, Digest};
-use chacha20::ChaCha20Rng;
 use rand_core::CryptoRng;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -83,9 +82,9 @@ pub struct Encryptor {
     seed: MaskSeed,
     messages: Zeroizing<Vec<u64>>,
     next: usize,
-    rng: ChaCha20Rng,
-    /// Reused between polynomials; holds noise in the clear until the next call.
-    noise: Zeroizing<Vec<i8>>,
+    noise: NoiseSource,
+    /// Reused between polynomials.
+    terms: Zeroizing<Vec<i8>>,
     polynomial: Zeroizing<Vec<u64>>,
 }
 
@@ -108,8 +107,8 @@ impl Encryptor {
             key: Transformed::new(key.coefficients()),
             seed: *seed,
             next: 0,
-            rng: fork(rng),
-            noise: Zeroizing::new(vec![0; DEGREE]),
+            noise: NoiseSource::new(rng),
+            terms: Zeroizing::new(vec![0; DEGREE]),
             polynomial: Zeroizing::new(vec![0; DEGREE]),
         })
     }
@@ -142,13 +141,13 @@ impl Iterator for Encryptor {
             .filter(|messages| !messages.is_empty())?;
         self.seed.expand(self.next as u64, &mut self.polynomial);
         self.key.multiply(&mut self.polynomial);
-        noise::fill(&mut self.rng, &mut self.noise);
-        let mut bytes = Vec::with_capacity(messages.len() * COEFFICIENT_BYTES);
-        for ((&product, &message), &noise) in
-            self.polynomial.iter().zip(messages).zip(self.noise.iter())
-        {
-            let noisy = field::add(product, field::from_signed(i64::from(noise)));
-            bytes.extend_from_slice(&field::add(noisy, message).to_le_bytes());
+        self.noise.fill(&mut self.terms);
+        let mut bytes = vec![0; messages.len() * COEFFICIENT_BYTES];
+        let (words, _) = bytes.as_chunks_mut::<COEFFICIENT_BYTES>();
+        let products = self.polynomial.iter().zip(self.terms.iter());
+        for ((word, &message), (&product, &term)) in words.iter_mut().zip(messages).zip(products) {
+            let noisy = field::add(product, field::from_signed(i64::from(term)));
+            *word = field::add(noisy, message).to_le_bytes();
         }
         self.next += 1;
         Some(bytes)

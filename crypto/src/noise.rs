@@ -8,24 +8,57 @@
 //! chance of that is 2^-160 per term.
 
 use crate::params::NOISE_ETA;
+use chacha20::ChaCha20;
+use chacha20::cipher::{KeyIvInit, StreamCipher};
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
 /// Random bytes behind one term: 160 bits.
 pub const BYTES_PER_TERM: usize = NOISE_ETA as usize / 4;
 
-/// Terms drawn at a time: 10 KiB of random bytes, which stay in the first-level cache.
+/// Terms drawn at a time: 10 KiB of random bytes, which stay in the first-level cache, and whole
+/// blocks of ChaCha20 (160), so that no keystream is left over in its buffer.
 const BLOCK: usize = 512;
 
-/// Draws one term of noise per element of `out`, in −80..=80.
+/// Draws noise from the ChaCha20 keystream under a seed of its own. Wiped when dropped.
 ///
-/// Term i takes bytes 20·i .. 20·i + 20 of the stream.
-pub fn fill(rng: &mut impl CryptoRng, out: &mut [i8]) {
-    let mut bytes = Zeroizing::new([0u8; BLOCK * BYTES_PER_TERM]);
-    for block in out.chunks_mut(BLOCK) {
-        let (used, _) = bytes.split_at_mut(block.len() * BYTES_PER_TERM);
-        rng.fill_bytes(used);
-        from_bytes(used, block);
+/// The keystream is that of RFC 8439 with a nonce of zeros, from block 0 on: each seed is used for
+/// one stream. Its 2^32 blocks are 256 GiB, 800 times the noise of the largest answer.
+pub struct NoiseSource {
+    keystream: ChaCha20,
+    bytes: Zeroizing<[u8; BLOCK * BYTES_PER_TERM]>,
+}
+
+impl NoiseSource {
+    /// Takes a fresh 256-bit seed from `rng`.
+    #[must_use]
+    pub fn new(rng: &mut impl CryptoRng) -> Self {
+        let mut seed = Zeroizing::new([0u8; 32]);
+        rng.fill_bytes(seed.as_mut_slice());
+        Self::from_seed(&seed)
+    }
+
+    /// The source with a given seed, for known-answer vectors.
+    #[must_use]
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        Self {
+            keystream: ChaCha20::new(seed.into(), &[0u8; 12].into()),
+            bytes: Zeroizing::new([0; BLOCK * BYTES_PER_TERM]),
+        }
+    }
+
+    /// Draws one term of noise per element of `out`, in −80..=80. Term i takes bytes
+    /// 20·i .. 20·i + 20 of the keystream.
+    ///
+    /// # Panics
+    /// After 256 GiB of keystream.
+    pub fn fill(&mut self, out: &mut [i8]) {
+        for block in out.chunks_mut(BLOCK) {
+            let (used, _) = self.bytes.split_at_mut(block.len() * BYTES_PER_TERM);
+            used.fill(0);
+            self.keystream.apply_keystream(used);
+            from_bytes(used, block);
+        }
     }
 }
 
@@ -77,10 +110,10 @@ mod tests {
 
     #[test]
     fn agrees_with_the_plain_count_for_random_bits() {
-        let mut rng = seeded_rng([3; 32]);
+        let mut source = NoiseSource::from_seed(&[3; 32]);
         let mut twin = seeded_rng([3; 32]);
         let mut terms = vec![0i8; 3 * BLOCK + 17];
-        fill(&mut rng, &mut terms);
+        source.fill(&mut terms);
         for (index, &term) in terms.iter().enumerate() {
             let mut bytes = [0u8; BYTES_PER_TERM];
             rand_core::Rng::fill_bytes(&mut twin, &mut bytes);
@@ -93,9 +126,9 @@ mod tests {
     #[test]
     fn follows_the_centred_binomial_distribution() {
         const DRAWS: usize = 1 << 20;
-        let mut rng = seeded_rng(*b"noise: chi-square goodness fit 1");
+        let mut source = NoiseSource::from_seed(b"noise: chi-square goodness fit 1");
         let mut terms = vec![0i8; DRAWS];
-        fill(&mut rng, &mut terms);
+        source.fill(&mut terms);
         let (chi_square, freedom) = chi_square(&terms);
         // Mean = freedom, variance = 2·freedom; six standard deviations.
         let limit = freedom + 6.0 * (2.0 * freedom).sqrt();
@@ -144,12 +177,12 @@ mod tests {
     #[test]
     fn summed_noise_has_the_expected_variance_and_keeps_its_bound() {
         const DRAWS: usize = 1 << 16;
-        let mut rng = seeded_rng(*b"noise: variance of summed noise.");
+        let mut source = NoiseSource::from_seed(b"noise: variance of summed noise.");
         for members in [1usize, 3, 4, 16] {
             let mut sums = vec![0i64; DRAWS];
             let mut terms = vec![0i8; DRAWS];
             for _ in 0..members {
-                fill(&mut rng, &mut terms);
+                source.fill(&mut terms);
                 for (sum, &term) in sums.iter_mut().zip(&terms) {
                     *sum += i64::from(term);
                 }

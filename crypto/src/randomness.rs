@@ -30,14 +30,6 @@ pub fn seeded_rng(seed: [u8; 32]) -> ChaCha20Rng {
     ChaCha20Rng::from_seed(seed)
 }
 
-/// A child generator with its own seed, so that a long-lived object need not borrow its parent.
-#[must_use]
-pub fn fork(rng: &mut impl CryptoRng) -> ChaCha20Rng {
-    let mut seed = Zeroizing::new([0u8; 32]);
-    rng.fill_bytes(seed.as_mut_slice());
-    ChaCha20Rng::from_seed(*seed)
-}
-
 /// Fills `out` with uniform field elements by rejection: 8 little-endian bytes each, values of q
 /// and above thrown away. Which ones were thrown away says nothing about those that were kept.
 pub fn fill_uniform(rng: &mut impl CryptoRng, out: &mut [u64]) {

@@ -188,8 +188,9 @@ fn mask(input: &Value) -> Answer {
 
 fn noise_terms(input: &Value) -> Answer {
     let mut terms = vec![0i8; size(input, "count")];
-    if input.get("rng").is_some() {
-        noise::fill(&mut rng(input), &mut terms);
+    if input.get("seed").is_some() {
+        let seed: [u8; 32] = bytes(text(input, "seed")).try_into().unwrap();
+        noise::NoiseSource::from_seed(&seed).fill(&mut terms);
     } else {
         let bytes = bytes(text(input, "bytes"));
         if bytes.len() != terms.len() * noise::BYTES_PER_TERM {
