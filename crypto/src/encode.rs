@@ -273,8 +273,7 @@ impl Packing {
     /// Unpacks coefficients that hold exactly Δ·m (without noise): the inverse of [`encode`] and
     /// of sums of its results. For tests and plaintext sums; `open` decodes ciphertexts.
     ///
-    /// # Panics
-    /// Never for coefficients below q; digits of malformed coefficients are meaningless.
+    /// Digits of malformed coefficients are meaningless.
     ///
     /// [`encode`]: Packing::encode
     #[must_use]

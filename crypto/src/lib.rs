@@ -5,7 +5,7 @@
 //! *sum of the keys*, which opens the sum of the vectors and nothing else.
 //!
 //! **In scope:** the ring and its noise ([`field`], [`ntt`], [`noise`], [`mask`]), encryption and
-//! opening ([`glwe`]), packing integers into coefficients ([`encode`]), sharing a key among a
+//! opening ([`glwe`], [`body`]), packing integers into coefficients ([`encode`]), sharing a key among a
 //! committee ([`shamir`]), sealing a share to one member ([`seal`]), identities and signatures
 //! ([`identity`]), hashing with domain separation ([`transcript`]), and the compiled-in
 //! parameters and thresholds ([`params`]).
@@ -22,10 +22,15 @@
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
+    test,
+    expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")
+)]
+#![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+pub mod body;
 pub mod encode;
 pub mod error;
 pub mod field;
@@ -42,8 +47,9 @@ pub mod shamir;
 pub mod transcript;
 mod words;
 
+pub use body::{BodyCheck, BodySum};
 pub use encode::{Packing, Segment, Shape};
-pub use glwe::{BodyCheck, BodySum, Encryptor, MaskSeed, OneTimeKey, SummedKey, open};
+pub use glwe::{Encryptor, MaskSeed, OneTimeKey, SummedKey, open};
 pub use identity::{IdentityKey, Signature, SigningIdentity};
 pub use params::{ParamSet, Thresholds};
 pub use randomness::os_rng;

@@ -121,9 +121,9 @@ mod tests {
         let q = u128::from(Q);
         for place in (0..DEGREE).step_by(512).chain([DEGREE - 1]) {
             let mut expected = 0u128;
-            for i in 0..DEGREE {
+            for (i, &coefficient) in a.iter().enumerate() {
                 let j = (place + DEGREE - i) % DEGREE;
-                let term = u128::from(a[i]) * u128::from(b[j]) % q;
+                let term = u128::from(coefficient) * u128::from(b[j]) % q;
                 expected += if i + j < DEGREE { term } else { q - term };
                 expected %= q;
             }

@@ -18,9 +18,11 @@ use collegium_crypto::{
 };
 use serde_json::{Value, json};
 
+/// The output of a valid case, or the code of an invalid one's error.
 type Answer = Result<Value, String>;
+type Computation = fn(&Value) -> Answer;
 
-fn computers() -> [(&'static str, fn(&Value) -> Answer); 7] {
+fn computers() -> [(&'static str, Computation); 7] {
     [
         ("mask", mask),
         ("noise", noise_terms),
