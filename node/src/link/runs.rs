@@ -124,8 +124,12 @@ impl Member {
             Err(error) => {
                 // What is wrong with the data is the site's own business.
                 tracing::error!(%run, %error, "this site cannot take part");
-                let refusal =
-                    Refusal::new(RefusalCode::TrainerFailed, "the site's data does not serve");
+                self.shared
+                    .report_status(self, true, Some(error.to_string()));
+                let refusal = Refusal::new(
+                    RefusalCode::TrainerFailed,
+                    "the site's data does not fit the task; its log says what to mend",
+                );
                 self.refuse_run(run, refusal, evidence).await?;
             }
         }
