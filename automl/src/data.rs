@@ -119,6 +119,13 @@ pub enum SiteDataError {
         /// Why.
         reason: String,
     },
+    /// An ask counts values in a way that does not follow from the task: a
+    /// vocabulary that nobody declared would be a list of guesses.
+    #[error("the survey counts {what} otherwise than this task says; the ask is refused")]
+    Survey {
+        /// What is counted.
+        what: String,
+    },
     /// The pipeline is not for this task.
     #[error("the pipeline predicts `{got}`, the task `{expected}`")]
     OtherTarget {
@@ -298,6 +305,10 @@ impl SiteData {
                 .slot(fold, held_out)
                 .map_or(Slot::TrainOnly, Slot::Fold),
         }
+    }
+
+    pub(crate) const fn task(&self) -> &Task {
+        &self.task
     }
 
     pub(crate) fn target(&self) -> &Column {

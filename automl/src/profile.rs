@@ -188,4 +188,6 @@ impl NumberShape {
 }
 
 #[cfg(test)]
+mod part_tests;
+#[cfg(test)]
 mod tests;

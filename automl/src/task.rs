@@ -7,6 +7,7 @@
 //! key order are the same task.
 
 mod file;
+mod section;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

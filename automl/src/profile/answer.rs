@@ -3,7 +3,7 @@
 
 use super::part::{ColumnAsk, MomentsColumn, ProfilePart, RefineColumn, TYPE_COUNTS};
 use super::slots::{Coding, SlotKey, WHOLE_SLOTS, whole_slot};
-use super::{classes, grid, schema};
+use super::{classes, decide, grid, schema};
 use crate::ask::Encoder;
 use crate::data::{SiteData, SiteDataError};
 use crate::table::{Cell, Column, days_since_epoch};
@@ -32,6 +32,7 @@ pub(crate) fn answer(
             columns,
             classes,
         } => {
+            follows_from_task(data, *key, columns, classes)?;
             let rows = data.counts();
             put(out, [rows.train, rows.test, rows.unlabelled])?;
             put(out, class_counts(data, classes))?;
@@ -56,6 +57,30 @@ pub(crate) fn answer(
                 .collect();
             (0..3).try_for_each(|which| put(out, sums.iter().map(|sum| sum[which])))
         }
+    }
+}
+
+/// Refuses a survey whose vocabularies, classes or key are not the task's own.
+fn follows_from_task(
+    data: &SiteData,
+    key: SlotKey,
+    columns: &[ColumnAsk],
+    classes: &[String],
+) -> Result<(), SiteDataError> {
+    let task = data.task();
+    let other = |what: String| Err(SiteDataError::Survey { what });
+    if key != SlotKey::of(task) {
+        return other("hash buckets".to_owned());
+    }
+    if classes != task.classes {
+        return other("the classes of the target".to_owned());
+    }
+    match columns
+        .iter()
+        .find(|column| column.coding != decide::coding(task, &column.name))
+    {
+        Some(column) => other(format!("the values of column `{}`", column.name)),
+        None => Ok(()),
     }
 }
 

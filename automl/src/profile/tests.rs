@@ -2,7 +2,7 @@
 //! clear about data that nothing can be learned from.
 
 use super::*;
-use crate::ask::{Encoder, Segment};
+use crate::ask::Encoder;
 use crate::data::{SiteData, SiteDataError};
 use crate::random::Stream;
 use crate::table::{Table, TableMapping};
@@ -241,49 +241,6 @@ fn test_rows_are_counted_and_not_read() {
 }
 
 #[test]
-fn names_are_read_from_their_sum() {
-    for seed in 0..20_u64 {
-        let mut random = Stream::new("schema-test", &[&seed.to_le_bytes()]);
-        let all: Vec<String> = (0..MAX_NAMES)
-            .map(|n| format!("列 {n} {}", random.below(1000)))
-            .collect();
-        let own: Vec<Vec<&str>> = (0..5)
-            .map(|_| {
-                all.iter()
-                    .map(String::as_str)
-                    .filter(|_| random.below(4) > 0)
-                    .collect()
-            })
-            .collect();
-        let mut expected = std::collections::BTreeMap::new();
-        for name in own.iter().flatten() {
-            *expected.entry((*name).to_owned()).or_insert(0_u64) += 1;
-        }
-        let sum_of = |attempt: u8| {
-            let mut sum = vec![0_u64; schema::NUMBERS];
-            for names in &own {
-                let answer = schema::encode(attempt, names).expect("room for the names");
-                sum.iter_mut()
-                    .zip(answer)
-                    .for_each(|(sum, number)| *sum += number);
-            }
-            sum
-        };
-        let read =
-            (0..schema::ATTEMPTS).find_map(|attempt| schema::decode(attempt, sum_of(attempt)));
-        assert_eq!(read, Some(expected), "seed {seed}");
-        let mut wrong = sum_of(0);
-        wrong[3] += 1;
-        assert_eq!(
-            schema::decode(0, wrong),
-            None,
-            "a wrong sum must not decode"
-        );
-    }
-}
-const MAX_NAMES: usize = crate::table::MAX_COLUMNS;
-
-#[test]
 fn a_column_of_some_sites_is_dropped_with_the_reason() {
     let rows: Vec<String> = (0..60)
         .map(|n| format!("{n},{},{}", n % 3, n % 2))
@@ -498,128 +455,34 @@ fn dates_are_refused_by_the_temporal_check_unless_declared() {
 }
 
 #[test]
-fn coarse_cells_hold_their_numbers() {
-    let mut random = Stream::new("grid-test", &[b"1"]);
-    for _ in 0..2000 {
-        let number = libm::ldexp(random.unit() - 0.5, random.below(90) as i32 - 38);
-        let mut counts = vec![0; grid::COARSE_CELLS];
-        counts[grid::coarse_cell(number)] = 1;
-        let edges = grid::refined_edges(&counts, false);
-        assert!(
-            edges[0] <= number && number <= edges[edges.len() - 1],
-            "{number} in {edges:?}"
-        );
-        assert!(
-            edges.is_sorted_by(|a, b| a < b) && edges.len() <= MAX_CELLS + 1,
-            "{edges:?}"
-        );
-    }
-    assert_eq!(grid::coarse_cell(0.0), grid::coarse_cell(-0.0));
-    assert_eq!(grid::coarse_cell(f64::MAX), grid::COARSE_CELLS - 1);
-    assert_eq!(grid::coarse_cell(f64::MIN), 0);
-}
-
-#[test]
-fn refined_edges_stay_within_their_caps() {
-    for seed in 0..200_u64 {
-        let mut random = Stream::new("edges-test", &[&seed.to_le_bytes()]);
-        let dense = 1 + random.below(4);
-        let counts: Vec<u64> = (0..grid::COARSE_CELLS)
-            .map(|_| {
-                if random.below(dense) == 0 {
-                    random.below(1000) as u64
-                } else {
-                    0
-                }
-            })
-            .collect();
-        for whole in [false, true] {
-            let edges = grid::refined_edges(&counts, whole);
-            assert!(edges.is_sorted_by(|a, b| a < b), "seed {seed}");
-            assert!(
-                edges.len() <= MAX_CELLS + 1,
-                "seed {seed}: {} edges",
-                edges.len()
-            );
-        }
-    }
-    assert!(grid::refined_edges(&vec![0; grid::COARSE_CELLS], true).is_empty());
-}
-
-#[test]
-fn asks_out_of_bounds_are_refused() {
-    let moments = |bits, rows, lo: f64, hi: f64| ProfilePart::Moments {
-        bits,
-        rows,
-        columns: vec![MomentsColumn {
-            name: "x".to_owned(),
-            date: false,
-            lo,
-            hi,
-        }],
-    };
-    assert!(moments(16, 1 << 14, 0.0, 1.0).check().is_ok());
-    for part in [
-        moments(16, 1 << 15, 0.0, 1.0),
-        moments(0, 10, 0.0, 1.0),
-        moments(40, 10, 0.0, 1.0),
-        moments(4, 0, 0.0, 1.0),
-        moments(4, 10, 1.0, 1.0),
-        moments(4, 10, f64::NAN, 1.0),
-        moments(4, 10, f64::MIN, f64::MAX),
-    ] {
-        assert!(part.check().is_err(), "{part:?}");
-    }
-    let refine = |names: &[&str], edges: Vec<f64>| ProfilePart::Refine {
-        columns: names
-            .iter()
-            .map(|name| RefineColumn {
-                name: (*name).to_owned(),
-                date: false,
-                edges: edges.clone(),
-            })
-            .collect(),
-    };
-    assert!(refine(&["a", "b"], vec![0.0, 1.0]).check().is_ok());
-    for part in [
-        refine(&["b", "a"], vec![0.0, 1.0]),
-        refine(&["a", "a"], vec![0.0, 1.0]),
-        refine(&[""], vec![0.0, 1.0]),
-        refine(&["a"], vec![0.0]),
-        refine(&["a"], vec![1.0, 0.0]),
-        refine(&["a"], vec![0.0, f64::INFINITY]),
-        refine(&["a"], (0..=MAX_CELLS as u32 + 1).map(f64::from).collect()),
-    ] {
-        assert!(part.check().is_err(), "{part:?}");
-    }
-    assert!(
-        ProfilePart::Schema {
-            attempt: schema::ATTEMPTS
-        }
-        .check()
-        .is_err()
-    );
-}
-
-#[test]
-fn a_million_rows_still_fit_a_code() {
-    for rows in [1, 1000, 920, 1 << 20, 64 << 24] {
-        let (bits, most) = super::run::precision(rows);
-        let part = ProfilePart::Moments {
-            bits,
-            rows: most,
-            columns: vec![MomentsColumn {
-                name: "x".to_owned(),
-                date: false,
-                lo: 0.0,
-                hi: 1.0,
+fn a_survey_of_guesses_is_refused() {
+    let task = task("[columns]\ncity = { values = [\"Bern\"] }");
+    let data = site(&task, "city,name,y\nBern,Ada,0\nZug,Bo,1\n");
+    let survey = |key: SlotKey, name: &str, values: &[&str], classes: &[&str]| {
+        let values: Vec<String> = values.iter().map(|&value| value.to_owned()).collect();
+        let part = ProfilePart::Survey {
+            key,
+            columns: vec![ColumnAsk {
+                name: name.to_owned(),
+                coding: Coding::Vocabulary(values),
             }],
+            classes: classes.iter().map(|&class| class.to_owned()).collect(),
         };
-        assert_eq!(part.check(), Ok(()), "{rows} rows, {bits} bits");
+        data.answer(&part, &mut Encoder::new(&part.segments()))
+    };
+    let own = SlotKey::of(&task);
+    let mut elsewhere = task.clone();
+    elsewhere.seed += 1;
+    assert!(survey(own, "city", &["Bern"], &[]).is_ok());
+    for refused in [
+        survey(own, "name", &["Ada", "Eve"], &[]),
+        survey(own, "city", &["Bern", "Zug"], &[]),
+        survey(own, "city", &["Bern"], &["0", "1"]),
+        survey(SlotKey::of(&elsewhere), "city", &["Bern"], &[]),
+    ] {
         assert!(
-            part.segments()
-                .iter()
-                .all(|segment: &Segment| segment.max_code() <= crate::ask::MAX_CODE)
+            matches!(refused, Err(SiteDataError::Survey { .. })),
+            "{refused:?}"
         );
     }
 }
