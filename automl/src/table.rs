@@ -1,7 +1,7 @@
 //! Tables: what a site's rows look like once read and mapped.
 //!
 //! A cell is missing, a finite number or a text. Which of the three is decided
-//! by the cell alone (see [`cell`]), never by its neighbours or by the file it
+//! by the cell alone (see [`Cell`]), never by its neighbours or by the file it
 //! came from, so that a row means the same at any site and a profile over five
 //! sites equals the profile over one merged table. A column may hold a mixture;
 //! what its type is gets voted on later, over all sites.
