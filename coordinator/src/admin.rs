@@ -105,7 +105,14 @@ async fn respond(
         }
         AdminRequest::ListMembers => list_members(context).await,
         AdminRequest::Invite { name, address } => {
-            let address = address.unwrap_or_else(|| context.config.listen.to_string());
+            let address = address
+                .or_else(|| context.keys.consortium.address.clone())
+                .ok_or_else(|| {
+                    Refusal::new(
+                        RefusalCode::Malformed,
+                        "say with --address where the site reaches the coordinator",
+                    )
+                })?;
             join_service::invite(
                 &context.store,
                 &context.ledger,

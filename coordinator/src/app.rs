@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use collegium_protocol::VerifiedCharter;
 use collegium_protocol::message::session::ToNode;
-use collegium_protocol::pki::Revocations;
 use collegium_protocol::quic::{Accepted, CloseCode, QuicError, Server, ServerConfig};
 use serde_json::json;
 use tokio::sync::{Semaphore, watch};
@@ -18,7 +17,7 @@ use tracing::{error, info, warn};
 
 use crate::config::{Config, Log, LogFormat};
 use crate::hub::Hub;
-use crate::init::{CoordinatorKeys, InitError};
+use crate::init::{self, InitError, Keys};
 use crate::ledger::{Action, Entry, Ledger, LedgerError, Outcome};
 use crate::objects::{self, ObjectError, ObjectStore};
 use crate::runs::{self, Runs, RunsError};
@@ -41,9 +40,7 @@ pub struct Context {
     /// The configuration.
     pub config: Config,
     /// Certificates and the signing key.
-    pub keys: CoordinatorKeys,
-    /// Certificates that are valid no more.
-    pub revocations: Revocations,
+    pub keys: Keys,
     /// The database.
     pub store: Store,
     /// The log.
@@ -109,7 +106,7 @@ impl Context {
     /// [`AppError`].
     pub async fn open(config: Config) -> Result<Arc<Self>, AppError> {
         let state = config.state.clone();
-        let keys = CoordinatorKeys::load(&state)?;
+        let keys = init::load(&state)?;
         let store = Store::open(&state).await?;
         let ledger = Ledger::open(&state)?;
         let objects = ObjectStore::open(&state)?;
@@ -118,11 +115,10 @@ impl Context {
             source,
         })?;
         let charter = load_charter(&store).await?;
-        let revocations = members::revocations(&store).await?;
+        members::load_revocations(&store, &keys.revocations).await?;
         Ok(Arc::new(Self {
             config,
             keys,
-            revocations,
             store,
             ledger,
             objects,
@@ -232,9 +228,9 @@ pub async fn run(
     let context = Context::open(config).await?;
     let server = Server::bind(ServerConfig {
         listen: context.config.listen,
-        identity: context.keys.server.clone(),
+        identity: context.keys.tls.clone(),
         authority: context.keys.authority.certificate().clone(),
-        revocations: context.revocations.clone(),
+        revocations: context.keys.revocations.clone(),
     })?;
     let address = server.local_address();
     context.ledger.append(

@@ -24,6 +24,8 @@ pub enum Action {
     Start,
     /// The daemon stopped in order.
     Stop,
+    /// An invitation was made.
+    Invite,
     /// A member or a user got a certificate.
     Join,
     /// A charter was proposed.
@@ -55,6 +57,7 @@ impl Action {
         match self {
             Self::Start => "start",
             Self::Stop => "stop",
+            Self::Invite => "invite",
             Self::Join => "join",
             Self::CharterPropose => "charter-propose",
             Self::CharterSign => "charter-sign",

@@ -125,7 +125,7 @@ impl Driver {
             bytes.to_vec().into(),
             deadline_ms,
             previous,
-            &self.context.keys.identity,
+            &self.context.keys.signing,
         );
         let members: BTreeSet<_> = self.askable().collect();
         debug!(run = %self.run, step = %number, sequence = ask.sequence, members = members.len(), "step begins");

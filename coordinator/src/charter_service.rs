@@ -1,0 +1,374 @@
+//! The charter's way from a proposal to force: kept here, decided by the members'
+//! signatures alone.
+
+use collegium_crypto::identity::Signature;
+use collegium_crypto::transcript::{Digest, hash};
+use collegium_protocol::charter::{Charter, NewMember, SignedCharter};
+use collegium_protocol::ids::{MemberIndex, MemberName};
+use collegium_protocol::message::admin::{AdminResponse, WhichCharter};
+use collegium_protocol::{Refusal, RefusalCode};
+use serde_json::json;
+use sqlx::SqliteConnection;
+use tracing::info;
+
+use crate::init::Keys;
+use crate::ledger::{Action, Entry, Ledger, Outcome};
+use crate::members;
+use crate::store::{Store, StoreError, doing, now_seconds};
+
+/// Names the access policy of this version, which is built in (see `admin`). Its digest
+/// stands in the charter, so that the members agree on it.
+const POLICY_DOMAIN: &str = "collegium/policy/v1";
+const BUILT_IN_POLICY: &[u8] = b"built-in roles, version 1";
+
+/// The charter in force.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn in_force(store: &Store) -> Result<Option<SignedCharter>, StoreError> {
+    let mut connection = store
+        .pool()
+        .acquire()
+        .await
+        .map_err(doing("read the charter"))?;
+    current(&mut connection, WhichCharter::InForce).await
+}
+
+/// The proposal that is being signed, with the signatures so far.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn proposed(store: &Store) -> Result<Option<SignedCharter>, StoreError> {
+    let mut connection = store
+        .pool()
+        .acquire()
+        .await
+        .map_err(doing("read the proposal"))?;
+    current(&mut connection, WhichCharter::Proposed).await
+}
+
+/// Members whose signature a charter still needs.
+#[must_use]
+pub fn missing(signed: &SignedCharter) -> Vec<MemberName> {
+    let has_signed = |index: MemberIndex| signed.signatures.iter().any(|one| one.signer == index);
+    let members = signed.charter.members.iter();
+    members
+        .filter(|member| !has_signed(member.index))
+        .map(|member| member.name.clone())
+        .collect()
+}
+
+/// Answers [`WhichCharter`].
+///
+/// # Errors
+/// `CharterMissing` when there is none.
+pub async fn fetch(store: &Store, which: WhichCharter) -> Result<AdminResponse, Refusal> {
+    let found = match which {
+        WhichCharter::InForce => in_force(store).await,
+        WhichCharter::Proposed => proposed(store).await,
+    };
+    match found.map_err(internal)? {
+        Some(signed) => Ok(answer(signed)),
+        None => Err(Refusal::new(
+            RefusalCode::CharterMissing,
+            match which {
+                WhichCharter::InForce => "none is in force yet",
+                WhichCharter::Proposed => {
+                    "none is proposed; the operator runs `collegium charter propose`"
+                }
+            },
+        )),
+    }
+}
+
+fn answer(signed: SignedCharter) -> AdminResponse {
+    AdminResponse::Charter {
+        missing: missing(&signed),
+        charter: Box::new(signed),
+    }
+}
+
+/// Proposes the first charter, of `names` in this order (all that have joined, by name, when
+/// empty). An open proposal is replaced; proposing the same again keeps its signatures.
+///
+/// # Errors
+/// A refusal that names what is wrong with the list.
+pub async fn propose(
+    store: &Store,
+    ledger: &Ledger,
+    keys: &Keys,
+    actor: &str,
+    names: &[MemberName],
+) -> Result<AdminResponse, Refusal> {
+    if in_force(store).await.map_err(internal)?.is_some() {
+        let why =
+            "a charter is in force; changing its members needs a later version of this program";
+        return Err(Refusal::new(RefusalCode::Conflict, why));
+    }
+    let members = select(members::records(store).await.map_err(internal)?, names)?;
+    let charter = Charter::found(
+        &keys.consortium.name,
+        keys.consortium.id,
+        keys.signing.public(),
+        hash(POLICY_DOMAIN, &[BUILT_IN_POLICY]),
+        members,
+    )
+    .map_err(|error| Refusal::new(RefusalCode::CharterInvalid, error))?;
+    let digest = charter.digest();
+    if let Some(open) = proposed(store).await.map_err(internal)?
+        && open.charter.digest() == digest
+    {
+        return Ok(answer(open));
+    }
+    let signed = SignedCharter::unsigned(charter);
+    write_down(
+        ledger,
+        Entry::new(
+            Action::CharterPropose,
+            actor,
+            &digest.to_string(),
+            Outcome::Done,
+        )
+        .evidence(
+            json!({ "version": signed.charter.version, "members": signed.charter.members.len() }),
+        ),
+    )?;
+    replace_proposal(store, &signed, &digest)
+        .await
+        .map_err(internal)?;
+    info!(charter = %digest, members = signed.charter.members.len(), by = actor, "charter proposed");
+    Ok(answer(signed))
+}
+
+fn select(
+    joined: Vec<members::MemberRecord>,
+    names: &[MemberName],
+) -> Result<Vec<NewMember>, Refusal> {
+    let chosen: Vec<MemberName> = if names.is_empty() {
+        joined.iter().map(|member| member.name.clone()).collect()
+    } else {
+        names.to_vec()
+    };
+    chosen
+        .iter()
+        .map(|name| {
+            let found = joined.iter().find(|member| member.name == *name);
+            let member = found.ok_or_else(|| {
+                Refusal::new(
+                    RefusalCode::UnknownMember,
+                    format_args!("{name} has not joined yet"),
+                )
+            })?;
+            Ok(NewMember {
+                name: member.name.clone(),
+                contact: member.contact.clone(),
+                identity: member.identity,
+                sealing: member.sealing.clone(),
+            })
+        })
+        .collect()
+}
+
+/// Takes a member's signature. When it was the last one needed, the charter is in force.
+///
+/// # Errors
+/// A refusal when the charter is not the proposed one, the member is not in it, or the
+/// signature does not verify.
+pub async fn sign(
+    store: &Store,
+    ledger: &Ledger,
+    member: &MemberName,
+    charter: Digest,
+    signature: Signature,
+) -> Result<AdminResponse, Refusal> {
+    let mut transaction = store
+        .pool()
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(internal)?;
+    if let Some(done) = current(&mut transaction, WhichCharter::InForce)
+        .await
+        .map_err(internal)?
+        && done.charter.digest() == charter
+    {
+        // The member's first answer was lost; all is well.
+        return Ok(answer(done));
+    }
+    let mut signed = current(&mut transaction, WhichCharter::Proposed)
+        .await
+        .map_err(internal)?
+        .filter(|signed| signed.charter.digest() == charter)
+        .ok_or_else(|| {
+            let why = "this charter is not the one that is proposed now; fetch it again";
+            Refusal::new(RefusalCode::CharterMismatch, why)
+        })?;
+    let index = signed
+        .charter
+        .members
+        .iter()
+        .find(|entry| entry.name == *member)
+        .map(|entry| entry.index);
+    let index = index.ok_or_else(|| Refusal::new(RefusalCode::UnknownMember, member))?;
+    signed
+        .add(index, signature, None)
+        .map_err(|error| Refusal::new(RefusalCode::BadSignature, error))?;
+    let digest = charter.to_string();
+    let verified = signed.verify(None).is_ok();
+    add_signature(&mut transaction, &digest, member, &signature)
+        .await
+        .map_err(internal)?;
+    // What the ledger states is durable before anybody can see it.
+    let evidence =
+        json!({ "signatures": signed.signatures.len(), "members": signed.charter.members.len() });
+    write_down(
+        ledger,
+        Entry::new(Action::CharterSign, member.as_str(), &digest, Outcome::Done).evidence(evidence),
+    )?;
+    if verified {
+        put_in_force(&mut transaction, &signed, &digest)
+            .await
+            .map_err(internal)?;
+        write_down(
+            ledger,
+            Entry::new(
+                Action::CharterInForce,
+                "coordinator",
+                &digest,
+                Outcome::Done,
+            ),
+        )?;
+    }
+    transaction.commit().await.map_err(internal)?;
+    info!(%member, charter = digest, in_force = verified, "charter signed");
+    Ok(answer(signed))
+}
+
+async fn current(
+    connection: &mut SqliteConnection,
+    which: WhichCharter,
+) -> Result<Option<SignedCharter>, StoreError> {
+    let row: Option<(String, Vec<u8>)> = sqlx::query_as(
+        "SELECT digest, body FROM charters WHERE in_force = ? ORDER BY version DESC, created_at DESC LIMIT 1",
+    )
+    .bind(i64::from(which == WhichCharter::InForce))
+    .fetch_optional(&mut *connection)
+    .await
+    .map_err(doing("read a charter"))?;
+    let Some((digest, body)) = row else {
+        return Ok(None);
+    };
+    let mut signed = SignedCharter::from_bytes(&body).map_err(damaged)?;
+    if which == WhichCharter::Proposed {
+        let rows: Vec<(String, Vec<u8>)> =
+            sqlx::query_as("SELECT member, signature FROM charter_signatures WHERE digest = ?")
+                .bind(digest)
+                .fetch_all(&mut *connection)
+                .await
+                .map_err(doing("read a charter's signatures"))?;
+        for (member, signature) in rows {
+            let signature: [u8; 64] = signature
+                .try_into()
+                .map_err(|_| damaged("a signature's length"))?;
+            let entry = signed
+                .charter
+                .members
+                .iter()
+                .find(|entry| entry.name.as_str() == member);
+            let index = entry
+                .map(|entry| entry.index)
+                .ok_or_else(|| damaged("a signer is no member"))?;
+            signed
+                .add(index, Signature::from_bytes(signature), None)
+                .map_err(damaged)?;
+        }
+    }
+    Ok(Some(signed))
+}
+
+async fn replace_proposal(
+    store: &Store,
+    signed: &SignedCharter,
+    digest: &Digest,
+) -> Result<(), StoreError> {
+    let storing = || doing("store a proposal");
+    let body = signed.to_bytes().map_err(damaged)?;
+    let mut transaction = store
+        .pool()
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(storing())?;
+    for statement in [
+        "DELETE FROM charter_signatures WHERE digest IN (SELECT digest FROM charters WHERE in_force = 0)",
+        "DELETE FROM charters WHERE in_force = 0",
+    ] {
+        sqlx::query(statement)
+            .execute(&mut *transaction)
+            .await
+            .map_err(storing())?;
+    }
+    sqlx::query(
+        "INSERT INTO charters (digest, version, body, in_force, created_at) VALUES (?, ?, ?, 0, ?)",
+    )
+    .bind(digest.to_string())
+    .bind(i64::from(signed.charter.version))
+    .bind(body)
+    .bind(now_seconds())
+    .execute(&mut *transaction)
+    .await
+    .map_err(storing())?;
+    transaction.commit().await.map_err(storing())
+}
+
+async fn add_signature(
+    connection: &mut SqliteConnection,
+    digest: &str,
+    member: &MemberName,
+    signature: &Signature,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT OR REPLACE INTO charter_signatures (digest, member, signature) VALUES (?, ?, ?)",
+    )
+    .bind(digest)
+    .bind(member.as_str())
+    .bind(signature.to_bytes().as_slice())
+    .execute(connection)
+    .await
+    .map_err(doing("store a signature"))?;
+    Ok(())
+}
+
+async fn put_in_force(
+    connection: &mut SqliteConnection,
+    signed: &SignedCharter,
+    digest: &str,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE charters SET in_force = 1, body = ? WHERE digest = ?")
+        .bind(signed.to_bytes().map_err(damaged)?)
+        .bind(digest)
+        .execute(connection)
+        .await
+        .map_err(doing("put a charter in force"))?;
+    Ok(())
+}
+
+fn damaged(error: impl std::fmt::Display) -> StoreError {
+    StoreError::Damaged {
+        what: "a charter",
+        detail: error.to_string(),
+    }
+}
+
+fn internal(error: impl std::fmt::Display) -> Refusal {
+    tracing::error!(%error, "a charter request failed");
+    Refusal::new(RefusalCode::Internal, "the coordinator's database failed")
+}
+
+fn write_down(ledger: &Ledger, entry: Entry) -> Result<(), Refusal> {
+    ledger.append(entry).map(|_| ()).map_err(|error| {
+        tracing::error!(%error, "the ledger cannot be written");
+        Refusal::new(
+            RefusalCode::Internal,
+            "the coordinator's ledger cannot be written",
+        )
+    })
+}
