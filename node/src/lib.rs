@@ -18,9 +18,12 @@
 //! Start reading at [`app`], then [`link`].
 
 pub mod app;
+pub mod charter;
 pub mod check;
 pub mod config;
 pub mod data;
+pub mod join;
+pub mod keys;
 pub mod ledger;
 pub mod link;
 pub mod logging;
