@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use collegium_crypto::rand_core::Rng;
 use collegium_crypto::randomness::os_rng;
 use collegium_protocol::ids::{MemberName, RunId};
 use collegium_protocol::message::session::{RunOutcome, ToNode};
 use collegium_protocol::{Refusal, RefusalCode};
-use rand_core::Rng;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use tracing::{error, info, warn};

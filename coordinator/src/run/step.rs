@@ -12,6 +12,7 @@ use collegium_automl::ask::{Ask, Totals};
 use collegium_automl::federation::FederationError;
 use collegium_crypto::encode::{Segment, Shape};
 use collegium_crypto::glwe::BodySum;
+use collegium_crypto::rand_core::Rng;
 use collegium_crypto::randomness::os_rng;
 use collegium_crypto::transcript::{self, domain};
 use collegium_protocol::context::ask_digest;
@@ -24,7 +25,6 @@ use collegium_protocol::step::{
     RunRecord as StepState, StepFailure, StepPlan, Timing,
 };
 use collegium_protocol::{Digest, codec};
-use rand_core::Rng;
 use serde_json::json;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};

@@ -22,10 +22,14 @@ CREATE TABLE members (
     contact      TEXT NOT NULL,
     identity_key TEXT NOT NULL,
     sealing_key  BLOB NOT NULL,
-    certificate  BLOB NOT NULL,
-    fingerprint  TEXT NOT NULL,
-    joined_at    INTEGER NOT NULL,
-    revoked_at   INTEGER
+    certificate  TEXT NOT NULL,
+    serial       TEXT NOT NULL,
+    joined_at    INTEGER NOT NULL
+) STRICT;
+CREATE TABLE revoked_certificates (
+    serial     TEXT PRIMARY KEY,
+    holder     TEXT NOT NULL,
+    revoked_at INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE charters (
     digest     TEXT PRIMARY KEY,
