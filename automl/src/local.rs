@@ -51,7 +51,7 @@ pub enum LocalError {
 /// be learned from the table alone is no error, but a note.
 pub fn local_report(task: &Task, table: Table, champion: &[u8]) -> Result<LocalReport, LocalError> {
     let champion = Champion::from_bytes(champion)?;
-    let figures = test_figures(task, table.clone(), &champion)?;
+    let figures = test_figures(task, vec![table.clone()], &champion)?;
     let mut notes = Vec::new();
     if figures.rows == 0 {
         notes.push("this site has no test rows".to_owned());
@@ -73,23 +73,25 @@ pub fn local_report(task: &Task, table: Table, champion: &[u8]) -> Result<LocalR
     })
 }
 
-/// A champion's figures on the test rows of one table.
+/// A champion's figures on the test rows of these tables together.
 ///
 /// # Errors
-/// When the champion does not fit the table.
+/// When the champion does not fit a table.
 pub fn test_figures(
     task: &Task,
-    table: Table,
+    tables: Vec<Table>,
     champion: &Champion,
 ) -> Result<Metrics, LocalError> {
-    let rows = table.rows() as u64;
+    let rows = tables.iter().map(|table| table.rows() as u64).sum::<u64>();
     let model = champion.fold_model()?;
     let (head, folds) = (model.head(), model.folds());
-    let site: Box<dyn Site> = Box::new(TableSite::new(task, table)?);
-    let mut federation = Pooled::new(vec![site]);
-    federation.publish(Object::Pipeline(champion.pipeline.clone()))?;
+    let mut sites: Vec<Box<dyn Site>> = Vec::new();
+    for table in tables {
+        sites.push(Box::new(TableSite::new(task, table)?));
+    }
+    let mut federation = Pooled::new(sites);
     let part = ScorePart {
-        pipeline: model.pipeline(),
+        pipeline: federation.publish(Object::Pipeline(champion.pipeline.clone()))?,
         model: federation.publish(champion.model.clone())?,
         on: Rows::Test,
         head,

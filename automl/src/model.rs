@@ -7,7 +7,7 @@ pub use predict::{PredictError, Predicted, predict_csv};
 use serde::{Deserialize, Serialize};
 
 use crate::family::FoldModel;
-use crate::features::{Pipeline, TargetCoding};
+use crate::features::{Dropped, Pipeline, TargetCoding};
 use crate::metric::Metrics;
 use crate::object::{MAX_OBJECT_BYTES, Object, ObjectError, ObjectId};
 use crate::search::Candidate;
@@ -87,6 +87,8 @@ pub struct Champion {
     pub candidate: Candidate,
     /// How rows become numbers.
     pub pipeline: Pipeline,
+    /// Columns that are not used, with the reason.
+    pub dropped: Vec<Dropped>,
     /// One model per fold; the champion predicts their average.
     pub model: Object,
     /// Figures on validation rows, which also chose the champion.
@@ -117,7 +119,7 @@ pub enum ChampionError {
         /// Which version it says it has.
         version: u32,
     },
-    /// The model inside is malformed.
+    /// The pipeline or the model inside is malformed.
     #[error(transparent)]
     Object(#[from] ObjectError),
     /// Parts of the file contradict each other.
@@ -136,6 +138,7 @@ impl Champion {
         task: TaskSummary,
         candidate: Candidate,
         pipeline: Pipeline,
+        dropped: Vec<Dropped>,
         model: Object,
         validation: Metrics,
         test: Metrics,
@@ -152,6 +155,7 @@ impl Champion {
             classes,
             candidate,
             pipeline,
+            dropped,
             model,
             validation,
             test,
@@ -183,6 +187,7 @@ impl Champion {
         }
         let champion: Self = serde_json::from_slice(bytes)?;
         champion.model.to_bytes()?;
+        Object::Pipeline(champion.pipeline.clone()).to_bytes()?;
         let Some(model) = champion.model.model() else {
             return Err(ChampionError::Inconsistent("its model is a pipeline"));
         };

@@ -141,7 +141,7 @@ impl Object {
 
     fn check(&self) -> Result<(), ObjectError> {
         match self {
-            Self::Pipeline(_) => Ok(()),
+            Self::Pipeline(pipeline) => pipeline.check().map_err(ObjectError::Inconsistent),
             Self::Logistic(model) => model.check().map_err(ObjectError::Inconsistent),
             Self::Mlp(model) => model.check().map_err(ObjectError::Inconsistent),
         }

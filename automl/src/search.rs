@@ -106,7 +106,8 @@ pub fn run(
         TaskSummary::new(task, pipeline.target()),
         champion.candidate,
         pipeline,
-        Object::clone(&model),
+        profile.dropped,
+        model,
         validation,
         test.clone(),
         Lineage {

@@ -275,6 +275,8 @@ struct SiteSums {
     loss: Vec<i64>,
     gradient: Vec<i64>,
     hessian: Vec<i64>,
+    /// Columns of the row at hand that are not zero.
+    present: Vec<(usize, f64)>,
 }
 
 impl SiteSums {
@@ -287,6 +289,7 @@ impl SiteSums {
             loss: vec![0; part.models()],
             gradient: vec![0; part.models() * part.weights()],
             hessian: vec![0; part.models() * part.triangle()],
+            present: Vec::new(),
         }
     }
 
@@ -302,21 +305,22 @@ impl SiteSums {
         };
         let [fixed_loss, fixed_gradient, fixed_hessian] = self.fixed;
         self.loss[model] += fixed_loss.row(loss);
-        let column = |at: usize| row.get(at).copied().unwrap_or(1.0);
+        // One-hot columns are mostly zero and add nothing: only the others are
+        // visited. The intercept's column is 1.
+        self.present.clear();
+        let columns = row.iter().copied().chain([1.0]).enumerate();
+        self.present.extend(columns.filter(|(_, x)| *x != 0.0));
         let gradient = &mut self.gradient[model * self.weights..][..self.weights];
-        let mut hessian = self.hessian[model * self.triangle..][..self.triangle].iter_mut();
-        for (i, sum) in gradient.iter_mut().enumerate() {
-            let x = column(i);
-            *sum += fixed_gradient.row(residual * x);
-            // One-hot columns are mostly zero; so is their row of the Hessian.
-            let entries = hessian.by_ref().take(i + 1);
-            if x == 0.0 {
-                entries.for_each(drop);
-                continue;
-            }
-            for (j, sum) in entries.enumerate() {
-                *sum += fixed_hessian.row(curvature * x * column(j));
+        let hessian = &mut self.hessian[model * self.triangle..][..self.triangle];
+        for (at, (i, x)) in self.present.iter().enumerate() {
+            gradient[*i] += fixed_gradient.row(residual * x);
+            let line = &mut hessian[i * (i + 1) / 2..][..=*i];
+            for (j, other) in &self.present[..=at] {
+                line[*j] += fixed_hessian.row(curvature * x * other);
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

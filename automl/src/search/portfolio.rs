@@ -116,10 +116,10 @@ fn networks() -> impl Iterator<Item = Hyperparameters> {
         batch: 32,
     };
     [
-        network(&[16], 0.01, 0.01, 0.0),
-        network(&[32], 0.003, 0.05, 0.2),
-        network(&[16, 16], 0.005, 0.05, 0.1),
-        network(&[32], 0.01, 0.1, 0.4),
+        network(&[32], 0.01, 1.0, 0.5),
+        network(&[16], 0.01, 0.3, 0.2),
+        network(&[32], 0.005, 1.0, 0.3),
+        network(&[16, 16], 0.005, 1.0, 0.2),
     ]
     .into_iter()
     .map(Hyperparameters::Mlp)

@@ -14,7 +14,10 @@ use crate::search::budget::{Budget, ETA, WAVE_NUMBERS};
 use crate::search::observer::{Standing, State};
 use crate::search::portfolio::Entrant;
 use crate::search::{Conductor, SearchError};
-use crate::task::{Kind, Metric, ModelFamily, Task};
+use crate::task::{Kind, ModelFamily, Task};
+
+/// Steps of training without a gain after which a candidate stops.
+const PATIENCE: u32 = 10;
 
 /// A candidate in the race.
 struct Runner {
@@ -55,7 +58,8 @@ impl Runner {
     }
 
     fn trains(&self) -> bool {
-        !self.dropped && !self.entrant.trainer.finished()
+        let gained = self.steps - self.shown_steps <= PATIENCE;
+        !self.dropped && gained && !self.entrant.trainer.finished()
     }
 
     fn loss(&self) -> f64 {
@@ -123,7 +127,7 @@ pub(crate) fn run(
         }
         conductor.leaderboard(&standings(&runners));
     }
-    close(task, &mut runners, conductor)?;
+    close(&mut runners, conductor)?;
     finish(task, runners)
 }
 
@@ -172,15 +176,15 @@ fn thin_out(runners: &mut [Runner]) {
 }
 
 /// Scores what is still unscored, in one step: the finalists' last weights, and
-/// the finalists' curves where the task ranks by an area under one.
+/// the curves of all finalists.
 fn close(
-    task: &Task,
     runners: &mut [Runner],
     conductor: &mut Conductor<'_>,
 ) -> Result<(), SearchError> {
-    let curves = matches!(task.metric, Some(Metric::Auc | Metric::PrAuc));
     let mut asked: Vec<(usize, Object, ScorePart)> = Vec::new();
     for (at, runner) in runners.iter().enumerate().filter(|(_, r)| !r.dropped) {
+        let setting = runner.entrant.setting;
+        let curves = setting.head != Head::Number;
         // What is shown first: a later model may replace it below.
         let mut models = Vec::new();
         if curves && let Some((shown, _)) = &runner.shown {
@@ -189,7 +193,6 @@ fn close(
         if runner.trains() {
             models.push(runner.entrant.trainer.model());
         }
-        let setting = runner.entrant.setting;
         for model in models {
             let part = ScorePart {
                 pipeline: setting.pipeline,

@@ -194,11 +194,11 @@ mod tests {
 
     #[test]
     fn a_quadratic_is_solved_in_one_step() {
-        // ½ (2 w² - 4 w) with an intercept that is already right.
+        // ½ (4 w² - 16 w) with an intercept that is already right.
         let sums = NewtonSums {
             loss: 0.0,
-            gradient: vec![-4.0, 0.0],
-            hessian: vec![2.0, 0.0, 1.0],
+            gradient: vec![-8.0, 0.0],
+            hessian: vec![4.0, 0.0, 1.0],
         };
         let mut weights = vec![0.0, 0.0];
         let mut descent = Descent {
