@@ -28,12 +28,15 @@ use crate::{charter_service, join_service, members, session};
 /// Objects read from disk at once: 4 of at most 64 MiB.
 const OBJECT_READS: usize = 4;
 
-/// What the members may be told at the end, at most: the process must end
-/// within 10 s of SIGTERM, and closing the database needs some of it.
-const MAX_GRACE: Duration = Duration::from_secs(7);
+/// The process must end within 10 s of SIGTERM: this long for the run under way
+/// to come to a stop (it may be adding bodies), ...
+const STOP_RUN: Duration = Duration::from_secs(3);
 
-/// How long the database may take to close.
-const CLOSE_STORE: Duration = Duration::from_secs(2);
+/// ... this long at most for the nodes to hang up and connections to drain, ...
+const MAX_GRACE: Duration = Duration::from_secs(5);
+
+/// ... and this long for the database to close, which makes 9 s.
+const CLOSE_STORE: Duration = Duration::from_secs(1);
 
 /// Everything the daemon's rooms share. Holds secrets, hence no `Debug`.
 pub struct Context {
@@ -135,6 +138,19 @@ impl Context {
     pub fn write_down(&self, entry: Entry) {
         if let Err(error) = self.ledger.append(entry) {
             error!(%error, "the ledger cannot be written");
+        }
+    }
+
+    /// Writes a fact into the ledger; it is durable when this returns. The disk
+    /// may take its time, so it does not hold up the network's threads.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn record(&self, entry: Entry) -> Result<(), LedgerError> {
+        let ledger = self.ledger.clone();
+        match tokio::task::spawn_blocking(move || ledger.append(entry)).await {
+            Ok(appended) => appended,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
     }
 
@@ -272,7 +288,7 @@ pub async fn run(
     let _ = stop.send(true);
     let ended = match fault {
         Some(ended) => ended,
-        None => timeout(MAX_GRACE, runs).await.unwrap_or(Ok(Ok(()))),
+        None => timeout(STOP_RUN, runs).await.unwrap_or(Ok(Ok(()))),
     };
     close(&context, &server, connections).await;
     match ended {

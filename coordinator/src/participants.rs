@@ -130,6 +130,12 @@ impl Participants {
             .map(|member| &member.name)
     }
 
+    /// Whether nobody who is connected has yet to answer.
+    #[must_use]
+    pub fn all_present_answered(&self) -> bool {
+        self.answered().count() == self.present().count()
+    }
+
     /// Whether this member would contribute now.
     #[must_use]
     pub fn contributes(&self, name: &MemberName) -> bool {

@@ -51,6 +51,9 @@ pub enum RunsError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The search cannot keep what it must keep.
+    #[error("the search stopped: {0}")]
+    Search(String),
     /// A programming fault.
     #[error("a run's task ended unexpectedly: {0}; please report this")]
     Panicked(String),

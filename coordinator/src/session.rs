@@ -80,7 +80,14 @@ async fn stream_task(
             control(&context, &connection, &member, sender, receiver).await
         }
         (StreamKind::Object, Some(_)) => object(&context, sender, receiver).await,
-        (StreamKind::Admin, _) => admin::serve(&context, &peer, sender, receiver).await,
+        (StreamKind::Admin, _) => {
+            // Who watches a run hears nothing for a while; that must not keep a
+            // stream whose connection has ended.
+            tokio::select! {
+                served = admin::serve(&context, &peer, sender, receiver) => served,
+                ended = connection.closed() => Err(ended),
+            }
+        }
         (StreamKind::Control | StreamKind::Object | StreamKind::Join, _) => {
             sender.reset(CloseCode::Refused);
             Ok(())

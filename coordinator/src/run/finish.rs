@@ -1,7 +1,7 @@
 //! How a run ends: ledger, database, files, then everybody is told.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 use collegium_automl::object::ObjectId;
@@ -191,9 +191,9 @@ fn state_once(
     Ok(())
 }
 
-fn write(path: &PathBuf, bytes: &[u8]) -> Result<(), RunsError> {
+fn write(path: &Path, bytes: &[u8]) -> Result<(), RunsError> {
     write_atomically(path, bytes).map_err(|source| RunsError::Io {
-        path: path.clone(),
+        path: path.to_owned(),
         source,
     })
 }

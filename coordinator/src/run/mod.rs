@@ -219,25 +219,36 @@ impl Driver {
         self.search().await
     }
 
-    /// Waits until the members have answered the offer: all of them, or enough
-    /// of them and `accept_wait` is over.
+    /// Waits until the members have answered the offer: all of them, or enough of
+    /// them to know how it will go and `accept_wait` is over. A task that does not
+    /// fit is wrong at several sites as a rule, and all of them should be named.
     async fn gather(&mut self) -> Result<(), Stop> {
         let accept_wait = self.context.config.run.accept_wait.0;
-        let mut enough_since = None;
+        let mut known_since = None;
         loop {
-            let now = Instant::now();
-            match self.participants.readiness() {
+            let readiness = self.participants.readiness();
+            let waited = match readiness {
                 Readiness::Everyone => return Ok(()),
-                Readiness::Hopeless(reason) => return Err(Stop::Failed(reason)),
-                Readiness::Waiting(_) => enough_since = None,
-                Readiness::Enough if *enough_since.get_or_insert(now) + accept_wait <= now => {
-                    return Ok(());
+                Readiness::Waiting(_) => {
+                    known_since = None;
+                    false
                 }
-                Readiness::Enough => {}
+                Readiness::Enough | Readiness::Hopeless(_) => {
+                    known_since.get_or_insert_with(Instant::now).elapsed() >= accept_wait
+                }
+            };
+            match readiness {
+                Readiness::Enough if waited => return Ok(()),
+                Readiness::Hopeless(reason)
+                    if waited || self.participants.all_present_answered() =>
+                {
+                    return Err(Stop::Failed(reason));
+                }
+                _ => {}
             }
             self.say_what_it_waits_for();
-            let patience = enough_since.map(|since: Instant| since + accept_wait);
-            self.hear(patience).await?;
+            self.hear(known_since.map(|since| since + accept_wait))
+                .await?;
         }
     }
 
@@ -356,7 +367,7 @@ impl Driver {
             NodeEvent::Said(name, ToCoordinator::RunRefused { run, refusal })
                 if run == self.run =>
             {
-                self.refused(&name, refusal)?;
+                self.refused(&name, refusal).await?;
                 Some(Heard::Ready(index))
             }
             NodeEvent::Said(_, message) => Some(Heard::Said(index, message)),
@@ -371,24 +382,26 @@ impl Driver {
             .store
             .record_acceptance(self.run, member, data)
             .await?;
-        self.write_answer(member, LedgerOutcome::Done, json!({ "data": data }))?;
+        self.write_answer(member, LedgerOutcome::Done, json!({ "data": data }))
+            .await?;
         self.progress
             .publish("note", json!({ "text": format!("{member} takes part") }));
         Ok(())
     }
 
-    fn refused(&mut self, member: &MemberName, refusal: Refusal) -> Result<(), Stop> {
+    async fn refused(&mut self, member: &MemberName, refusal: Refusal) -> Result<(), Stop> {
         warn!(run = %self.run, %member, %refusal, "a member refuses the run");
         let text = format!("{member} does not take part: {refusal}");
         let evidence = json!({ "code": u16::from(refusal.code), "reason": refusal.to_string() });
         if self.participants.refused(member, refusal) {
-            self.write_answer(member, LedgerOutcome::Refused, evidence)?;
+            self.write_answer(member, LedgerOutcome::Refused, evidence)
+                .await?;
             self.progress.publish("note", json!({ "text": text }));
         }
         Ok(())
     }
 
-    fn write_answer(
+    async fn write_answer(
         &self,
         member: &MemberName,
         outcome: LedgerOutcome,
@@ -400,6 +413,6 @@ impl Driver {
             &self.run.to_string(),
             outcome,
         );
-        Ok(self.context.ledger.append(entry.evidence(evidence))?)
+        Ok(self.context.record(entry.evidence(evidence)).await?)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use collegium_automl::ask::{Ask, Totals};
-use collegium_automl::federation::{Federation, FederationError, Journaled};
+use collegium_automl::federation::{Federation, FederationError, JournalError, Journaled};
 use collegium_automl::object::{Object, ObjectId};
 use collegium_automl::search::{self, Outcome, Progress as SearchProgress, SearchError, Standing};
 use collegium_automl::task::Task;
@@ -18,6 +18,7 @@ use crate::hub::Hub;
 use crate::journal::StoreJournal;
 use crate::progress::Progress;
 use crate::remote::{Call, Remote};
+use crate::runs::RunsError;
 
 /// The traffic is saved every so many steps: often enough that a crash loses
 /// little of a figure, seldom enough not to cost a disk sync each step.
@@ -77,7 +78,7 @@ impl Driver {
                 outcome: Box::new(outcome),
                 published,
             }),
-            Ok(Err(error)) => Err(Stop::Failed(error.to_string())),
+            Ok(Err(error)) => Err(end_of(&error)),
             Err(_) => Err(Stop::Failed(
                 "the search ended unexpectedly: see the coordinator's log, and report it"
                     .to_owned(),
@@ -90,6 +91,17 @@ impl Driver {
         // The search waits for nothing else; if it is gone, its result says why.
         let _ = call.reply.send(result);
         Ok(())
+    }
+}
+
+/// A disk that fails ends the daemon, so that a restart goes on with the run;
+/// everything else ends the run.
+fn end_of(error: &SearchError) -> Stop {
+    match error {
+        SearchError::Federation(
+            FederationError::Journal(JournalError::Store { .. }) | FederationError::Stopped(_),
+        ) => Stop::Fault(RunsError::Search(error.to_string())),
+        other => Stop::Failed(other.to_string()),
     }
 }
 

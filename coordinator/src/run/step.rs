@@ -31,6 +31,7 @@ use tracing::{debug, info, warn};
 
 use super::{Driver, End, Heard, Stop};
 use crate::ledger::{Action as LedgerAction, Entry, Outcome};
+use crate::runs::RunsError;
 use crate::spool::Spooled;
 use crate::store::{CertifiedStep, Phase, Salt};
 use crate::sum::{SumError, add_bodies};
@@ -249,7 +250,7 @@ impl Driver {
             Action::Open(opening) => return self.open(live, opening).await.map(Some),
             Action::Dropped(dropped) => return Ok(Some(StepEnd::Dropped(dropped))),
             Action::Failed(failure) => return Err(Stop::Failed(failure.to_string())),
-            Action::Note(note) => self.note_step(live, note)?,
+            Action::Note(note) => self.note_step(live, note).await?,
         }
         Ok(None)
     }
@@ -309,10 +310,14 @@ impl Driver {
             let bytes = sum.to_bytes();
             Ok::<_, SumError>((sum, bytes))
         });
-        let (sum, bytes) = added
-            .await
-            .map_err(|error| fault(&error))?
-            .map_err(|error| fault(&error))?;
+        let (sum, bytes) = match added.await.map_err(|error| fault(&error))? {
+            Ok(added) => added,
+            Err(SumError::Spool(source)) => {
+                let path = self.context.config.state.join("spool");
+                return Err(Stop::Fault(RunsError::Io { path, source }));
+            }
+            Err(error) => return Err(fault(&error)),
+        };
         let step = live.aggregator.plan().reference().step;
         self.context
             .store
@@ -354,7 +359,8 @@ impl Driver {
                     step,
                     &opening,
                     json!({ "reason": reason }),
-                )?;
+                )
+                .await?;
                 self.context
                     .store
                     .spoil_step(self.run, step, &reason)
@@ -402,7 +408,8 @@ impl Driver {
                 step,
                 opening,
                 evidence,
-            )?;
+            )
+            .await?;
         }
         Ok(self
             .context
@@ -415,7 +422,7 @@ impl Driver {
         format!("{}/{step}", self.run)
     }
 
-    fn write_step(
+    async fn write_step(
         &self,
         action: LedgerAction,
         outcome: Outcome,
@@ -437,7 +444,7 @@ impl Driver {
         }
         let entry =
             Entry::new(action, "coordinator", &self.object_name(step), outcome).evidence(evidence);
-        Ok(self.context.ledger.append(entry)?)
+        Ok(self.context.record(entry).await?)
     }
 
     /// What the members are told about the step before.
@@ -469,7 +476,7 @@ impl Driver {
             Outcome::Failed,
         )
         .evidence(json!({ "reason": dropped.reason.to_string(), "refusals": refusals }));
-        self.context.ledger.append(entry)?;
+        self.context.record(entry).await?;
         self.progress.publish(
             "note",
             json!({ "text": format!("step {step} dropped: {} ({refusals})", dropped.reason) }),
@@ -479,7 +486,7 @@ impl Driver {
             .map_err(|failure: StepFailure| Stop::Failed(failure.to_string()))
     }
 
-    fn note_step(&self, live: &Live, note: Note) -> Result<(), Stop> {
+    async fn note_step(&self, live: &Live, note: Note) -> Result<(), Stop> {
         let step = live.aggregator.plan().reference().step;
         let name = |index| {
             self.name(index)
@@ -499,7 +506,7 @@ impl Driver {
                     Outcome::Refused,
                 )
                 .evidence(json!({ "dealer": name(dealer), "complaint": refusal.to_string() }));
-                self.context.ledger.append(entry)?;
+                self.context.record(entry).await?;
             }
             Note::Refused { from, refusal } => {
                 info!(run = %self.run, %step, member = name(from), %refusal, "a member refuses");

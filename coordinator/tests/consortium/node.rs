@@ -64,6 +64,8 @@ pub enum Fault {
     BeforeUpload(u32),
     /// When it has voted this many times: the vote is on disk and sent.
     AfterVote(u32),
+    /// When it was shown this many certificates, before it releases.
+    BeforeRelease(u32),
 }
 
 struct Life<'a> {
@@ -76,6 +78,7 @@ struct Life<'a> {
     run: Option<(RunId, TableSite, Contributor)>,
     announced: u32,
     voted: u32,
+    certified: u32,
 }
 
 /// Lives until something ends it.
@@ -92,6 +95,7 @@ pub async fn live(member: Arc<Member>, address: &str, fault: Fault) -> Result<De
         run: None,
         announced: 0,
         voted: 0,
+        certified: 0,
     };
     let hello = ToCoordinator::Hello {
         version: VERSION,
@@ -131,7 +135,13 @@ impl Life<'_> {
                 ToNode::Announce(announce) => self.announced(&announce).await?,
                 ToNode::Deliver(deliver) => self.committee().deliver(&deliver),
                 ToNode::Propose(propose) => self.committee().propose(&propose),
-                ToNode::Certificate(certificate) => self.committee().certificate(&certificate),
+                ToNode::Certificate(certificate) => {
+                    self.certified += 1;
+                    if self.fault == Fault::BeforeRelease(self.certified) {
+                        return Ok(Death::AsAsked);
+                    }
+                    self.committee().certificate(&certificate)
+                }
                 ToNode::StepDropped { step, .. } => {
                     if let Some((_, _, contributor)) = &mut self.run {
                         contributor.dropped(step);
