@@ -3,7 +3,7 @@
 mod journal;
 mod pooled;
 
-pub use journal::{FileJournal, Journal, JournalError, Journaled, MemoryJournal, Recorded};
+pub use journal::{FileJournal, Journal, JournalError, Journaled, MemoryJournal, Recorded, TIME_IS_UP};
 pub use pooled::Pooled;
 
 use crate::ask::{Ask, AskError, Totals};
@@ -26,6 +26,16 @@ pub trait Federation {
 
     /// How many members the federation has.
     fn members(&self) -> usize;
+
+    /// Whether the driver's time budget is spent: the race then closes with what
+    /// it has. Asked before each of its steps, `steps` of the round being done.
+    /// [`Journaled`] keeps the answer, so that a replay closes at the same step.
+    ///
+    /// # Errors
+    /// When the answer cannot be kept.
+    fn time_is_up(&mut self, _steps: u32) -> Result<bool, FederationError> {
+        Ok(false)
+    }
 }
 
 /// Why a step has no totals.

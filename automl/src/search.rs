@@ -21,7 +21,6 @@ use crate::federation::{Federation, FederationError};
 use crate::features;
 use crate::metric::{Metrics, Rows, ScorePart};
 use crate::model::{Champion, Lineage, TaskSummary};
-use crate::object::Object;
 use crate::profile::{self, ProfileError};
 use crate::search::race::Finish;
 use crate::task::Task;
@@ -50,7 +49,7 @@ pub enum SearchError {
     /// The profile says that nothing can be learned, or how to correct the
     /// task.
     #[error(transparent)]
-    Profile(#[from] ProfileError),
+    Profile(ProfileError),
     /// The task allows no candidate.
     #[error("no candidate is left to train: {0}")]
     NoCandidates(String),
@@ -60,6 +59,16 @@ pub enum SearchError {
          the members need more rows with a target value"
     )]
     NothingScored,
+}
+
+impl From<ProfileError> for SearchError {
+    fn from(error: ProfileError) -> Self {
+        match error {
+            // A step that failed is the same trouble in every stage.
+            ProfileError::Federation(error) => Self::Federation(error),
+            other => Self::Profile(other),
+        }
+    }
 }
 
 /// Runs a round.
@@ -75,7 +84,7 @@ pub fn run(
     conductor.enter(Stage::Profile);
     let profile = profile::run(task, &mut conductor)?;
     let pipelines = features::pipelines(task, &profile);
-    let budget = Budget::new(task.preset, task.max_steps, conductor.steps());
+    let budget = Budget::new(task.preset, task.max_steps);
     conductor.enter(Stage::Race);
     let candidates = portfolio::candidates(task, &pipelines, profile.train_rows, &mut conductor)?;
     let Finish {

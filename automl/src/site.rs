@@ -79,6 +79,17 @@ pub struct Rows {
     pub targets: Vec<f64>,
     /// Where each row belongs in cross-validation.
     pub slots: Vec<Slot>,
+    /// Hash of the features: tells sites apart where each draws its own random
+    /// numbers. Not the hash of the whole table, which test rows are part of.
+    digest: ObjectId,
+}
+
+fn digest(matrix: &Matrix) -> ObjectId {
+    let mut hasher = blake3::Hasher::new();
+    for value in &matrix.values {
+        hasher.update(&value.to_le_bytes());
+    }
+    ObjectId(*hasher.finalize().as_bytes())
 }
 
 impl Rows {
@@ -90,6 +101,7 @@ impl Rows {
             }
         }
         Self {
+            digest: digest(&design.matrix),
             matrix: design.matrix,
             targets,
             slots: design.slots,
@@ -100,10 +112,17 @@ impl Rows {
     #[cfg(test)]
     pub(crate) fn from_parts(matrix: Matrix, targets: Vec<f64>, slots: Vec<Slot>) -> Self {
         Self {
+            digest: digest(&matrix),
             matrix,
             targets,
             slots,
         }
+    }
+
+    /// Hash of the features.
+    #[must_use]
+    pub fn digest(&self) -> ObjectId {
+        self.digest
     }
 
     /// Features of one row.
@@ -225,10 +244,9 @@ impl TableSite {
             Part::Descend(part) => {
                 self.prepare(part.pipeline)?;
                 self.model(part.model, part.pipeline)?;
-                let site = self.data.digest();
                 match self.object(part.model)? {
                     Object::Mlp(model) if part.fits(model) => {
-                        part.answer(model, self.training(part.pipeline)?, site, &mut out)?;
+                        part.answer(model, self.training(part.pipeline)?, &mut out)?;
                     }
                     _ => return Err(unfit(part.model, "its family or sizes differ")),
                 }

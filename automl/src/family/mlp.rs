@@ -199,7 +199,7 @@ pub struct DescendPart {
     /// is the weight of its update.
     pub rows: u64,
     /// Seed of the candidate: order of rows and dropout follow from it, the
-    /// step and the site's data.
+    /// step and the site's training rows.
     pub seed: ObjectId,
     /// Step of the candidate's training, from 0.
     pub step: u32,
@@ -270,12 +270,10 @@ impl DescendPart {
             && model.folds.len() == usize::from(self.folds)
     }
 
-    /// `site` names the site's data: its rows are shuffled by it.
     pub(crate) fn answer(
         &self,
         model: &MlpModel,
         rows: &Rows,
-        site: ObjectId,
         out: &mut Encoder,
     ) -> Result<(), EncodeError> {
         let mut losses = LossCounter::new(self.head, self.rows);
@@ -293,7 +291,7 @@ impl DescendPart {
             .map(|fold| (0..rows.len()).filter(|row| rows.trains(*row, fold)).count() as u64)
             .collect();
         counts.iter().try_for_each(|count| out.count(*count))?;
-        let trained = local::train(self, model, rows, site);
+        let trained = local::train(self, model, rows);
         for ((before, after), count) in model.folds.iter().zip(&trained).zip(&counts) {
             let share = *count as f64 / self.rows as f64;
             for (old, new) in before.iter().zip(after) {

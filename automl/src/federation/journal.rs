@@ -52,6 +52,10 @@ pub enum JournalError {
     },
 }
 
+/// Asks count from 1; this number stands for the event that time was up. Its
+/// only sum is the number of steps done by then.
+pub const TIME_IS_UP: u32 = 0;
+
 /// Where finished steps are kept, by the sequence number of their ask.
 pub trait Journal {
     /// The step of this number, if it was finished before.
@@ -109,6 +113,24 @@ impl<F: Federation, J: Journal> Federation for Journaled<F, J> {
 
     fn members(&self) -> usize {
         self.inner.members()
+    }
+
+    fn time_is_up(&mut self, steps: u32) -> Result<bool, FederationError> {
+        if let Some(recorded) = self.journal.load(TIME_IS_UP)? {
+            let at = recorded.totals.sums.first().copied().unwrap_or(0);
+            return Ok(u64::from(steps) >= at);
+        }
+        // A step that is recorded was taken, so time was not up before it.
+        if self.journal.load(steps + 1)?.is_some() || !self.inner.time_is_up(steps)? {
+            return Ok(false);
+        }
+        let event = Totals {
+            sums: vec![u64::from(steps)],
+            contributors: Vec::new(),
+        };
+        let name = ObjectId::of(b"collegium automl time is up v1");
+        self.journal.record(TIME_IS_UP, name, &event)?;
+        Ok(true)
     }
 }
 

@@ -13,36 +13,45 @@ const CLOSING_STEPS: u32 = 2;
 /// numbers are 1.6 MB of ciphertext a site at 8 bytes.
 pub const WAVE_NUMBERS: usize = 200_000;
 
-/// The rungs of a race: after how many steps of training candidates are dropped.
+/// The rungs of a race, and where it must close.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// Steps of training at the end of each rung, ascending.
+    /// Steps of training at the end of each rung, ascending. With more than one
+    /// wave, a step of training takes more than one step of the round.
     pub rungs: Vec<u32>,
+    /// Most steps of the whole round, if there is a limit.
+    pub most: Option<u32>,
 }
 
 impl Budget {
-    /// The rungs of a preset, cut to `max_steps` for the whole round, of which
-    /// `spent` are gone.
+    /// The rungs of a preset, under a limit for the whole round.
     #[must_use]
-    pub fn new(preset: Preset, max_steps: Option<u32>, spent: u32) -> Self {
+    pub fn new(preset: Preset, most: Option<u32>) -> Self {
         let rungs: &[u32] = match preset {
             Preset::Fast => &[3, 9, 24],
             Preset::Balanced => &[5, 15, 45],
             Preset::Thorough => &[10, 30, 90, 270],
         };
-        let room = max_steps.map_or(u32::MAX, |max| {
-            // However small the budget, one step of training makes a champion.
-            max.saturating_sub(spent + CLOSING_STEPS).max(1)
-        });
-        let mut rungs: Vec<u32> = rungs.iter().map(|rung| (*rung).min(room)).collect();
-        rungs.dedup();
-        Self { rungs }
+        Self {
+            rungs: rungs.to_vec(),
+            most,
+        }
     }
 
-    /// About how many steps the whole round takes, when `spent` are gone.
+    /// Whether a step of training in `waves` waves still leaves room to close,
+    /// when `spent` steps of the round are gone.
+    #[must_use]
+    pub fn allows(&self, spent: u32, waves: u32) -> bool {
+        self.most
+            .is_none_or(|most| spent.saturating_add(waves + CLOSING_STEPS) <= most)
+    }
+
+    /// About how many steps the whole round takes, when `spent` are gone before
+    /// the race.
     #[must_use]
     pub fn about(&self, spent: u32) -> u32 {
-        spent + self.rungs.last().copied().unwrap_or(0) + CLOSING_STEPS
+        let about = spent + self.rungs.last().copied().unwrap_or(0) + CLOSING_STEPS;
+        self.most.map_or(about, |most| about.min(most))
     }
 }
 
@@ -52,15 +61,17 @@ mod tests {
 
     #[test]
     fn presets_stay_within_their_step_counts() {
-        assert!(Budget::new(Preset::Fast, None, 4).about(4) <= 30);
-        assert!(Budget::new(Preset::Balanced, None, 4).about(4) < 70);
+        assert!(Budget::new(Preset::Fast, None).about(4) <= 30);
+        assert!(Budget::new(Preset::Balanced, None).about(4) < 70);
     }
 
     #[test]
-    fn a_step_limit_cuts_the_rungs() {
-        let budget = Budget::new(Preset::Balanced, Some(20), 4);
-        assert_eq!(budget.rungs, [5, 14]);
+    fn a_step_limit_leaves_room_to_close() {
+        let budget = Budget::new(Preset::Balanced, Some(20));
         assert_eq!(budget.about(4), 20);
-        assert_eq!(Budget::new(Preset::Fast, Some(1), 4).rungs, [1]);
+        assert!(budget.allows(17, 1));
+        assert!(!budget.allows(18, 1));
+        assert!(!budget.allows(17, 2));
+        assert!(Budget::new(Preset::Balanced, None).allows(1000, 1));
     }
 }

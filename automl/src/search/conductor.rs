@@ -112,6 +112,11 @@ impl<'a> Conductor<'a> {
         self.numbers
     }
 
+    /// Whether the driver's time budget is spent.
+    pub(crate) fn time_is_up(&mut self) -> Result<bool, FederationError> {
+        self.federation.time_is_up(self.sequence)
+    }
+
     pub(crate) fn enter(&mut self, stage: Stage) {
         self.observer.event(&Progress::Stage { stage });
     }

@@ -117,9 +117,16 @@ pub(crate) fn run(
     let mut runners: Vec<Runner> = entrants.into_iter().map(Runner::new).collect();
     conductor.expect_steps(budget.about(conductor.steps()));
     let mut step = 0;
-    for (rung, end) in budget.rungs.iter().enumerate() {
+    let mut waves = 1;
+    'race: for (rung, end) in budget.rungs.iter().enumerate() {
         while step < *end && runners.iter().any(Runner::trains) {
+            // However small the budget, one step of training makes a champion.
+            let spent = conductor.steps();
+            if step > 0 && (!budget.allows(spent, waves) || conductor.time_is_up()?) {
+                break 'race;
+            }
             train(&mut runners, conductor)?;
+            waves = conductor.steps() - spent;
             step += 1;
         }
         if rung + 1 < budget.rungs.len() {

@@ -10,7 +10,6 @@ use burn::tensor::{Device, Tensor, TensorData, activation};
 
 use crate::family::Head;
 use crate::family::mlp::{DescendPart, Layer, MlpModel, layers};
-use crate::object::ObjectId;
 use crate::random::Stream;
 use crate::site::Rows;
 
@@ -37,12 +36,7 @@ struct Batch {
 }
 
 /// The folds' weights after local training; unchanged without rows.
-pub(super) fn train(
-    part: &DescendPart,
-    model: &MlpModel,
-    rows: &Rows,
-    site: ObjectId,
-) -> Vec<Vec<f32>> {
+pub(super) fn train(part: &DescendPart, model: &MlpModel, rows: &Rows) -> Vec<Vec<f32>> {
     if rows.is_empty() {
         return model.folds.clone();
     }
@@ -52,7 +46,7 @@ pub(super) fn train(
         &[
             part.seed.as_bytes(),
             &part.step.to_le_bytes(),
-            site.as_bytes(),
+            rows.digest().as_bytes(),
         ],
     );
     let optimizer = AdamWConfig::new()

@@ -164,11 +164,14 @@ fn local_training_learns_and_repeats_itself() {
         let rows = rows(120, head);
         let model = network(head);
         let part = part(head, dropout, 120);
-        let site = ObjectId::of(b"site");
-        let once = local::train(&part, &model, &rows, site);
-        assert_eq!(once, local::train(&part, &model, &rows, site), "{head:?}");
-        let other = local::train(&part, &model, &rows, ObjectId::of(b"other"));
-        assert_ne!(once, other, "{head:?}: rows are shuffled by site");
+        let once = local::train(&part, &model, &rows);
+        assert_eq!(once, local::train(&part, &model, &rows), "{head:?}");
+        let later = DescendPart {
+            step: part.step + 1,
+            ..part.clone()
+        };
+        let later = local::train(&later, &model, &rows);
+        assert_ne!(once, later, "{head:?}: every step shuffles anew");
         let trained = MlpModel {
             folds: once,
             ..model.clone()
@@ -189,9 +192,8 @@ fn a_fold_never_learns_from_its_validation_rows() {
     }
     let model = network(Head::Binary);
     let part = part(Head::Binary, 0.1, 30);
-    let site = ObjectId::of(b"site");
-    let plain = local::train(&part, &model, &rows, site);
-    let other = local::train(&part, &model, &flipped, site);
+    let plain = local::train(&part, &model, &rows);
+    let other = local::train(&part, &model, &flipped);
     assert_eq!(plain[1], other[1]);
     assert_ne!(plain[0], other[0]);
     assert_ne!(plain[2], other[2]);
@@ -202,7 +204,7 @@ fn no_rows_change_nothing() {
     let model = network(Head::Binary);
     let part = part(Head::Binary, 0.0, 30);
     let none = rows(0, Head::Binary);
-    let trained = local::train(&part, &model, &none, ObjectId::of(b"site"));
+    let trained = local::train(&part, &model, &none);
     assert_eq!(trained, model.folds);
 }
 
