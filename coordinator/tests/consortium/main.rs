@@ -9,7 +9,7 @@ use collegium_protocol::RefusalCode;
 use collegium_protocol::quic::AdminError;
 use serde_json::Value;
 
-use node::{Death, Fault};
+use node::{Death, Fault, Forgery};
 use world::{TASK, World, champion_file, pooled_champion};
 
 fn step_of(event: &Value) -> u64 {
@@ -293,6 +293,7 @@ async fn a_task_that_does_not_fit_names_site_and_column() {
     let nodes: Vec<_> = (0..4)
         .map(|index| world.spawn(index, Fault::None))
         .collect();
+    world.connected(4).await;
     let operator = world.operator().await;
     let run = operator
         .submit_task(&TASK.replace("\"ill\"", "\"sick\""))
@@ -404,5 +405,86 @@ async fn what_is_wrong_is_said() {
         missing.contains("not-there") && missing.contains("coordinator init"),
         "{missing}"
     );
+    daemon.stop().await;
+}
+
+/// Runs with a faulty fourth node; gives the contributors of the last step.
+async fn run_with(world: &World, fault: Fault) -> (Value, Value, Death) {
+    let nodes: Vec<_> = (0..3)
+        .map(|index| world.spawn(index, Fault::None))
+        .collect();
+    let faulty = world.spawn(3, fault);
+    world.connected(4).await;
+    let run = world
+        .operator()
+        .await
+        .submit_task(TASK)
+        .await
+        .expect("submitted");
+    let finished = world.finished(run).await;
+    let steps = finished["result"]["steps"].as_u64().expect("a champion");
+    let last = world
+        .watch_until(run, |event| step_of(event) == steps)
+        .await;
+    for node in nodes {
+        closed(node).await.expect("a champion");
+    }
+    let death = tokio::time::timeout(world::PATIENCE, faulty)
+        .await
+        .expect("in time")
+        .expect("no panic");
+    (finished, last, death)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn forged_uploads_are_refused_and_the_run_goes_on_without_their_sender() {
+    let (world, daemon) = World::of_four().await;
+    let forgeries = [Forgery::Coefficient, Forgery::Body, Forgery::Member];
+    for (done, forgery) in forgeries.into_iter().enumerate() {
+        let (finished, last, death) = run_with(&world, Fault::Forges(forgery)).await;
+        assert_eq!(finished["status"], "champion", "{forgery:?}: {finished}");
+        assert_eq!(
+            last["contributors"],
+            serde_json::json!(["a", "b", "c"]),
+            "{forgery:?}: {last}"
+        );
+        assert!(
+            matches!(death, Death::Coordinator),
+            "{forgery:?}: {death:?}"
+        );
+        let ledger = world.ledger();
+        let refused: Vec<_> = ledger
+            .iter()
+            .filter(|entry| entry["action"] == "refuse")
+            .collect();
+        assert_eq!(refused.len(), done + 1, "{forgery:?}: {refused:?}");
+        assert_eq!(refused[done]["actor"], "node/d", "{forgery:?}");
+    }
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_silent_member_is_waited_for_and_then_left_out() {
+    let (mut world, daemon) = World::of_four().await;
+    daemon.stop().await;
+    world
+        .settings
+        .insert("step.straggler_wait".into(), "150ms".into());
+    let daemon = world.start().await;
+    let (finished, last, death) = run_with(&world, Fault::Silent).await;
+    assert_eq!(
+        last["contributors"],
+        serde_json::json!(["a", "b", "c"]),
+        "{last}"
+    );
+    let (steps, seconds) = (
+        last["step"].as_f64().expect("steps"),
+        finished["seconds"].as_f64().expect("seconds"),
+    );
+    assert!(
+        seconds >= 0.15 * steps,
+        "{steps} steps in {seconds} s: it was not waited for"
+    );
+    assert!(matches!(death, Death::Closed(Some(_))), "{death:?}");
     daemon.stop().await;
 }

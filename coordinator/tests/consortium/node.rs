@@ -2,7 +2,7 @@
 //! one loop, with the faults a test asks for. Its records outlive it, as a disk
 //! would; everything else is lost when it is dropped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 use std::sync::{Arc, Mutex};
 
@@ -14,7 +14,7 @@ use collegium_crypto::encode::{Segment, Shape};
 use collegium_crypto::identity::SigningIdentity;
 use collegium_crypto::randomness::os_rng;
 use collegium_crypto::seal::SealingSecret;
-use collegium_protocol::ids::{MemberName, RunId};
+use collegium_protocol::ids::{MemberIndex, MemberName, RunId};
 use collegium_protocol::limits::{
     MAX_ASK_BYTES, MAX_OBJECT_REQUEST_BYTES, MAX_OBJECT_RESPONSE_BYTES, MAX_TO_COORDINATOR_BYTES,
     MAX_TO_NODE_BYTES, MAX_UPLOAD_HEADER_BYTES, MAX_UPLOAD_TRAILER_BYTES,
@@ -39,6 +39,8 @@ pub struct Member {
     pub client: Client,
     pub csv: String,
     pub disk: Mutex<BTreeMap<String, NodeRecord>>,
+    /// Runs whose end it has heard of.
+    pub ended: Mutex<BTreeSet<RunId>>,
 }
 
 /// How a node's life ends.
@@ -66,6 +68,21 @@ pub enum Fault {
     AfterVote(u32),
     /// When it was shown this many certificates, before it releases.
     BeforeRelease(u32),
+    /// Never answers an announcement, and serves on the committee.
+    Silent,
+    /// Uploads something that is not what it should be.
+    Forges(Forgery),
+}
+
+/// What is wrong with an upload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forgery {
+    /// A coefficient that is not below q.
+    Coefficient,
+    /// A body that its signature is not for.
+    Body,
+    /// Another member's index in the header.
+    Member,
 }
 
 struct Life<'a> {
@@ -154,6 +171,12 @@ impl Life<'_> {
                         None => None,
                     };
                     self.send(&ToCoordinator::RunReportReady { run }).await?;
+                    let known = !self.member.ended.lock().expect("a set").insert(run);
+                    // Told once more, because it hung up too soon the first time; or a
+                    // forger is told late of a run that it was thrown out of.
+                    if known || (matches!(self.fault, Fault::Forges(_)) && self.run.is_none()) {
+                        continue;
+                    }
                     return Ok(Death::Closed(bytes));
                 }
                 ToNode::Refused(refusal) => return Ok(Death::Refused(refusal)),
@@ -250,6 +273,9 @@ impl Life<'_> {
                     if self.fault == Fault::BeforeUpload(self.announced) {
                         return Ok(true);
                     }
+                    if self.fault == Fault::Silent {
+                        continue;
+                    }
                     let ask = Ask::from_bytes(ask.as_slice(), MAX_ASK_BYTES).expect("an ask");
                     let missing = self
                         .run
@@ -285,9 +311,18 @@ impl Life<'_> {
     }
 
     async fn upload(&mut self, upload: &ReadyUpload) -> Result<(), QuicError> {
+        let (mut header, mut body) = (upload.header, upload.body().to_vec());
+        match self.fault {
+            Fault::Forges(Forgery::Coefficient) => body[..8].fill(0xff),
+            Fault::Forges(Forgery::Body) => body[0] ^= 1,
+            Fault::Forges(Forgery::Member) => {
+                header.member = MemberIndex::new(1).expect("an index")
+            }
+            _ => {}
+        }
         let mut stream = self.connection.open_upload().await?;
-        stream.send(&upload.header, MAX_UPLOAD_HEADER_BYTES).await?;
-        for chunk in upload.chunks() {
+        stream.send(&header, MAX_UPLOAD_HEADER_BYTES).await?;
+        for chunk in body.chunks(1000) {
             stream.write_body(chunk).await?;
         }
         stream

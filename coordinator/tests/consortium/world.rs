@@ -179,7 +179,7 @@ impl World {
         let identity_tls = TlsIdentity::new(&certificate, &key).expect("a certificate");
         let client = Client::new(&identity_tls, &authority).expect("a client");
         let (identity, sealing) = (Arc::new(identity), Arc::new(sealing));
-        let disk = Mutex::default();
+        let (disk, ended) = (Mutex::default(), Mutex::default());
         self.members.push(Arc::new(Member {
             name,
             identity,
@@ -187,6 +187,7 @@ impl World {
             client,
             csv,
             disk,
+            ended,
         }));
     }
 
@@ -218,10 +219,30 @@ impl World {
         tokio::spawn(async move { live(member, &address, fault).await.expect("a life") })
     }
 
+    /// Waits until so many members are connected.
+    pub async fn connected(&self, wanted: usize) {
+        let operator = self.operator().await;
+        let all = async {
+            while operator
+                .members()
+                .await
+                .expect("a list")
+                .iter()
+                .filter(|member| member.connected)
+                .count()
+                < wanted
+            {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, all).await.expect("in time");
+    }
+
     /// Watches a run until an event fits; panics when the run ends before.
     pub async fn watch_until(&self, run: RunId, fits: impl Fn(&Value) -> bool) -> Value {
         let operator = self.operator().await;
         let mut watch = operator.watch(run, 0).await.expect("watches");
+        let mut seen = Vec::new();
         let found = async {
             while let Some(line) = watch.next().await.expect("an event") {
                 let event: Value = serde_json::from_slice(&line).expect("JSON");
@@ -229,10 +250,12 @@ impl World {
                     return event;
                 }
                 assert_ne!(event["event"], "finished", "ended too early: {event}");
+                seen.push(event);
             }
             panic!("the events ended");
         };
-        timeout(PATIENCE, found).await.expect("in time")
+        let found = timeout(PATIENCE, found).await;
+        found.unwrap_or_else(|_| panic!("not in time: {seen:#?}"))
     }
 
     pub async fn finished(&self, run: RunId) -> Value {
