@@ -93,7 +93,12 @@ impl Seat {
     /// What both machines check of an announcement before anything else: it names the charter in
     /// force and compiled-in parameters, the coordinator of the charter signed it, and the ask is
     /// within its cap and the one announced.
-    pub(super) fn check_announce(&self, announce: &Announce) -> Result<(), Refusal> {
+    ///
+    /// Cheap: a daemon may call it before it reads the ask.
+    ///
+    /// # Errors
+    /// The refusal to answer with.
+    pub fn check_announce(&self, announce: &Announce) -> Result<(), Refusal> {
         let context = &announce.context;
         if context.charter != self.charter.digest() {
             return Err(RefusalCode::CharterMismatch.into());
