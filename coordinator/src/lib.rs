@@ -6,7 +6,7 @@
 //! - [`config`]: everything the daemon can be told; [`app`]: start, serve, stop;
 //!   **start reading there**;
 //! - [`session`], [`hub`], [`upload`]: connections, who is connected, what they send;
-//! - [`runs`], [`run`]: the queue of runs, and one run from offer to end, with
+//! - [`runs`], [`mod@run`]: the queue of runs, and one run from offer to end, with
 //!   [`remote`] and [`journal`] as the search sees them;
 //! - [`store`]: the database; [`ledger`]: the append-only log; [`objects`]: models
 //!   by content hash; [`spool`]: where uploads wait to be added;

@@ -2,9 +2,12 @@
 //!
 //! The search is sequential code on a thread of its own; this side serves its
 //! sums one after the other and listens to the nodes all the time. Rooms:
-//! `step` drives one secure sum, `search` runs the thread, `finish` writes the end.
+//! `step` drives one secure
+//! sum and `opening` ends it, `search` runs the thread, `finish` writes the end.
 
 mod finish;
+mod live;
+mod opening;
 mod search;
 mod step;
 mod traffic;

@@ -4,70 +4,33 @@
 //! strictly in order, each finished before the next begins: what must be on
 //! disk is there before anything is sent that relies on it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use collegium_automl::ask::{Ask, Totals};
 use collegium_automl::federation::FederationError;
-use collegium_crypto::encode::{Segment, Shape};
 use collegium_crypto::glwe::BodySum;
-use collegium_crypto::rand_core::Rng;
-use collegium_crypto::randomness::os_rng;
-use collegium_crypto::transcript::{self, domain};
 use collegium_protocol::context::ask_digest;
 use collegium_protocol::ids::{MemberIndex, StepNumber};
 use collegium_protocol::limits::MAX_UPLOAD_TRAILER_BYTES;
-use collegium_protocol::message::session::{ToCoordinator, ToNode};
-use collegium_protocol::message::step::{Announce, ResultCommitment};
+use collegium_protocol::message::session::ToNode;
+use collegium_protocol::message::step::Announce;
 use collegium_protocol::step::{
-    self, Action, AdmittedUpload, Aggregator, Dropped, Event, Note, Opening, Resumed,
+    self, Action, AdmittedUpload, Aggregator, Dropped, Event, Note, Resumed,
     RunRecord as StepState, StepFailure, StepPlan, Timing,
 };
 use collegium_protocol::{Digest, codec};
 use serde_json::json;
-use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::{Driver, End, Heard, Stop};
+use super::live::{Live, StepEnd, Upload, shape_of};
+use super::{Driver, End, Stop};
 use crate::ledger::{Action as LedgerAction, Entry, Outcome};
 use crate::runs::RunsError;
-use crate::spool::Spooled;
-use crate::store::{CertifiedStep, Phase, Salt};
+use crate::store::{CertifiedStep, Phase};
 use crate::sum::{SumError, add_bodies};
-use crate::upload::{Arrived, OpenStep};
-
-/// The largest encoded commitment: a number and two digests, rounded up.
-const MAX_COMMITMENT_BYTES: usize = 128;
-
-/// One step under way.
-struct Live {
-    aggregator: Aggregator,
-    /// The ask's place in the search and its content hash.
-    sequence: u32,
-    ask: Digest,
-    stage: String,
-    uploads: BTreeMap<MemberIndex, Upload>,
-    sum: Option<BodySum>,
-    began: Instant,
-    /// Whether the machine's first record, which takes the number, is on disk.
-    opened: bool,
-    /// Whether an earlier process began it, and may have written it down.
-    resumed: bool,
-}
-
-struct Upload {
-    admitted: AdmittedUpload,
-    /// `None` once it was added.
-    body: Option<Spooled>,
-}
-
-enum StepEnd {
-    Opened(Totals),
-    Dropped(Dropped),
-    /// The sum opened to something that cannot be: the round ends.
-    Spoiled(String),
-}
+use crate::upload::OpenStep;
 
 impl Driver {
     /// The totals of `ask`. The inner error is for the search, which may still
@@ -327,140 +290,6 @@ impl Driver {
         Ok(())
     }
 
-    /// Opens the certified sum; the ledger has the step before anyone sees it.
-    async fn open(&self, live: &mut Live, opening: Box<Opening>) -> Result<StepEnd, Stop> {
-        let sum = live
-            .sum
-            .take()
-            .ok_or_else(|| Stop::Failed("the summed body is not there".to_owned()))?;
-        let opened = tokio::task::spawn_blocking(move || (opening.open(&sum), opening));
-        let (opened, opening) = opened
-            .await
-            .map_err(|error| Stop::Failed(format!("opening a sum: {error}")))?;
-        let step = opening.plan().reference().step;
-        match opened {
-            Ok(sums) => {
-                let contributors = opening
-                    .contributors()
-                    .iter()
-                    .map(|member| member.get())
-                    .collect();
-                let totals = Totals { sums, contributors };
-                self.record_opening(live, step, &opening, &totals).await?;
-                Ok(StepEnd::Opened(totals))
-            }
-            Err(failure) => {
-                let reason = failure.to_string();
-                warn!(run = %self.run, %step, reason, "a sum does not open");
-                self.write_step(
-                    LedgerAction::StepFailed,
-                    Outcome::Failed,
-                    live,
-                    step,
-                    &opening,
-                    json!({ "reason": reason }),
-                )
-                .await?;
-                self.context
-                    .store
-                    .spoil_step(self.run, step, &reason)
-                    .await?;
-                Ok(StepEnd::Spoiled(reason))
-            }
-        }
-    }
-
-    async fn record_opening(
-        &self,
-        live: &Live,
-        step: StepNumber,
-        opening: &Opening,
-        totals: &Totals,
-    ) -> Result<(), Stop> {
-        let failed = |error: &dyn std::fmt::Display| {
-            Stop::Failed(format!("step {step} cannot be recorded: {error}"))
-        };
-        let mut salt = [0; 32];
-        os_rng()
-            .map_err(|error| failed(&error))?
-            .fill_bytes(&mut salt);
-        let salt = self
-            .context
-            .store
-            .record_salt(self.run, step, Salt(salt))
-            .await?;
-        let encoded = codec::encode(totals).map_err(|error| failed(&error))?;
-        let commitment = transcript::hash(domain::TOTALS_COMMITMENT, &[&salt.0, &encoded]);
-        let told = ResultCommitment {
-            step,
-            proposal: opening.proposal(),
-            totals: commitment,
-        };
-        let told = codec::encode(&told).map_err(|error| failed(&error))?;
-        // A step opened once more after a crash is in the ledger already.
-        let object = self.object_name(step);
-        if !live.resumed || !self.context.ledger.states(LedgerAction::Step, &object)? {
-            let evidence = json!({ "numbers": totals.sums.len(), "totals": commitment });
-            self.write_step(
-                LedgerAction::Step,
-                Outcome::Done,
-                live,
-                step,
-                opening,
-                evidence,
-            )
-            .await?;
-        }
-        Ok(self
-            .context
-            .store
-            .record_commitment(self.run, step, &told)
-            .await?)
-    }
-
-    fn object_name(&self, step: StepNumber) -> String {
-        format!("{}/{step}", self.run)
-    }
-
-    async fn write_step(
-        &self,
-        action: LedgerAction,
-        outcome: Outcome,
-        live: &Live,
-        step: StepNumber,
-        opening: &Opening,
-        mut evidence: serde_json::Value,
-    ) -> Result<(), Stop> {
-        let names = opening
-            .contributors()
-            .iter()
-            .filter_map(|member| self.name(*member));
-        if let Some(evidence) = evidence.as_object_mut() {
-            evidence.insert("ask".into(), json!(live.ask));
-            evidence.insert("contributors".into(), json!(names.collect::<Vec<_>>()));
-            evidence.insert("proposal".into(), json!(opening.proposal()));
-            evidence.insert("sequence".into(), json!(live.sequence));
-            evidence.insert("stage".into(), json!(live.stage));
-        }
-        let entry =
-            Entry::new(action, "coordinator", &self.object_name(step), outcome).evidence(evidence);
-        Ok(self.context.record(entry).await?)
-    }
-
-    /// What the members are told about the step before.
-    async fn previous(&self) -> Result<Option<ResultCommitment>, Stop> {
-        let Some(bytes) = self.context.store.last_commitment(self.run).await? else {
-            return Ok(None);
-        };
-        codec::decode(&bytes, MAX_COMMITMENT_BYTES)
-            .map(Some)
-            .map_err(|error| {
-                Stop::Failed(format!(
-                    "the last step's commitment is damaged: {error}; restore collegium.db"
-                ))
-            })
-    }
-
     /// A step without a certificate was given up: again, or the end of the run.
     async fn dropped(&mut self, step: StepNumber, dropped: &Dropped) -> Result<(), Stop> {
         let refusals = dropped.refusals_in_words(&self.charter);
@@ -519,70 +348,4 @@ impl Driver {
         }
         Ok(())
     }
-}
-
-impl Live {
-    fn new(aggregator: Aggregator, ask: &Ask) -> Self {
-        let stage = serde_json::to_value(ask.stage).ok();
-        Self {
-            aggregator,
-            sequence: ask.sequence,
-            ask: ask
-                .digest()
-                .map_or(Digest([0; 32]), |digest| Digest(digest.0)),
-            stage: stage
-                .and_then(|stage| stage.as_str().map(str::to_owned))
-                .unwrap_or_default(),
-            uploads: BTreeMap::new(),
-            sum: None,
-            began: Instant::now(),
-            opened: false,
-            resumed: false,
-        }
-    }
-
-    /// Translates for the machine; keeps what an upload brought.
-    fn event(&mut self, heard: Heard) -> Option<Event> {
-        match heard {
-            Heard::Ready(member) => Some(Event::Connected(member)),
-            Heard::Gone(member) => Some(Event::Disconnected(member)),
-            Heard::Uploaded(arrived) => self.keep(*arrived),
-            Heard::Said(from, message) => match message {
-                ToCoordinator::StepRefused { run, step, refusal }
-                    if run == self.aggregator.plan().reference().run =>
-                {
-                    Some(Event::Refused {
-                        from,
-                        step,
-                        refusal,
-                    })
-                }
-                ToCoordinator::Verdict(verdict) => Some(Event::Verdict { from, verdict }),
-                ToCoordinator::Vote(vote) => Some(Event::Vote { from, vote }),
-                ToCoordinator::Release(release) => Some(Event::Release { from, release }),
-                _ => None,
-            },
-        }
-    }
-
-    fn keep(&mut self, arrived: Arrived) -> Option<Event> {
-        if arrived.step != self.aggregator.plan().reference() {
-            return None;
-        }
-        let claim = arrived.admitted.claim();
-        self.uploads.entry(arrived.member).or_insert(Upload {
-            admitted: arrived.admitted,
-            body: Some(arrived.body),
-        });
-        Some(Event::Uploaded(claim))
-    }
-}
-
-/// The ask's shape, as the protocol sees it.
-fn shape_of(ask: &Ask) -> Shape {
-    let segment = |segment: &collegium_automl::ask::Segment| Segment {
-        max: segment.max_code(),
-        count: segment.count(),
-    };
-    Shape(ask.segments().iter().map(segment).collect())
 }

@@ -1,0 +1,237 @@
+//! Steps, runs and the journal over reopening.
+
+use super::*;
+use crate::store::{RunState, TaskRecord};
+
+fn task() -> TaskRecord {
+    TaskRecord {
+        digest: Digest([7; 32]),
+        name: "heart".into(),
+        source: "name = \"heart\"".into(),
+        submitted_by: "op".into(),
+    }
+}
+
+async fn store_with_run(directory: &std::path::Path) -> (Store, RunId) {
+    let store = Store::open(directory).await.expect("opens");
+    let run = RunId::from_bytes([3; 16]);
+    store
+        .create_run(run, &task(), Digest([1; 32]))
+        .await
+        .expect("creates");
+    store.start_run(run).await.expect("starts");
+    (store, run)
+}
+
+fn ask(number: u8) -> Digest {
+    Digest([number; 32])
+}
+
+#[tokio::test]
+async fn a_step_goes_forward_only_and_survives_reopening() {
+    let directory = tempfile::tempdir().expect("tempdir");
+    let (store, run) = store_with_run(directory.path()).await;
+    let step = StepNumber(1);
+    store
+        .open_step(run, step, 1, ask(1), b"announced")
+        .await
+        .expect("opens");
+    let upload = (MemberIndex::new(2).expect("an index"), vec![9, 9]);
+    store
+        .save_sum(run, step, &[1, 2, 3], std::slice::from_ref(&upload))
+        .await
+        .expect("saves");
+    store
+        .save_record(run, step, Phase::Proposed, b"proposed")
+        .await
+        .expect("saves");
+    assert!(store.certified_step(run).await.expect("reads").is_none());
+    assert!(
+        store
+            .save_record(run, step, Phase::Announced, b"back")
+            .await
+            .is_err(),
+        "never back"
+    );
+    store
+        .save_record(run, step, Phase::Certified, b"certified")
+        .await
+        .expect("saves");
+    assert!(
+        store.drop_step(run, step, "late").await.is_err(),
+        "a certified step is not dropped"
+    );
+    store.close().await;
+
+    let store = Store::open(directory.path()).await.expect("opens again");
+    assert!(
+        store
+            .drop_unfinished(run, "restart")
+            .await
+            .expect("drops")
+            .is_empty()
+    );
+    let certified = store
+        .certified_step(run)
+        .await
+        .expect("reads")
+        .expect("certified");
+    assert_eq!(
+        (certified.step, certified.sequence, certified.ask),
+        (step, 1, ask(1))
+    );
+    assert_eq!(
+        (certified.record.as_slice(), certified.summed.as_slice()),
+        (&b"certified"[..], &[1, 2, 3][..])
+    );
+    assert_eq!(certified.uploads, [upload]);
+
+    let record = JournalRecord {
+        ask: ask(1),
+        totals: vec![5],
+    };
+    store
+        .record_journal(run, 1, &record)
+        .await
+        .expect("journals");
+    assert_eq!(
+        store.journal(run, 1).await.expect("reads"),
+        Some(record.clone())
+    );
+    assert_eq!(store.journal(run, 2).await.expect("reads"), None);
+    assert!(
+        store.certified_step(run).await.expect("reads").is_none(),
+        "closed together"
+    );
+    assert!(
+        store.record_journal(run, 1, &record).await.is_err(),
+        "a step is recorded once"
+    );
+    assert_eq!(store.journal_len(run).await.expect("counts"), 1);
+}
+
+#[tokio::test]
+async fn numbers_are_never_used_twice() {
+    let directory = tempfile::tempdir().expect("tempdir");
+    let (store, run) = store_with_run(directory.path()).await;
+    let open = async |store: &Store, number| {
+        store
+            .open_step(run, StepNumber(number), 1, ask(1), b"")
+            .await
+    };
+    open(&store, 1).await.expect("opens");
+    store
+        .drop_step(run, StepNumber(1), "too few members")
+        .await
+        .expect("drops");
+    assert!(open(&store, 1).await.is_err(), "used up");
+    open(&store, 2).await.expect("opens");
+    store.close().await;
+    let store = Store::open(directory.path()).await.expect("opens again");
+    assert_eq!(
+        store.drop_unfinished(run, "restart").await.expect("drops"),
+        [StepNumber(2)]
+    );
+    assert_eq!(store.last_step(run).await.expect("reads"), StepNumber(2));
+    assert!(open(&store, 2).await.is_err(), "used up");
+    open(&store, 3).await.expect("opens");
+}
+
+#[tokio::test]
+async fn a_spoiled_step_is_remembered_and_a_salt_is_kept() {
+    let directory = tempfile::tempdir().expect("tempdir");
+    let (store, run) = store_with_run(directory.path()).await;
+    let step = StepNumber(1);
+    store
+        .open_step(run, step, 1, ask(1), b"announced")
+        .await
+        .expect("opens");
+    let salt = store
+        .record_salt(run, step, Salt([4; 32]))
+        .await
+        .expect("records");
+    assert_eq!(salt, Salt([4; 32]));
+    assert_eq!(
+        store
+            .record_salt(run, step, Salt([5; 32]))
+            .await
+            .expect("keeps"),
+        salt
+    );
+    store
+        .record_commitment(run, step, b"said")
+        .await
+        .expect("records");
+    assert_eq!(
+        store.last_commitment(run).await.expect("reads").as_deref(),
+        Some(&b"said"[..])
+    );
+    assert!(
+        store.spoil_step(run, step, "noise").await.is_err(),
+        "not certified"
+    );
+    store.save_sum(run, step, &[], &[]).await.expect("saves");
+    store
+        .save_record(run, step, Phase::Certified, b"c")
+        .await
+        .expect("saves");
+    assert_eq!(store.spoiled(run).await.expect("reads"), None);
+    store
+        .spoil_step(run, step, "noise above the bound")
+        .await
+        .expect("spoils");
+    assert_eq!(
+        store.spoiled(run).await.expect("reads").as_deref(),
+        Some("noise above the bound")
+    );
+}
+
+#[tokio::test]
+async fn runs_keep_their_first_end_and_members_their_reports() {
+    let directory = tempfile::tempdir().expect("tempdir");
+    let (store, run) = store_with_run(directory.path()).await;
+    let member: collegium_protocol::ids::MemberName = "hospital-a".parse().expect("a name");
+    store
+        .record_acceptance(run, &member, Digest([2; 32]))
+        .await
+        .expect("records");
+    store
+        .add_bytes_up(run, &[(member.clone(), 100)])
+        .await
+        .expect("adds");
+    store
+        .add_bytes_up(run, &[(member.clone(), 11)])
+        .await
+        .expect("adds");
+    assert_eq!(
+        store.bytes_up(run).await.expect("reads"),
+        [(member.clone(), 111)]
+    );
+    assert!(
+        store.unreported(&member).await.expect("lists").is_empty(),
+        "not ended"
+    );
+    store
+        .finish_run(
+            run,
+            RunState::Champion,
+            None,
+            Some(Digest([6; 32])),
+            Some("{}"),
+        )
+        .await
+        .expect("ends");
+    store
+        .finish_run(run, RunState::Failed, Some("late"), None, None)
+        .await
+        .expect("ignored");
+    let record = store.run(run).await.expect("reads").expect("there");
+    assert_eq!(
+        (record.state, record.reason, record.champion),
+        (RunState::Champion, None, Some(Digest([6; 32])))
+    );
+    assert_eq!(record.task, task());
+    assert_eq!(store.unreported(&member).await.expect("lists").len(), 1);
+    store.record_report(run, &member).await.expect("records");
+    assert!(store.unreported(&member).await.expect("lists").is_empty());
+}
