@@ -5,11 +5,11 @@ pub mod mlp;
 
 use serde::{Deserialize, Serialize};
 
-use crate::features::TargetCoding;
-use crate::task::MAX_CLASSES;
 use crate::ask::{Part, PartTotals};
+use crate::features::TargetCoding;
 use crate::metric::LossSums;
 use crate::object::{Object, ObjectId};
+use crate::task::MAX_CLASSES;
 
 /// Most folds a model may have.
 pub const MAX_FOLDS: u8 = 10;

@@ -3,7 +3,9 @@
 mod journal;
 mod pooled;
 
-pub use journal::{FileJournal, Journal, JournalError, Journaled, MemoryJournal, Recorded, TIME_IS_UP};
+pub use journal::{
+    FileJournal, Journal, JournalError, Journaled, MemoryJournal, Recorded, TIME_IS_UP,
+};
 pub use pooled::Pooled;
 
 use crate::ask::{Ask, AskError, Totals};

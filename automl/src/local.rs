@@ -61,7 +61,9 @@ pub fn local_report(task: &Task, table: Table, champion: &[u8]) -> Result<LocalR
     let alone = match alone(task, table) {
         Ok(metrics) => Some(metrics),
         Err(why) => {
-            notes.push(format!("nothing can be learned from this site alone: {why}"));
+            notes.push(format!(
+                "nothing can be learned from this site alone: {why}"
+            ));
             None
         }
     };

@@ -5,7 +5,7 @@ mod score;
 mod sums;
 
 pub use curve::{BINS, Curve, LOGIT_LIMIT, bin_of};
-pub use score::{Metrics, Rows, ScorePart, Scored};
 pub(crate) use score::check_rows_and_folds;
+pub use score::{Metrics, Rows, ScorePart, Scored};
 pub use sums::LossSums;
 pub(crate) use sums::{LossCounter, SEGMENTS};

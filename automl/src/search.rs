@@ -17,8 +17,8 @@ pub use portfolio::{Candidate, Hyperparameters};
 
 use crate::ask::{Part, Stage};
 use crate::family::Head;
-use crate::federation::{Federation, FederationError};
 use crate::features;
+use crate::federation::{Federation, FederationError};
 use crate::metric::{Metrics, Rows, ScorePart};
 use crate::model::{Champion, Lineage, TaskSummary};
 use crate::profile::{self, ProfileError};
@@ -111,11 +111,10 @@ pub fn run(
         first.state = State::Champion;
     }
     conductor.leaderboard(&leaderboard);
-    let champion = Champion::new(
+    let mut champion = Champion::new(
         TaskSummary::new(task, pipeline.target()),
         champion.candidate,
         pipeline,
-        profile.dropped,
         model,
         validation,
         test.clone(),
@@ -124,6 +123,7 @@ pub fn run(
             digest: conductor.lineage(),
         },
     );
+    champion.dropped = profile.dropped;
     Ok(Outcome {
         champion,
         leaderboard,

@@ -51,4 +51,3 @@ pub fn federation(task: &Task, sites: Vec<(String, Table)>) -> Result<Pooled, Fe
     }
     Ok(Pooled::new(members))
 }
-

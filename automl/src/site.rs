@@ -205,7 +205,10 @@ impl TableSite {
             return Err(unfit(id, "it was trained on another pipeline"));
         }
         if model.width() != self.pipeline(pipeline)?.width() {
-            return Err(unfit(id, "it takes another number of columns than its pipeline makes"));
+            return Err(unfit(
+                id,
+                "it takes another number of columns than its pipeline makes",
+            ));
         }
         Ok(model)
     }

@@ -39,7 +39,10 @@ fn the_champion_beats_every_hospital_alone() {
     let validation = outcome.champion.validation.auc.expect("two classes");
     assert!(validation > 0.88, "{validation}");
     let everywhere = test_figures(&task, tables(), &outcome.champion).expect("figures");
-    assert_eq!(everywhere, outcome.test, "the file predicts what was tested");
+    assert_eq!(
+        everywhere, outcome.test,
+        "the file predicts what was tested"
+    );
     for name in NAMES {
         let alone = search_alone(&task, hospital(name)).expect("both classes somewhere");
         let figures = test_figures(&task, tables(), &alone.champion).expect("figures");
@@ -48,8 +51,14 @@ fn the_champion_beats_every_hospital_alone() {
     }
     // The networks took part, and the linear model is done long before them.
     for family in ["logistic", "mlp"] {
-        let of_family = outcome.leaderboard.iter().filter(|s| s.name.starts_with(family));
-        assert!(of_family.filter(|s| s.loss.is_some()).count() >= 4, "{family}");
+        let of_family = outcome
+            .leaderboard
+            .iter()
+            .filter(|s| s.name.starts_with(family));
+        assert!(
+            of_family.filter(|s| s.loss.is_some()).count() >= 4,
+            "{family}"
+        );
     }
 }
 
@@ -85,8 +94,14 @@ fn linear_models_do_not_depend_on_how_rows_are_spread() {
     for sites in [2, 3, 5] {
         let federated = simulate::run(&task, hospitals::spread(sites), &mut Silent);
         let federated = federated.expect("a champion");
-        assert_eq!(federated.champion.pipeline, whole.champion.pipeline, "{sites} sites");
-        assert_eq!(federated.champion.model, whole.champion.model, "{sites} sites");
+        assert_eq!(
+            federated.champion.pipeline, whole.champion.pipeline,
+            "{sites} sites"
+        );
+        assert_eq!(
+            federated.champion.model, whole.champion.model,
+            "{sites} sites"
+        );
         assert_eq!(federated.test, whole.test, "{sites} sites");
         assert_eq!(federated.leaderboard, whole.leaderboard, "{sites} sites");
     }
@@ -113,7 +128,11 @@ fn a_site_with_one_class_takes_part_and_gets_a_report() {
     assert!(note.contains("one class"), "{note}");
     let report = local_report(&task, hospital("cleveland"), &bytes).expect("a report");
     assert_eq!(report.note, None);
-    assert!(report.alone.is_some_and(|alone| alone.rows == report.test_rows));
+    assert!(
+        report
+            .alone
+            .is_some_and(|alone| alone.rows == report.test_rows)
+    );
 }
 
 #[test]
@@ -129,12 +148,28 @@ fn a_split_of_the_task_is_respected() {
     let task = hospitals::task_with("split = \"fold\"");
     let sites: Vec<(String, Table)> = NAMES
         .iter()
-        .map(|name| ((*name).to_owned(), hospitals::with_column(name, "fold", |row, _| {
-            if row % 3 == 0 { "test" } else { "train" }
-        })))
+        .map(|name| {
+            (
+                (*name).to_owned(),
+                hospitals::with_column(name, "fold", |row, _| {
+                    if row.is_multiple_of(3) {
+                        "test"
+                    } else {
+                        "train"
+                    }
+                }),
+            )
+        })
         .collect();
     let outcome = simulate::run(&task, sites, &mut Silent).expect("a champion");
-    let expected: u64 = [303u64, 294, 123, 200].iter().map(|rows| rows.div_ceil(3)).sum();
+    let expected: u64 = [303u64, 294, 123, 200]
+        .iter()
+        .map(|rows| rows.div_ceil(3))
+        .sum();
     assert_eq!(outcome.test.rows, expected);
-    assert!(outcome.test.auc.is_some_and(|auc| auc > 0.85), "{:?}", outcome.test);
+    assert!(
+        outcome.test.auc.is_some_and(|auc| auc > 0.85),
+        "{:?}",
+        outcome.test
+    );
 }

@@ -82,7 +82,11 @@ fn a_round_stopped_at_any_step_goes_on_to_the_same_champion() {
         federation.breaks_after = 1;
         let mut journaled = Journaled::new(&mut federation, &mut journal);
         let result = search::run(&task, &mut journaled, &mut Silent);
-        assert_eq!(federation.asked.len(), 1, "life {life} replays all but one step");
+        assert_eq!(
+            federation.asked.len(),
+            1,
+            "life {life} replays all but one step"
+        );
         assert_eq!(journal.len(), life as usize + 1);
         match result {
             Ok(outcome) => {
@@ -113,11 +117,12 @@ fn a_journal_file_survives_a_torn_line_and_refuses_another_run() {
     };
     let run = |task: &Task| {
         let journal = FileJournal::open(&path)?;
-        simulate::run_journaled(task, hospitals::hospitals(), journal, &mut Silent)
-            .map_err(|error| match error {
+        simulate::run_journaled(task, hospitals::hospitals(), journal, &mut Silent).map_err(
+            |error| match error {
                 SearchError::Federation(FederationError::Journal(error)) => error,
                 other => panic!("{other}"),
-            })
+            },
+        )
     };
     let first = bytes(&run(&task).expect("a champion"));
     let whole = std::fs::read(&path).expect("a journal");
@@ -143,11 +148,17 @@ fn only_the_last_ask_reads_test_rows() {
         max_steps: Some(12),
         ..hospitals::task_with("split = \"fold\"")
     };
-    let fold = |row: usize| if row % 4 == 0 { "test" } else { "train" };
+    let fold = |row: usize| {
+        if row.is_multiple_of(4) {
+            "test"
+        } else {
+            "train"
+        }
+    };
     let rounds = [false, true].map(|scrambled| {
         let sites = hospitals::NAMES.map(|name| {
             let table = if scrambled {
-                hospitals::scrambled(name, "fold", |row| row % 4 == 0)
+                hospitals::scrambled(name, "fold", |row| row.is_multiple_of(4))
             } else {
                 hospitals::with_column(name, "fold", |row, _| fold(row))
             };
@@ -233,16 +244,30 @@ fn made_round(task: &str, sites: Vec<(String, Table)>) -> Outcome {
 #[test]
 fn a_number_is_predicted_in_its_own_unit() {
     let sites = made_sites(|x, z, g, noise| {
-        format!("{:.3}", 500.0 + 100.0 * (x - 0.5 * z + g as f64) + 20.0 * noise)
+        format!(
+            "{:.3}",
+            500.0 + 100.0 * (x - 0.5 * z + g as f64) + 20.0 * noise
+        )
     });
     let outcome = made_round("kind = \"regression\"\npreset = \"fast\"", sites);
-    let Metrics { rmse, r2, mae, auc, .. } = outcome.test;
-    assert!(rmse.is_some_and(|rmse| (15.0..30.0).contains(&rmse)), "{rmse:?}");
+    let Metrics {
+        rmse, r2, mae, auc, ..
+    } = outcome.test;
+    assert!(
+        rmse.is_some_and(|rmse| (15.0..30.0).contains(&rmse)),
+        "{rmse:?}"
+    );
     assert!(r2.is_some_and(|r2| r2 > 0.95), "{r2:?}");
-    assert!(mae.is_some_and(|mae| (10.0..25.0).contains(&mae)), "{mae:?}");
+    assert!(
+        mae.is_some_and(|mae| (10.0..25.0).contains(&mae)),
+        "{mae:?}"
+    );
     assert_eq!(auc, None);
     let rows = Table::read("new", &b"x,z,g\n1.0,0.0,2\n"[..], &TableMapping::default());
-    let scores = outcome.champion.scores(&rows.expect("rows")).expect("scores");
+    let scores = outcome
+        .champion
+        .scores(&rows.expect("rows"))
+        .expect("scores");
     assert!((scores[0][0] - 800.0).abs() < 25.0, "{scores:?}");
     assert_eq!(outcome.champion.score_columns(), ["prediction"]);
 }
@@ -251,14 +276,36 @@ fn a_number_is_predicted_in_its_own_unit() {
 fn three_classes_are_told_apart() {
     let sites = made_sites(|x, z, _, noise| {
         let score = x + 0.3 * noise;
-        if score < -0.5 { "0" } else if z + 0.3 * noise > 0.0 { "1" } else { "2" }.to_owned()
+        if score < -0.5 {
+            "0"
+        } else if z + 0.3 * noise > 0.0 {
+            "1"
+        } else {
+            "2"
+        }
+        .to_owned()
     });
     let outcome = made_round("preset = \"fast\"\nkind = \"classification\"", sites);
     assert_eq!(outcome.champion.classes.len(), 3);
-    assert!(outcome.test.auc.is_some_and(|auc| auc > 0.9), "{:?}", outcome.test);
-    assert!(outcome.test.accuracy.is_some_and(|a| a > 0.75), "{:?}", outcome.test);
-    let rows = Table::read("new", &b"x,z,g\n-2,0,0\n2,2,0\n2,-2,0\n"[..], &TableMapping::default());
-    let scores = outcome.champion.scores(&rows.expect("rows")).expect("scores");
+    assert!(
+        outcome.test.auc.is_some_and(|auc| auc > 0.9),
+        "{:?}",
+        outcome.test
+    );
+    assert!(
+        outcome.test.accuracy.is_some_and(|a| a > 0.75),
+        "{:?}",
+        outcome.test
+    );
+    let rows = Table::read(
+        "new",
+        &b"x,z,g\n-2,0,0\n2,2,0\n2,-2,0\n"[..],
+        &TableMapping::default(),
+    );
+    let scores = outcome
+        .champion
+        .scores(&rows.expect("rows"))
+        .expect("scores");
     for (class, row) in scores.iter().enumerate() {
         assert!(row[class] > 0.6, "{scores:?}");
         assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-9);
@@ -268,13 +315,15 @@ fn three_classes_are_told_apart() {
 /// A product of signs: no linear model of single columns can follow it.
 #[test]
 fn a_network_wins_where_no_line_can() {
-    let sites = made_sites(|x, z, _, noise| {
-        u8::from(x * z + 0.1 * noise > 0.0).to_string()
-    });
+    let sites = made_sites(|x, z, _, noise| u8::from(x * z + 0.1 * noise > 0.0).to_string());
     let outcome = made_round("preset = \"balanced\"", sites);
     let name = &outcome.champion.candidate.name;
     assert!(name.starts_with("mlp"), "{name}");
-    assert!(outcome.test.auc.is_some_and(|auc| auc > 0.85), "{:?}", outcome.test);
+    assert!(
+        outcome.test.auc.is_some_and(|auc| auc > 0.85),
+        "{:?}",
+        outcome.test
+    );
     let again = Champion::from_bytes(&bytes(&outcome)).expect("a champion file");
     assert_eq!(again, outcome.champion);
 }
@@ -285,8 +334,17 @@ fn the_task_chooses_families_and_the_metric() {
         "metric = \"auc\"\npreset = \"fast\"\n[constraints]\nallowed_models = [\"mlp\"]",
     );
     let outcome = simulate::run(&task, hospitals::hospitals(), &mut Silent).expect("a champion");
-    assert!(outcome.leaderboard.iter().all(|standing| standing.name.starts_with("mlp")));
-    assert!(outcome.test.auc.is_some_and(|auc| auc > 0.8), "{:?}", outcome.test);
+    assert!(
+        outcome
+            .leaderboard
+            .iter()
+            .all(|standing| standing.name.starts_with("mlp"))
+    );
+    assert!(
+        outcome.test.auc.is_some_and(|auc| auc > 0.8),
+        "{:?}",
+        outcome.test
+    );
 }
 
 #[test]
@@ -305,9 +363,14 @@ fn predictions_come_from_the_file_row_by_row() {
     let written = std::fs::read_to_string(&output).expect("scores");
     let lines: Vec<&str> = written.lines().collect();
     assert_eq!((lines[0], lines.len()), ("p_0,p_1", 304));
-    let expected = champion.scores(&hospitals::hospital("cleveland")).expect("scores");
+    let expected = champion
+        .scores(&hospitals::hospital("cleveland"))
+        .expect("scores");
     for (line, row) in lines[1..].iter().zip(&expected) {
-        let cells: Vec<f64> = line.split(',').map(|c| c.parse().expect("a number")).collect();
+        let cells: Vec<f64> = line
+            .split(',')
+            .map(|c| c.parse().expect("a number"))
+            .collect();
         assert_eq!(&cells, row);
         assert!((cells[0] + cells[1] - 1.0).abs() < 1e-9);
     }
@@ -334,7 +397,10 @@ fn files_of_other_versions_are_refused() {
     assert!(text.starts_with("{\"format\":\"collegium-champion\",\"version\":1,"));
     let newer = text.replacen("\"version\":1", "\"version\":2", 1);
     let error = Champion::from_bytes(newer.as_bytes()).expect_err("version 2");
-    assert!(matches!(error, ChampionError::OtherVersion { version: 2, .. }), "{error}");
+    assert!(
+        matches!(error, ChampionError::OtherVersion { version: 2, .. }),
+        "{error}"
+    );
     let cut = &text.as_bytes()[..text.len() / 2];
     assert!(matches!(
         Champion::from_bytes(cut).expect_err("cut"),

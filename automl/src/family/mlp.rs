@@ -111,7 +111,12 @@ impl MlpModel {
         if self.folds.is_empty() || self.folds.iter().any(|fold| fold.len() != expected) {
             return Err("a network's weights do not fill its layers".to_owned());
         }
-        if self.folds.iter().flatten().any(|weight| !weight.is_finite()) {
+        if self
+            .folds
+            .iter()
+            .flatten()
+            .any(|weight| !weight.is_finite())
+        {
             return Err("a weight is not finite".to_owned());
         }
         Ok(())
@@ -288,7 +293,11 @@ impl DescendPart {
         }
         losses.encode(out)?;
         let counts: Vec<u64> = (0..model.folds.len())
-            .map(|fold| (0..rows.len()).filter(|row| rows.trains(*row, fold)).count() as u64)
+            .map(|fold| {
+                (0..rows.len())
+                    .filter(|row| rows.trains(*row, fold))
+                    .count() as u64
+            })
             .collect();
         counts.iter().try_for_each(|count| out.count(*count))?;
         let trained = local::train(self, model, rows);

@@ -68,12 +68,8 @@ pub trait Journal {
     ///
     /// # Errors
     /// When the store fails.
-    fn record(
-        &mut self,
-        sequence: u32,
-        ask: ObjectId,
-        totals: &Totals,
-    ) -> Result<(), JournalError>;
+    fn record(&mut self, sequence: u32, ask: ObjectId, totals: &Totals)
+    -> Result<(), JournalError>;
 }
 
 /// Any federation, with every step journaled before the search goes on.
@@ -286,7 +282,11 @@ impl Journal for FileJournal {
         self.file
             .write_all(&bytes)
             .and_then(|()| self.file.sync_data())
-            .map_err(|e| failed(format!("cannot write: {e}; free some space and start again")))?;
+            .map_err(|e| {
+                failed(format!(
+                    "cannot write: {e}; free some space and start again"
+                ))
+            })?;
         let LineStep { ask, totals } = line.step;
         self.steps.insert(sequence, Recorded { ask, totals });
         Ok(())

@@ -184,7 +184,10 @@ mod tests {
             let area = curve.auc().expect("both classes");
             let bound = curve.auc_bound().expect("both classes");
             let exact = exact_auc(&rows);
-            assert!((area - exact).abs() <= bound, "seed {seed}: {area} {exact} {bound}");
+            assert!(
+                (area - exact).abs() <= bound,
+                "seed {seed}: {area} {exact} {bound}"
+            );
             assert!(bound < 0.01, "seed {seed}: {bound}");
             // Hanley and McNeil (1982) as an independent estimate.
             let (p, n) = curve.totals();

@@ -89,7 +89,13 @@ impl LossCounter {
                 let target = target.clamp(-bound, bound);
                 let error = (scores[0] - target).clamp(-bound, bound);
                 let square = error * error;
-                [square, square * square, error.abs(), target, target * target]
+                [
+                    square,
+                    square * square,
+                    error.abs(),
+                    target,
+                    target * target,
+                ]
             }
             Head::Binary | Head::Classes(_) => {
                 let class = target as usize;

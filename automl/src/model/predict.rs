@@ -51,7 +51,10 @@ impl Champion {
         if self.classes.is_empty() {
             return vec!["prediction".to_owned()];
         }
-        self.classes.iter().map(|class| format!("p_{class}")).collect()
+        self.classes
+            .iter()
+            .map(|class| format!("p_{class}"))
+            .collect()
     }
 
     /// Scores of each row, in order: class probabilities that sum to 1, or the

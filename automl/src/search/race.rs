@@ -141,7 +141,9 @@ pub(crate) fn run(
 /// One step of training for every candidate in the race, in as many waves as
 /// the numbers need.
 fn train(runners: &mut [Runner], conductor: &mut Conductor<'_>) -> Result<(), SearchError> {
-    let mut due: Vec<usize> = (0..runners.len()).filter(|at| runners[*at].trains()).collect();
+    let mut due: Vec<usize> = (0..runners.len())
+        .filter(|at| runners[*at].trains())
+        .collect();
     while !due.is_empty() {
         let mut wave: Vec<(usize, Object, Part)> = Vec::new();
         let mut numbers = 0;
@@ -184,10 +186,7 @@ fn thin_out(runners: &mut [Runner]) {
 
 /// Scores what is still unscored, in one step: the finalists' last weights, and
 /// the curves of all finalists.
-fn close(
-    runners: &mut [Runner],
-    conductor: &mut Conductor<'_>,
-) -> Result<(), SearchError> {
+fn close(runners: &mut [Runner], conductor: &mut Conductor<'_>) -> Result<(), SearchError> {
     let mut asked: Vec<(usize, Object, ScorePart)> = Vec::new();
     for (at, runner) in runners.iter().enumerate().filter(|(_, r)| !r.dropped) {
         let setting = runner.entrant.setting;
@@ -216,12 +215,18 @@ fn close(
     if asked.is_empty() {
         return Ok(());
     }
-    let parts = asked.iter().map(|(_, _, p)| Part::Score(p.clone())).collect();
+    let parts = asked
+        .iter()
+        .map(|(_, _, p)| Part::Score(p.clone()))
+        .collect();
     let totals = conductor.sum(Stage::Race, parts)?;
     for (index, (at, model, part)) in asked.into_iter().enumerate() {
         let scored = part.read(&totals.part(index));
         let runner = &mut runners[at];
-        let again = runner.shown.as_ref().is_some_and(|(shown, _)| *shown == model);
+        let again = runner
+            .shown
+            .as_ref()
+            .is_some_and(|(shown, _)| *shown == model);
         if again || runner.show(model, scored.losses) {
             runner.closing = Some(scored);
         }

@@ -38,7 +38,10 @@ pub fn hospital(name: &str) -> Table {
 
 /// All four.
 pub fn hospitals() -> Vec<(String, Table)> {
-    NAMES.iter().map(|name| ((*name).to_owned(), hospital(name))).collect()
+    NAMES
+        .iter()
+        .map(|name| ((*name).to_owned(), hospital(name)))
+        .collect()
 }
 
 /// The example's task.
@@ -49,7 +52,8 @@ pub fn task() -> Task {
 
 /// A short task with more lines.
 pub fn task_with(more: &str) -> Task {
-    let text = format!("name = \"heart\"\ntarget = \"disease\"\npositive = \"1\"\nseed = 7\n{more}");
+    let text =
+        format!("name = \"heart\"\ntarget = \"disease\"\npositive = \"1\"\nseed = 7\n{more}");
     Task::from_toml(&text).expect("a valid task")
 }
 
@@ -83,7 +87,12 @@ pub fn spread(sites: usize) -> Vec<(String, Table)> {
     let mut files = vec![format!("{header}\n"); sites];
     for name in NAMES {
         for line in csv(name).lines().skip(1) {
-            let age: f64 = line.split(',').next().unwrap_or("").parse().expect("an age");
+            let age: f64 = line
+                .split(',')
+                .next()
+                .unwrap_or("")
+                .parse()
+                .expect("an age");
             let band = ((age - 40.0) / 25.0 * sites as f64).max(0.0) as usize;
             let _ = writeln!(files[band.min(sites - 1)], "{line}");
         }

@@ -105,7 +105,10 @@ impl Trainer for LogisticTrainer {
         }
         // The weights that just settled have not been scored yet, unless
         // nothing moved in this step.
-        let settled = self.descents.iter().all(|d| d.settled && d.accepted.is_none());
+        let settled = self
+            .descents
+            .iter()
+            .all(|d| d.settled && d.accepted.is_none());
         self.finished = settled || self.steps >= MAX_STEPS;
         for descent in &mut self.descents {
             if descent.settled {
@@ -162,11 +165,7 @@ impl Descent {
 
 /// The Newton step (to be subtracted) and the decrease of the objective that it
 /// promises. `None` when no positive definite system can be made of the sums.
-fn newton_direction(
-    weights: &[f64],
-    sums: &NewtonSums,
-    ridge: f64,
-) -> Option<(Vec<f64>, f64)> {
+fn newton_direction(weights: &[f64], sums: &NewtonSums, ridge: f64) -> Option<(Vec<f64>, f64)> {
     let slopes = weights.len() - 1;
     let mut gradient = sums.gradient.clone();
     for (g, w) in gradient.iter_mut().zip(&weights[..slopes]) {

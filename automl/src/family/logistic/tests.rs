@@ -67,9 +67,13 @@ fn fit(ridge: f64, setting: Setting, sites: &[Rows]) -> (LogisticModel, u32) {
         let mut sums = vec![0u64; ask.numbers()];
         for rows in sites {
             let mut out = Encoder::new(&ask.segments());
-            newton.answer(&model, rows, &mut out).expect("within bounds");
+            newton
+                .answer(&model, rows, &mut out)
+                .expect("within bounds");
             let codes = out.finish().expect("all numbers");
-            sums.iter_mut().zip(codes).for_each(|(sum, code)| *sum += code);
+            sums.iter_mut()
+                .zip(codes)
+                .for_each(|(sum, code)| *sum += code);
         }
         let contributors = (1..=sites.len() as u16).collect();
         let totals = Totals { sums, contributors };
@@ -144,7 +148,9 @@ fn any_number_of_sites_gives_the_same_bits() {
                 }
             })
             .collect();
-        let slots: Vec<Slot> = (0..count).map(|_| Slot::Fold(random.below(5) as u8)).collect();
+        let slots: Vec<Slot> = (0..count)
+            .map(|_| Slot::Fold(random.below(5) as u8))
+            .collect();
         let setting = setting(head, 5, 4, count);
         let merged = fit(1.0, setting, &spread(&x, &y, &slots, 1)).0;
         for sites in [2, 3, 5] {
@@ -178,7 +184,10 @@ fn one_class_and_no_rows_end_with_finite_weights() {
 #[test]
 fn separable_rows_without_ridge_do_not_run_away() {
     let x: Vec<Vec<f64>> = (0..20).map(|at| vec![f64::from(at) - 9.5]).collect();
-    let y: Vec<f64> = x.iter().map(|row| f64::from(u8::from(row[0] > 0.0))).collect();
+    let y: Vec<f64> = x
+        .iter()
+        .map(|row| f64::from(u8::from(row[0] > 0.0)))
+        .collect();
     let site = rows(&x, &y, vec![Slot::TrainOnly; 20]);
     let (model, steps) = fit(0.0, setting(Head::Binary, 1, 1, 20), &[site]);
     model.check().expect("finite weights");

@@ -76,7 +76,12 @@ fn batches(order: &[usize], size: usize) -> impl Iterator<Item = &[usize]> {
 fn stack(model: &MlpModel, device: &Device) -> Vec<Trained> {
     let folds = model.folds.len();
     let tensor = |from: usize, to: usize, rows: usize, columns: usize| {
-        let values: Vec<f32> = model.folds.iter().flat_map(|f| &f[from..to]).copied().collect();
+        let values: Vec<f32> = model
+            .folds
+            .iter()
+            .flat_map(|f| &f[from..to])
+            .copied()
+            .collect();
         Tensor::<3>::from_data(TensorData::new(values, [folds, rows, columns]), device)
     };
     layers(&model.sizes)
@@ -131,7 +136,11 @@ fn batch(part: &DescendPart, rows: &Rows, chosen: &[usize], device: &Device) -> 
         let trains = |index: &&usize| rows.trains(**index, fold);
         let count = chosen.iter().filter(trains).count().max(1) as f32;
         weights.extend(chosen.iter().map(|index| {
-            if rows.trains(*index, fold) { 1.0 / count } else { 0.0 }
+            if rows.trains(*index, fold) {
+                1.0 / count
+            } else {
+                0.0
+            }
         }));
     }
     let shared = |values: Vec<f32>, columns: usize| {
@@ -252,7 +261,13 @@ fn dropout_masks(
         .iter()
         .map(|trained| {
             let units = trained.layer.outputs;
-            let mut draw = || if random.unit() < part.dropout { 0.0 } else { keep };
+            let mut draw = || {
+                if random.unit() < part.dropout {
+                    0.0
+                } else {
+                    keep
+                }
+            };
             let mask: Vec<f32> = (0..folds * rows * units).map(|_| draw()).collect();
             Tensor::from_data(TensorData::new(mask, [folds, rows, units]), device)
         })

@@ -84,7 +84,9 @@ fn scalar_prediction_equals_the_frameworks_forward_pass() {
     let device = Device::flex();
     let model = network(Head::Classes(3));
     let rows = rows(11, Head::Classes(3));
-    let inputs: Vec<f32> = (0..11).flat_map(|at| rows.row(at).iter().map(|x| *x as f32)).collect();
+    let inputs: Vec<f32> = (0..11)
+        .flat_map(|at| rows.row(at).iter().map(|x| *x as f32))
+        .collect();
     for fold in 0..3 {
         let net: Vec<(Tensor<3>, Tensor<3>)> = layers(&model.sizes)
             .into_iter()
@@ -111,7 +113,9 @@ fn scalar_prediction_equals_the_frameworks_forward_pass() {
 }
 
 fn mean_loss(model: &MlpModel, fold: usize, rows: &Rows) -> f64 {
-    let trains: Vec<usize> = (0..rows.len()).filter(|at| rows.trains(*at, fold)).collect();
+    let trains: Vec<usize> = (0..rows.len())
+        .filter(|at| rows.trains(*at, fold))
+        .collect();
     let total: f64 = trains
         .iter()
         .map(|at| {
@@ -160,7 +164,11 @@ fn gradients_equal_central_differences() {
 
 #[test]
 fn local_training_learns_and_repeats_itself() {
-    for (head, dropout) in [(Head::Binary, 0.0), (Head::Classes(3), 0.2), (Head::Number, 0.0)] {
+    for (head, dropout) in [
+        (Head::Binary, 0.0),
+        (Head::Classes(3), 0.2),
+        (Head::Number, 0.0),
+    ] {
         let rows = rows(120, head);
         let model = network(head);
         let part = part(head, dropout, 120);
@@ -177,7 +185,10 @@ fn local_training_learns_and_repeats_itself() {
             ..model.clone()
         };
         for fold in 0..3 {
-            let (before, after) = (mean_loss(&model, fold, &rows), mean_loss(&trained, fold, &rows));
+            let (before, after) = (
+                mean_loss(&model, fold, &rows),
+                mean_loss(&trained, fold, &rows),
+            );
             assert!(after < before, "{head:?} fold {fold}: {before} to {after}");
         }
     }
