@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::process::ExitCode;
 
-use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::INTERRUPTED;
@@ -15,10 +14,14 @@ pub(crate) async fn stop_signal(until_stdin_closes: bool) {
         if !until_stdin_closes {
             return std::future::pending().await;
         }
-        let mut stdin = tokio::io::stdin();
-        let mut buffer = [0_u8; 256];
-        // What arrives is ignored; an error counts as the end.
-        while matches!(stdin.read(&mut buffer).await, Ok(1..)) {}
+        let (closed, end) = tokio::sync::oneshot::channel();
+        // A thread of its own: a read that waits for ever must not keep the runtime from ending.
+        std::thread::spawn(move || {
+            // What arrives is ignored; an error counts as the end.
+            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            let _ = closed.send(());
+        });
+        let _ = end.await;
     };
     let mut terminate = match signal(SignalKind::terminate()) {
         Ok(signal) => signal,
@@ -34,7 +37,8 @@ pub(crate) async fn stop_signal(until_stdin_closes: bool) {
     }
 }
 
-/// A runtime for one command. Dropping it does not wait for threads blocked on standard input.
+/// A runtime for one command. It does not wait for what still computes at the end: nobody wants
+/// the results any more.
 fn block_on<F: Future>(future: F) -> anyhow::Result<F::Output> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build()?;
     let output = runtime.block_on(future);

@@ -279,7 +279,9 @@ impl Consortium {
                     let event: Value = serde_json::from_str(&line)
                         .with_context(|| format!("the watcher printed no JSON: {line}"))?;
                     if let Some(end) = board.event(&event) {
-                        return end.map_err(|reason| anyhow::anyhow!("the run ended without a champion: {reason}"));
+                        return end
+                            .map(drop)
+                            .map_err(|reason| anyhow::anyhow!("the run ended without a champion: {reason}"));
                     }
                 }
                 _ = pulse.tick() => running.check()?,
