@@ -2,7 +2,8 @@
 //!
 //! An element is a `u64` in `0..Q`, called *canonical*. The number-theoretic transform, Shamir
 //! sharing and the ciphertexts all live in this one field. [`add`], [`sub`], [`mul`], [`neg`] and
-//! [`from_signed`] take no branch on their inputs, since those may be secret; [`pow`] and
+//! [`from_signed`] take no branch on their inputs, since those may be secret (also seen in the
+//! compiled code, where it counts); [`pow`] and
 //! [`invert`] branch on the exponent only, which is public.
 //!
 //! Reduction uses 2^64 ≡ 2^32 − 1 and 2^96 ≡ −1 (mod q).
@@ -13,19 +14,28 @@ pub const Q: u64 = 0xffff_ffff_0000_0001;
 /// 2^64 − q = 2^32 − 1: what a carry out of 64 bits is worth modulo q.
 const EPSILON: u64 = 0xffff_ffff;
 
-/// All ones when `bit` holds, zero otherwise.
+/// All ones when `a − b` borrows, zero otherwise; `difference` is `a − b` modulo 2^64.
+///
+/// Written in bits (Warren, Hacker's Delight, 2-13) and not as a comparison: compilers turn a mask
+/// made from a comparison into a conditional move, and that into a branch where they think it
+/// pays. They did, in the sharing of keys.
 #[inline(always)]
-const fn select(bit: bool) -> u64 {
-    (bit as u64).wrapping_neg()
+const fn borrow_mask(a: u64, b: u64, difference: u64) -> u64 {
+    (((!a & b) | (!(a ^ b) & difference)) >> 63).wrapping_neg()
+}
+
+/// All ones when `a + b` carries, zero otherwise; `sum` is `a + b` modulo 2^64.
+#[inline(always)]
+const fn carry_mask(a: u64, b: u64, sum: u64) -> u64 {
+    (((a & b) | ((a | b) & !sum)) >> 63).wrapping_neg()
 }
 
 /// Brings any `u64` below q. (Every `u64` is below 2q.)
 #[inline(always)]
 #[must_use]
 pub const fn reduce(a: u64) -> u64 {
-    let (reduced, below) = a.overflowing_sub(Q);
-    // Adding q back is subtracting EPSILON modulo 2^64.
-    reduced.wrapping_sub(EPSILON & select(below))
+    // Subtracting q, and adding it back where that borrows, which is subtracting EPSILON.
+    sub(a, Q)
 }
 
 /// `a + b` of canonical elements.
@@ -36,12 +46,12 @@ pub const fn add(a: u64, b: u64) -> u64 {
     sub(a, Q.wrapping_sub(b))
 }
 
-/// `a − b` of canonical elements; `b` may also be q itself.
+/// `a − b` for `b` up to q, brought below q if `a − b` lies in −q..q.
 #[inline(always)]
 #[must_use]
 pub const fn sub(a: u64, b: u64) -> u64 {
-    let (difference, borrow) = a.overflowing_sub(b);
-    difference.wrapping_sub(EPSILON & select(borrow))
+    let difference = a.wrapping_sub(b);
+    difference.wrapping_sub(EPSILON & borrow_mask(a, b, difference))
 }
 
 /// `−a` of a canonical element.
@@ -61,25 +71,24 @@ pub const fn mul(a: u64, b: u64) -> u64 {
     let high_low = high & EPSILON;
     let high_high = high >> 32;
     // wide = low + 2^64·high_low + 2^96·high_high ≡ low + EPSILON·high_low − high_high
-    let (difference, borrow) = low.overflowing_sub(high_high);
-    let difference = difference.wrapping_sub(EPSILON & select(borrow));
-    let product = (high_low << 32).wrapping_sub(high_low);
-    let (sum, carry) = difference.overflowing_add(product);
-    reduce(sum.wrapping_add(EPSILON & select(carry)))
+    let first = sub(low, high_high);
+    let second = (high_low << 32).wrapping_sub(high_low);
+    let sum = first.wrapping_add(second);
+    reduce(sum.wrapping_add(EPSILON & carry_mask(first, second, sum)))
 }
 
 /// The element congruent to a small signed number, `|value| < q`.
 #[inline(always)]
 #[must_use]
 pub const fn from_signed(value: i64) -> u64 {
-    (value as u64).wrapping_sub(EPSILON & select(value < 0))
+    (value as u64).wrapping_sub(EPSILON & (value >> 63) as u64)
 }
 
 /// The representative of `a` in `−(q−1)/2 ..= (q−1)/2`.
 #[must_use]
 pub const fn to_signed(a: u64) -> i64 {
     // Above the middle, a − q is what a + EPSILON reads as modulo 2^64.
-    a.wrapping_add(EPSILON & select(a > Q / 2)) as i64
+    a.wrapping_add(EPSILON & borrow_mask(Q / 2, a, (Q / 2).wrapping_sub(a))) as i64
 }
 
 /// `base` to the power of `exponent`; the exponent is public.

@@ -77,18 +77,20 @@ fn ones(bytes: &[u8; BYTES_PER_TERM]) -> u8 {
     let second = u64::from_le_bytes([i, j, k, l, m, n, o, p]);
     let third = u64::from(u32::from_le_bytes([q, r, s, t]));
     // Three counts of at most 4 make at most 12: they fit in four bits.
-    let fours = by_fours(first) + by_fours(second) + by_fours(third);
+    let fours = by_fours(first)
+        .wrapping_add(by_fours(second))
+        .wrapping_add(by_fours(third));
     const EIGHTS: u64 = 0x0f0f_0f0f_0f0f_0f0f;
     // At most 24 in each byte, at most 160 in all.
-    let eights = (fours & EIGHTS) + ((fours >> 4) & EIGHTS);
+    let eights = (fours & EIGHTS).wrapping_add((fours >> 4) & EIGHTS);
     (eights.wrapping_mul(0x0101_0101_0101_0101) >> 56) as u8
 }
 
 /// The number of ones in each group of four bits.
 #[inline(always)]
 const fn by_fours(word: u64) -> u64 {
-    let twos = word - ((word >> 1) & 0x5555_5555_5555_5555);
-    (twos & 0x3333_3333_3333_3333) + ((twos >> 2) & 0x3333_3333_3333_3333)
+    let twos = word.wrapping_sub((word >> 1) & 0x5555_5555_5555_5555);
+    (twos & 0x3333_3333_3333_3333).wrapping_add((twos >> 2) & 0x3333_3333_3333_3333)
 }
 
 #[cfg(test)]

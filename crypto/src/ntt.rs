@@ -2,8 +2,9 @@
 //!
 //! The transform is `tfhe-ntt`'s. Its internal order of values is a library detail: transformed
 //! polynomials ([`Transformed`]) never leave this crate, everything on the wire is in coefficient
-//! order. The pointwise product is our own branch-free one; the transform's own additions and
-//! multiplications compile to conditional moves or SIMD blends.
+//! order. The pointwise product is our own branch-free one. With AVX2 or AVX-512 the transform is
+//! branch-free too; on other processors its additions are conditionals, which a compiler may turn
+//! into conditional moves or branches: constant time is not claimed there.
 
 use crate::field::{self, Q};
 use crate::params::DEGREE;

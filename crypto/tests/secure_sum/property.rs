@@ -51,7 +51,7 @@ fn opened_sums_are_the_sums_of_random_answers() {
     println!("seed {seed}");
     let mut rng = chacha20::ChaCha20Rng::seed_from_u64(seed);
     for round in 0..40 {
-        let members = 3 + below(&mut rng, if round % 10 == 0 { 62 } else { 10 }) as usize;
+        let members = 3 + below(&mut rng, if round % 10 == 0 { 20 } else { 8 }) as usize;
         let thresholds = Thresholds::for_members(members).unwrap();
         let fewest = thresholds.min_contributors;
         let contributors = fewest + below(&mut rng, (members - fewest + 1) as u64) as usize;
