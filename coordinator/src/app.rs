@@ -1,6 +1,7 @@
 //! The daemon: open everything, serve, stop in order.
 
 use std::fs::{File, TryLockError};
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -329,8 +330,11 @@ async fn close(context: &Context, server: &Server, mut connections: JoinSet<()>)
 pub fn start_logging(log: &Log) -> Result<(), String> {
     let filter = tracing_subscriber::EnvFilter::try_new(&log.level)
         .map_err(|error| format!("log.level `{}`: {error}", log.level))?;
+    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let coloured = wanted && std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(coloured)
         .with_writer(std::io::stderr);
     let _ = match log.format {
         LogFormat::Human => builder.try_init(),

@@ -372,3 +372,6 @@ fn write_down(ledger: &Ledger, entry: Entry) -> Result<(), Refusal> {
         )
     })
 }
+
+#[cfg(test)]
+mod tests;

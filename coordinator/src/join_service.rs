@@ -88,21 +88,32 @@ async fn converse(
         Ok(response) => response,
         Err(refusal) => {
             warn!(remote = %connection.remote_address(), name = %request.name, %refusal, "join refused");
-            let entry = Entry::new(
-                Action::Join,
-                request.name.as_str(),
-                request.name.as_str(),
-                Outcome::Refused,
-            )
-            .evidence(json!({ "code": u16::from(refusal.code) }));
-            if let Err(error) = ledger.append(entry) {
-                warn!(%error, "the refusal could not be written down");
-            }
+            write_refusal_down(store, ledger, &request, &refusal).await;
             JoinResponse::Refused(refusal)
         }
     };
     sender.send(&response, MAX_JOIN_RESPONSE_BYTES).await?;
     sender.delivered().await
+}
+
+/// A refusal that concerns an invitation is a fact for the ledger.
+async fn write_refusal_down(
+    store: &Store,
+    ledger: &Ledger,
+    request: &JoinRequest,
+    refusal: &Refusal,
+) {
+    match members::is_invitation(store, &request.secret).await {
+        Ok(true) => {}
+        Ok(false) => return,
+        Err(error) => return warn!(%error, "the refusal could not be looked into"),
+    }
+    let name = request.name.as_str();
+    let entry = Entry::new(Action::Join, name, name, Outcome::Refused)
+        .evidence(json!({ "code": u16::from(refusal.code) }));
+    if let Err(error) = ledger.append(entry) {
+        warn!(%error, "the refusal could not be written down");
+    }
 }
 
 async fn refuse(mut sender: FrameSender, code: RefusalCode, why: &str) -> Result<(), QuicError> {

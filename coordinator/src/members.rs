@@ -169,6 +169,21 @@ pub async fn redeem(
     Ok(Redeemed::Joined(member))
 }
 
+/// Whether a secret belongs to an invitation, used or not. Only then is a refusal worth an
+/// entry in the ledger: otherwise anybody on the network could fill the disk with them.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn is_invitation(store: &Store, secret: &[u8; 16]) -> Result<bool, StoreError> {
+    let digest = hex(&InviteSecret::from_bytes(*secret).digest());
+    let (found,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM invites WHERE secret_hash = ?")
+        .bind(digest)
+        .fetch_one(store.pool())
+        .await
+        .map_err(doing("look for an invitation"))?;
+    Ok(found > 0)
+}
+
 fn record(request: &JoinRequest, issued: &IssuedCertificate) -> MemberRecord {
     MemberRecord {
         name: request.name.clone(),
@@ -354,3 +369,6 @@ fn internal(error: impl std::fmt::Display) -> Refusal {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

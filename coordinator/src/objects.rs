@@ -105,8 +105,13 @@ impl ObjectStore {
     /// journal and publishes its models anew, so they need not stay.
     pub fn remove(&self, ids: &BTreeSet<ObjectId>, keep: &BTreeSet<ObjectId>) {
         for id in ids.difference(keep) {
-            // A file that stays costs disk space only.
-            let _ = std::fs::remove_file(self.path(*id));
+            let path = self.path(*id);
+            // A file that stays costs disk space only; so does its directory,
+            // which goes when it is empty.
+            let _ = std::fs::remove_file(&path);
+            if let Some(shard) = path.parent() {
+                let _ = std::fs::remove_dir(shard);
+            }
         }
     }
 }
