@@ -1,0 +1,107 @@
+//! Frozen wire bytes, field by field: a change here is a change of the protocol's version.
+
+use collegium_protocol::codec;
+use collegium_protocol::context::ask_digest;
+use collegium_protocol::limits::MAX_UPLOAD_HEADER_BYTES;
+use collegium_protocol::message::session::ToCoordinator;
+use collegium_protocol::message::step::{
+    Propose, SealedShare, StepRef, UploadClaim, UploadHeader, Vote, cohort_digest, shares_digest,
+};
+use collegium_protocol::{Blob, Digest, RunId, Signature, StepContext, StepNumber};
+
+use crate::support::{index, indices};
+
+#[test]
+fn an_upload_header() {
+    let header = UploadHeader {
+        context: Digest([0x11; 32]),
+        member: index(3),
+        body_len: 98_304,
+    };
+    let golden = [
+        [0x11; 32].as_slice(), // digest of the step's context: 32 bytes, no length
+        &[3],                  // member: varint, one byte up to 250
+        &[252, 0x00, 0x80, 0x01, 0x00], // body_len: varint, 252 = four bytes follow, 0x18000
+    ]
+    .concat();
+    assert_eq!(codec::encode(&header).unwrap(), golden);
+    assert_eq!(
+        codec::decode::<UploadHeader>(&golden, MAX_UPLOAD_HEADER_BYTES),
+        Ok(header)
+    );
+}
+
+#[test]
+fn a_vote() {
+    let vote = Vote {
+        step: StepRef {
+            run: RunId::from_bytes([0xaa; 16]),
+            step: StepNumber(300),
+            context: Digest([0x22; 32]),
+        },
+        voter: index(2),
+        proposal: Digest([0x33; 32]),
+        signature: Signature::from_bytes([0x44; 64]),
+    };
+    let golden = [
+        [5].as_slice(),     // ToCoordinator::Vote
+        &[0xaa; 16],        // run
+        &[251, 0x2c, 0x01], // step: varint, 251 = two bytes follow, 300
+        &[0x22; 32],        // context digest
+        &[2],               // voter
+        &[0x33; 32],        // H(U)
+        &[0x44; 64],        // Ed25519 signature
+    ]
+    .concat();
+    assert_eq!(codec::encode(&ToCoordinator::Vote(vote)).unwrap(), golden);
+}
+
+/// Digests are as frozen as bytes: signatures cover them.
+#[test]
+fn digests_of_a_step() {
+    let context = StepContext {
+        params: "collegium-glwe-n4096-q64-cbd80-v1".to_owned(),
+        charter: Digest([1; 32]),
+        run: RunId::from_bytes([2; 16]),
+        step: StepNumber(3),
+        ask: ask_digest(b"ask"),
+        shape: Digest([5; 32]),
+    };
+    let share = SealedShare {
+        recipient: index(1),
+        sealed: Blob(vec![6; 10]),
+    };
+    let leaf = share.leaf();
+    let shares = shares_digest(&[leaf, leaf]);
+    let signature = Signature::from_bytes([7; 64]);
+    let entry = UploadClaim {
+        member: index(2),
+        body: Digest([8; 32]),
+        shares,
+        signature,
+    };
+    let propose = Propose {
+        step: StepRef::of(&context),
+        entries: vec![entry],
+    };
+    let found = [
+        ("context", context.digest()),
+        ("ask", context.ask),
+        ("leaf", leaf),
+        ("shares", shares),
+        ("proposal", propose.digest()),
+        ("cohort", cohort_digest(&indices(&[1, 2, 4]))),
+    ];
+    let found = found.map(|(name, digest)| format!("{name} {digest}"));
+    assert_eq!(found, FROZEN);
+}
+
+/// As first released; a digest that changes needs a new version of its domain string.
+const FROZEN: [&str; 6] = [
+    "context e15b0eda82fc89413e6595b5c40b24ee5508830e2b2c393ef3ad12220d797c2d",
+    "ask 0f45cd9ec964ee622051804abe322ffa855d401bfea2305647e911bfa4467709",
+    "leaf 4ea50a870c9b304dec9b846cba4b0698d881383977e88a9503c28fe262fea1ff",
+    "shares 825f6d94e7eb0456c01426cbac5ab062315763053db1acd0ea5a325d3da7c087",
+    "proposal 704c766d5e23df29197b41e5138b522f688cff5d49b11184a8b68b300b894fb2",
+    "cohort c7e54b2918a234ed672e4082ac8fe34a876da6448b64f1d8e75e53b5acb15ba8",
+];
