@@ -91,6 +91,10 @@ impl Segment {
         let bad = |what: &str| Err(AskError::Segment(format!("{what} in {self:?}")));
         match *self {
             Self::Integer { min, max, .. } if min > max => return bad("min is above max"),
+            // So that offsets can be undone for any number of members.
+            Self::Integer { min, .. } if min.unsigned_abs() > MAX_CODE => {
+                return bad("min is beyond 2^46");
+            }
             Self::Real { clip, .. } if !(clip.is_finite() && clip > 0.0) => {
                 return bad("clip is not a positive number");
             }

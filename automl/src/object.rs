@@ -178,11 +178,9 @@ impl Objects {
         self.held.contains_key(&id)
     }
 
-    /// Forgets every model that is not in `keep`. Pipelines stay: they are few,
-    /// and every step needs them.
-    pub fn retain_models(&mut self, keep: &[ObjectId]) {
-        self.held
-            .retain(|id, object| matches!(object, Object::Pipeline(_)) || keep.contains(id));
+    /// Forgets every object that `keep` does not want.
+    pub fn retain(&mut self, keep: impl Fn(ObjectId) -> bool) {
+        self.held.retain(|id, _| keep(*id));
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::ask::{Answer, Ask, AskError, EncodeError, Encoder, Part};
 use crate::data::{Design, SiteData, SiteDataError};
-use crate::family::FoldModel;
+use crate::family::{FoldModel, Head};
 use crate::features::{Matrix, Pipeline, TargetCoding};
 use crate::metric::Rows as ScoredRows;
 use crate::object::{Object, ObjectError, ObjectId, Objects};
@@ -150,6 +150,9 @@ impl Rows {
     }
 }
 
+/// Pipelines whose training rows are kept: twice what a search publishes.
+const MAX_CACHED: usize = 8;
+
 /// A site with one table.
 pub struct TableSite {
     task: ObjectId,
@@ -204,11 +207,15 @@ impl TableSite {
         if model.pipeline() != pipeline {
             return Err(unfit(id, "it was trained on another pipeline"));
         }
-        if model.width() != self.pipeline(pipeline)?.width() {
+        let pipeline = self.pipeline(pipeline)?;
+        if model.width() != pipeline.width() {
             return Err(unfit(
                 id,
                 "it takes another number of columns than its pipeline makes",
             ));
+        }
+        if model.head() != Head::of(pipeline.target()) {
+            return Err(unfit(id, "it has other classes than its pipeline"));
         }
         Ok(model)
     }
@@ -217,6 +224,9 @@ impl TableSite {
     /// a function of data and pipeline only, so caching changes no answer.
     fn prepare(&mut self, pipeline: ObjectId) -> Result<(), SiteError> {
         if !self.training.contains_key(&pipeline) {
+            if self.training.len() >= MAX_CACHED {
+                self.training.clear();
+            }
             let object = self.pipeline(pipeline)?;
             let rows = Rows::new(self.data.training(object)?, object.target());
             self.training.insert(pipeline, rows);
@@ -306,9 +316,12 @@ impl Site for TableSite {
         for part in &ask.parts {
             codes.extend(self.answer_part(part)?);
         }
-        // Earlier models are never asked about again under the same hash, or
-        // can be fetched again.
-        self.objects.retain_models(&ask.objects());
+        // What this ask did not need can be fetched again; pipelines whose rows
+        // are at hand will be needed in the next step.
+        let needed = ask.objects();
+        let training = &self.training;
+        self.objects
+            .retain(|id| training.contains_key(&id) || needed.contains(&id));
         Ok(Answer { codes })
     }
 }

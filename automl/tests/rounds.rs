@@ -3,16 +3,19 @@
 
 mod hospitals;
 
-use collegium_automl::ask::{Ask, Stage, Totals};
+use collegium_automl::ask::{Ask, Part, Stage, Totals};
+use collegium_automl::family::Head;
+use collegium_automl::family::logistic::LogisticModel;
 use collegium_automl::federation::{
     Federation, FederationError, FileJournal, Journaled, MemoryJournal, Pooled,
 };
-use collegium_automl::metric::Metrics;
+use collegium_automl::metric::{Metrics, ScorePart};
 use collegium_automl::model::{Champion, ChampionError, predict_csv};
 use collegium_automl::object::{Object, ObjectId};
 use collegium_automl::random::Stream;
-use collegium_automl::search::{self, Outcome, SearchError, Silent, State};
+use collegium_automl::search::{self, Outcome, Progress, SearchError, Silent, State};
 use collegium_automl::simulate;
+use collegium_automl::site::{Site, SiteError, TableSite};
 use collegium_automl::table::{Table, TableMapping};
 use collegium_automl::task::Task;
 
@@ -23,6 +26,8 @@ struct Faulty {
     breaks_after: usize,
     out_of_time_after: u32,
     asked: Vec<(Stage, ObjectId, ObjectId)>,
+    last: Option<Ask>,
+    published: Vec<Object>,
 }
 
 impl Faulty {
@@ -32,12 +37,15 @@ impl Faulty {
             breaks_after: usize::MAX,
             out_of_time_after: u32::MAX,
             asked: Vec::new(),
+            last: None,
+            published: Vec::new(),
         }
     }
 }
 
 impl Federation for &mut Faulty {
     fn publish(&mut self, object: Object) -> Result<ObjectId, FederationError> {
+        self.published.push(object.clone());
         self.inner.publish(object)
     }
 
@@ -46,6 +54,7 @@ impl Federation for &mut Faulty {
             return Err(FederationError::Stopped("killed by the test".to_owned()));
         }
         let totals = self.inner.sum(ask)?;
+        self.last = Some(ask.clone());
         self.asked.push((ask.stage, ask.digest()?, totals.digest()));
         Ok(totals)
     }
@@ -408,4 +417,115 @@ fn files_of_other_versions_are_refused() {
     ));
     let narrow = text.replacen("\"head\":\"binary\"", "\"head\":\"number\"", 1);
     assert!(Champion::from_bytes(narrow.as_bytes()).is_err());
+}
+
+/// What a site is sent by a coordinator that is mistaken, or worse.
+#[test]
+fn a_site_refuses_what_does_not_fit_together() {
+    let task = Task {
+        max_steps: Some(7),
+        ..hospitals::task()
+    };
+    let mut federation = Faulty::new(&task, hospitals::hospitals());
+    search::run(&task, &mut &mut federation, &mut Silent).expect("a champion");
+    let ask = federation.last.clone().expect("the test step");
+    let Part::Score(part) = ask.parts[0].clone() else {
+        panic!("the last step scores");
+    };
+    let mut site = TableSite::new(&task, hospitals::hospital("va")).expect("a site");
+    assert_eq!(site.missing(&ask).len(), 2);
+    assert!(matches!(site.answer(&ask), Err(SiteError::Missing(_))));
+    for object in &federation.published {
+        site.insert(&object.to_bytes().expect("bytes"))
+            .expect("an object");
+    }
+    assert!(site.missing(&ask).is_empty());
+    let answer = site.answer(&ask).expect("an answer");
+    assert_eq!(answer.codes.len(), ask.numbers());
+
+    let mut other = ask.clone();
+    other.task = ObjectId::of(b"another task");
+    assert!(matches!(
+        site.answer(&other),
+        Err(SiteError::OtherTask { .. })
+    ));
+    let mut small = ask.clone();
+    small.parts = vec![Part::Score(ScorePart {
+        rows: 3,
+        ..part.clone()
+    })];
+    assert!(matches!(site.answer(&small), Err(SiteError::Encode(_))));
+    for (head, folds) in [(Head::Number, part.folds), (part.head, 1)] {
+        let mut unfit = ask.clone();
+        let part = part.clone();
+        unfit.parts = vec![Part::Score(ScorePart {
+            head,
+            folds,
+            ..part
+        })];
+        assert!(matches!(site.answer(&unfit), Err(SiteError::Unfit { .. })));
+    }
+    // A model of three classes on a pipeline of two.
+    let width = match federation.published.last() {
+        Some(Object::Logistic(model)) => model.folds[0][0].len() - 1,
+        other => panic!("a linear champion after one step, not {other:?}"),
+    };
+    let head = Head::Classes(3);
+    let three = LogisticModel::zero(part.pipeline, head, part.folds, width);
+    let bytes = Object::Logistic(three).to_bytes().expect("bytes");
+    let model = site.insert(&bytes).expect("an object");
+    let mut unfit = ask.clone();
+    unfit.parts = vec![Part::Score(ScorePart {
+        model,
+        head,
+        ..part
+    })];
+    assert!(matches!(site.answer(&unfit), Err(SiteError::Unfit { .. })));
+    for bytes in [
+        &b"{}"[..],
+        b"",
+        b"{\"logistic\":{}}",
+        &bytes[..bytes.len() - 1],
+    ] {
+        assert!(site.insert(bytes).is_err());
+    }
+}
+
+#[test]
+fn a_step_with_too_many_numbers_goes_in_waves() {
+    let mut random = Stream::new("collegium/test/rounds/v1", &[b"wide"]);
+    let names: Vec<String> = (0..90).map(|at| format!("x{at}")).collect();
+    let mut csv = format!("{},y\n", names.join(","));
+    for _ in 0..300 {
+        let row: Vec<f64> = names.iter().map(|_| random.normal()).collect();
+        let y = u8::from(row[0] + row[1] > 0.3 * random.normal());
+        let cells: Vec<String> = row.iter().map(|x| format!("{x:.3}")).collect();
+        csv.push_str(&format!("{},{y}\n", cells.join(",")));
+    }
+    let table = Table::read("wide", csv.as_bytes(), &TableMapping::default());
+    let text = "name = \"wide\"\ntarget = \"y\"\nmax_steps = 12\n\
+                [constraints]\nallowed_models = [\"logistic\"]";
+    let task = Task::from_toml(text).expect("a task");
+    let (mut widest, mut narrower) = (0, 0);
+    let sites = vec![("wide".to_owned(), table.expect("a table"))];
+    let outcome = simulate::run(&task, sites, &mut |progress: &Progress| {
+        if let Progress::Step {
+            numbers,
+            stage: Stage::Race,
+            ..
+        } = progress
+        {
+            widest = widest.max(*numbers);
+            narrower += 1;
+        }
+    })
+    .expect("a champion");
+    assert!((100_000..=200_000).contains(&widest), "{widest}");
+    assert!(narrower >= 4 && outcome.steps <= 12, "{narrower} steps");
+    let scored = outcome
+        .leaderboard
+        .iter()
+        .filter(|s| s.loss.is_some())
+        .count();
+    assert_eq!(scored, outcome.leaderboard.len(), "every wave was trained");
 }
