@@ -49,8 +49,7 @@ fn a_certificate_of_another_consortium_is_refused_in_the_handshake() {
     let stranger = theirs.node_state("va");
     let authority = "keys/authority.pem";
     std::fs::copy(ours.node_state("va").join(authority), stranger.join(authority)).expect("copied");
-    let address = std::fs::read_to_string(ours.coordinator_state().join("run/address")).expect("an address");
-    let check = run(&["node", "check", "--state", arg(&stranger), "--coordinator", address.trim()]);
+    let check = run(&["node", "check", "--state", arg(&stranger), "--coordinator", ours.address()]);
     assert!(!check.status.success(), "the stranger must not get in");
     let text = String::from_utf8_lossy(&check.stdout).into_owned();
     assert!(text.contains("certificate"), "the report says why: {text}");

@@ -64,6 +64,8 @@ pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 /// The hospitals' consortium: directories, and the processes that are up.
 pub(crate) struct Consortium {
     dir: TempDir,
+    /// Where the coordinator listens.
+    address: String,
     coordinator: Option<Child>,
     nodes: BTreeMap<&'static str, Child>,
 }
@@ -71,13 +73,17 @@ pub(crate) struct Consortium {
 impl Consortium {
     /// Makes the consortium: coordinator running, four members joined, charter signed by all.
     pub(crate) fn found() -> Self {
-        let mut consortium =
-            Self { dir: TempDir::new().expect("a directory"), coordinator: None, nodes: BTreeMap::new() };
-        let state = consortium.coordinator_state();
         let port = UdpSocket::bind(("127.0.0.1", 0)).and_then(|s| s.local_addr()).expect("a port").port();
-        let listen = format!("127.0.0.1:{port}");
+        let mut consortium = Self {
+            dir: TempDir::new().expect("a directory"),
+            address: format!("127.0.0.1:{port}"),
+            coordinator: None,
+            nodes: BTreeMap::new(),
+        };
+        let state = consortium.coordinator_state();
         json(&[
-            "coordinator", "init", "--state", arg(&state), "--name", "four-hospitals", "--listen", &listen,
+            "coordinator", "init", "--state", arg(&state), "--name", "four-hospitals", "--listen",
+            &consortium.address,
         ]);
         consortium.start_coordinator();
         for name in HOSPITALS {
@@ -97,6 +103,10 @@ impl Consortium {
             consortium.start_node(name);
         }
         consortium
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     pub(crate) fn coordinator_state(&self) -> PathBuf {

@@ -91,9 +91,8 @@ impl Script {
         let signed = charter_service::in_force(&store).await.expect("readable").expect("in force");
         store.close().await;
         let charter = Arc::new(signed.verify(None).expect("every founding member signed"));
-        let address = std::fs::read_to_string(state.join("run/address")).expect("its address");
         let server = Server::bind(ServerConfig {
-            listen: address.trim().parse().expect("an address"),
+            listen: consortium.address().parse().expect("an address"),
             identity: keys.tls.clone(),
             authority: keys.authority.certificate().clone(),
             revocations: keys.revocations.clone(),
