@@ -1,4 +1,5 @@
 //! The transport as its users see it: real sockets on the loopback, real handshakes.
+#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
@@ -7,7 +8,8 @@ use collegium_protocol::pki::{
     Authority, PkiError, Revocations, Role, Subject, TlsIdentity, TlsKey,
 };
 use collegium_protocol::quic::{
-    Accepted, Client, CloseCode, Connection, QuicError, Server, ServerConfig, StreamKind, join,
+    Accepted, Client, CloseCode, Connection, MAX_JOINING, QuicError, Server, ServerConfig,
+    StreamKind, join,
 };
 
 /// Generous: it only bounds a test that hangs.
@@ -34,7 +36,10 @@ impl Consortium {
         let key = TlsKey::generate().unwrap();
         let subject = Subject::new(role, name).unwrap();
         let request = key.signing_request().unwrap();
-        let issued = self.authority.sign_request(&request, &subject, now).unwrap();
+        let issued = self
+            .authority
+            .sign_request(&request, &subject, now)
+            .unwrap();
         TlsIdentity::new(&issued.pem, &key).unwrap()
     }
 
@@ -96,7 +101,11 @@ async fn pair() -> (Server, Connection, Connection) {
 #[tokio::test]
 async fn both_sides_learn_who_the_other_is() {
     let (server, near, far) = pair().await;
-    assert_ne!(server.local_address().port(), 0, "the real port is reported");
+    assert_ne!(
+        server.local_address().port(),
+        0,
+        "the real port is reported"
+    );
     let member = far.peer().unwrap();
     assert_eq!(member.subject.role, Role::Node);
     assert_eq!(member.subject.name, "hospital-a");
@@ -124,9 +133,17 @@ async fn a_certificate_of_another_consortium_is_refused_in_the_handshake() {
     let server = ours.server();
     // The intruder even trusts our authority, but its own certificate is from elsewhere.
     let intruder = ours.client(&theirs.identity(Role::Operator, "intruder"));
-    let error = within(intruder.connect(&address(&server))).await.unwrap_err();
-    assert!(matches!(error, QuicError::CertificateRefused { .. }), "{error}");
-    assert!(error.to_string().contains("not signed by this consortium"), "{error}");
+    let error = within(intruder.connect(&address(&server)))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, QuicError::CertificateRefused { .. }),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains("not signed by this consortium"),
+        "{error}"
+    );
 
     // The connection of an honest member that comes later is the first to arrive.
     let member = ours.client(&ours.identity(Role::Node, "hospital-a"));
@@ -145,7 +162,9 @@ async fn a_server_of_another_consortium_is_refused() {
 
     // The same for joining, where the authority is known by its fingerprint alone.
     let fingerprint = ours.authority.certificate().fingerprint();
-    let error = within(join(&address(&server), fingerprint)).await.unwrap_err();
+    let error = within(join(&address(&server), fingerprint))
+        .await
+        .unwrap_err();
     assert!(matches!(error, QuicError::ServerRefused { .. }), "{error}");
 }
 
@@ -170,7 +189,10 @@ async fn a_revoked_certificate_is_refused_in_the_handshake() {
 
     consortium.revocations.revoke(identity.peer().serial);
     let error = within(client.connect(&address(&server))).await.unwrap_err();
-    assert!(matches!(error, QuicError::CertificateRefused { .. }), "{error}");
+    assert!(
+        matches!(error, QuicError::CertificateRefused { .. }),
+        "{error}"
+    );
     assert!(error.to_string().contains("revoked"), "{error}");
 }
 
@@ -181,7 +203,10 @@ async fn an_expired_certificate_is_refused_and_the_message_speaks_of_clocks() {
     let long_ago = SystemTime::now() - Duration::from_secs(91 * 24 * 60 * 60);
     let client = consortium.client(&consortium.identity_at(Role::Node, "hospital-a", long_ago));
     let error = within(client.connect(&address(&server))).await.unwrap_err();
-    assert!(matches!(error, QuicError::CertificateRefused { .. }), "{error}");
+    assert!(
+        matches!(error, QuicError::CertificateRefused { .. }),
+        "{error}"
+    );
     assert!(error.to_string().contains("clock"), "{error}");
 }
 
@@ -200,6 +225,30 @@ async fn without_a_certificate_only_joining_is_possible() {
     }
 }
 
+#[tokio::test]
+async fn only_so_many_may_join_at_once() {
+    let consortium = Consortium::new("Test");
+    let server = consortium.server();
+    let address = address(&server);
+    let fingerprint = consortium.authority.certificate().fingerprint();
+    let mut open = Vec::new();
+    for _ in 0..MAX_JOINING {
+        let (near, far) = tokio::join!(within(join(&address, fingerprint)), server.accept());
+        open.push((near.unwrap(), far.unwrap()));
+    }
+    match within(join(&address, fingerprint)).await.unwrap_err() {
+        QuicError::Closed { code, .. } => assert_eq!(code, CloseCode::Busy),
+        other => panic!("{other}"),
+    }
+    // A place is free again as soon as the daemon lets go of one.
+    open.pop();
+    let (near, _far) = tokio::join!(within(join(&address, fingerprint)), server.accept());
+    near.unwrap();
+    // Members are not held up by any of this.
+    let member = consortium.client(&consortium.identity(Role::Node, "hospital-a"));
+    meet(&member, &server).await;
+}
+
 /// Dials `collegium/1` with no certificate at all, which the library's own client cannot.
 #[tokio::test]
 async fn the_member_protocol_without_a_certificate_is_closed_unused() {
@@ -208,7 +257,9 @@ async fn the_member_protocol_without_a_certificate_is_closed_unused() {
     let consortium = Consortium::new("Test");
     let server = consortium.server();
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(consortium.authority.certificate().der().clone()).unwrap();
+    roots
+        .add(consortium.authority.certificate().der().clone())
+        .unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -229,7 +280,10 @@ async fn the_member_protocol_without_a_certificate_is_closed_unused() {
         .unwrap();
     match within(connection.closed()).await {
         quinn::ConnectionError::ApplicationClosed(close) => {
-            assert_eq!(u64::from(close.error_code), CloseCode::NoCertificate.number());
+            assert_eq!(
+                u64::from(close.error_code),
+                CloseCode::NoCertificate.number()
+            );
         }
         other => panic!("expected a refusal, got {other}"),
     }
@@ -289,7 +343,12 @@ async fn a_frame_or_body_that_is_cut_off_is_an_error() {
     let (mut sender, _receiver) = within(near.open(StreamKind::Control)).await.unwrap();
     sender.write_body(&[0, 0, 0, 9, b'x']).await.unwrap();
     sender.finish();
-    let (_, _, mut receiver) = within(far.accept()).await.unwrap().identify().await.unwrap();
+    let (_, _, mut receiver) = within(far.accept())
+        .await
+        .unwrap()
+        .identify()
+        .await
+        .unwrap();
     let error = within(receiver.recv_frame(100)).await.unwrap_err();
     assert!(matches!(error, QuicError::CutOff { .. }), "{error}");
 
@@ -331,7 +390,10 @@ async fn a_body_streams_through_bounded_memory() {
     let mut body = receiver.body(LENGTH, LENGTH).unwrap();
     let (mut read, mut ahead, mut largest) = (0u64, 0u64, 0usize);
     while let Some(chunk) = within(body.next_chunk()).await.unwrap() {
-        for (byte, expected) in chunk.iter().zip((0..=u8::MAX).cycle().skip(read as usize % 256)) {
+        for (byte, expected) in chunk
+            .iter()
+            .zip((0..=u8::MAX).cycle().skip(read as usize % 256))
+        {
             assert_eq!(*byte, expected);
         }
         read += chunk.len() as u64;
@@ -345,7 +407,10 @@ async fn a_body_streams_through_bounded_memory() {
     within(sending).await.unwrap();
     assert!(largest <= 64 * 1024, "a piece of {largest} bytes");
     let bound = u64::from(collegium_protocol::quic::STREAM_WINDOW) + (5 << 20);
-    assert!(ahead <= bound, "{ahead} bytes were in flight, more than {bound}");
+    assert!(
+        ahead <= bound,
+        "{ahead} bytes were in flight, more than {bound}"
+    );
 }
 
 #[tokio::test]
@@ -355,7 +420,10 @@ async fn a_port_in_use_is_named() {
     let error = Server::bind(consortium.server_config(first.local_address())).unwrap_err();
     let text = error.to_string();
     assert!(matches!(error, QuicError::PortInUse { .. }), "{text}");
-    assert!(text.contains(&address(&first)) && text.contains("another program"), "{text}");
+    assert!(
+        text.contains(&address(&first)) && text.contains("another program"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -388,17 +456,26 @@ fn the_subject_is_the_coordinators_choice() {
     let mut request = key.signing_request().unwrap();
     let subject = Subject::new(Role::Node, "hospital-a").unwrap();
     let now = SystemTime::now();
-    let issued = consortium.authority.sign_request(&request, &subject, now).unwrap();
+    let issued = consortium
+        .authority
+        .sign_request(&request, &subject, now)
+        .unwrap();
     assert_eq!(issued.peer.subject, subject);
     let life = issued.peer.not_after.duration_since(now).unwrap();
     assert!(life <= Duration::from_secs(90 * 24 * 60 * 60), "{life:?}");
-    let again = consortium.authority.sign_request(&request, &subject, now).unwrap();
+    let again = consortium
+        .authority
+        .sign_request(&request, &subject, now)
+        .unwrap();
     assert_ne!(issued.peer.serial, again.peer.serial);
 
     // A request whose own signature does not verify proves no possession of the key.
     let last = request.len() - 1;
     request[last] ^= 1;
-    let error = consortium.authority.sign_request(&request, &subject, now).unwrap_err();
+    let error = consortium
+        .authority
+        .sign_request(&request, &subject, now)
+        .unwrap_err();
     assert!(matches!(error, PkiError::Request(_)), "{error}");
 }
 

@@ -17,9 +17,15 @@ async fn four() -> (Fixture, Vec<Site>) {
 impl Fixture {
     async fn propose(&self, names: &[&str]) -> Result<(SignedCharter, Vec<MemberName>), Refusal> {
         let names: Vec<MemberName> = names.iter().map(|text| name(text)).collect();
-        propose(&self.store, &self.ledger, &self.keys, "operator/test", &names)
-            .await
-            .map(unpack)
+        propose(
+            &self.store,
+            &self.ledger,
+            &self.keys,
+            "operator/test",
+            &names,
+        )
+        .await
+        .map(unpack)
     }
 
     async fn sign(
@@ -29,13 +35,20 @@ impl Fixture {
         site: &Site,
     ) -> Result<(SignedCharter, Vec<MemberName>), Refusal> {
         let signature = charter.sign(&site.identity);
-        sign(&self.store, &self.ledger, &name(member), charter.digest(), signature)
-            .await
-            .map(unpack)
+        sign(
+            &self.store,
+            &self.ledger,
+            &name(member),
+            charter.digest(),
+            signature,
+        )
+        .await
+        .map(unpack)
     }
 
     fn actions(&self, action: &str) -> usize {
-        let text = std::fs::read_to_string(self.ledger.path()).expect("a ledger");
+        let path = self.directory.path().join("ledger/entries.jsonl");
+        let text = std::fs::read_to_string(path).expect("a ledger");
         text.matches(&format!("\"action\":\"{action}\"")).count()
     }
 }
@@ -54,17 +67,28 @@ async fn a_charter_is_in_force_when_every_founding_member_has_signed() {
     assert_eq!(missing.len(), 4);
     assert_eq!(proposal.charter.coordinator, fixture.keys.signing.public());
     for (at, (member, site)) in NAMES.iter().zip(&sites).enumerate() {
-        assert!(in_force(&fixture.store).await.expect("reads").is_none(), "too early");
-        let (_, missing) = fixture.sign(member, &proposal.charter, site).await.expect("signed");
+        assert!(
+            in_force(&fixture.store).await.expect("reads").is_none(),
+            "too early"
+        );
+        let (_, missing) = fixture
+            .sign(member, &proposal.charter, site)
+            .await
+            .expect("signed");
         assert_eq!(missing.len(), 3 - at);
     }
-    let charter = in_force(&fixture.store).await.expect("reads").expect("in force");
+    let charter = in_force(&fixture.store)
+        .await
+        .expect("reads")
+        .expect("in force");
     charter.verify(None).expect("it verifies on its own");
     assert!(proposed(&fixture.store).await.expect("reads").is_none());
 
     // A member whose answer was lost signs again; nothing changes by it.
-    let (again, missing) =
-        fixture.sign(NAMES[0], &proposal.charter, &sites[0]).await.expect("signed before");
+    let (again, missing) = fixture
+        .sign(NAMES[0], &proposal.charter, &sites[0])
+        .await
+        .expect("signed before");
     assert_eq!((again, missing), (charter, Vec::new()));
     assert_eq!(fixture.actions("charter-sign"), 4);
     assert_eq!(fixture.actions("charter-in-force"), 1);
@@ -78,15 +102,27 @@ async fn a_signature_counts_only_for_its_member_and_its_charter() {
     let (fixture, sites) = four().await;
     let (proposal, _) = fixture.propose(&NAMES[..3]).await.expect("proposed");
     let charter = &proposal.charter;
-    let other_key = fixture.sign(NAMES[0], charter, &sites[1]).await.expect_err("another key");
+    let other_key = fixture
+        .sign(NAMES[0], charter, &sites[1])
+        .await
+        .expect_err("another key");
     assert_eq!(other_key.code, RefusalCode::BadSignature);
-    let outsider = fixture.sign(NAMES[3], charter, &sites[3]).await.expect_err("no member of it");
+    let outsider = fixture
+        .sign(NAMES[3], charter, &sites[3])
+        .await
+        .expect_err("no member of it");
     assert_eq!(outsider.code, RefusalCode::UnknownMember);
     let mut lowered = charter.clone();
     lowered.quorum = 2;
-    let stale = fixture.sign(NAMES[0], &lowered, &sites[0]).await.expect_err("not proposed");
+    let stale = fixture
+        .sign(NAMES[0], &lowered, &sites[0])
+        .await
+        .expect_err("not proposed");
     assert_eq!(stale.code, RefusalCode::CharterMismatch);
-    let kept = proposed(&fixture.store).await.expect("reads").expect("a proposal");
+    let kept = proposed(&fixture.store)
+        .await
+        .expect("reads")
+        .expect("a proposal");
     assert!(kept.signatures.is_empty());
 }
 
@@ -94,14 +130,23 @@ async fn a_signature_counts_only_for_its_member_and_its_charter() {
 async fn the_same_proposal_keeps_its_signatures_and_another_one_starts_afresh() {
     let (fixture, sites) = four().await;
     let (proposal, _) = fixture.propose(&[]).await.expect("proposed");
-    fixture.sign(NAMES[0], &proposal.charter, &sites[0]).await.expect("signed");
-    let (again, missing) = fixture.propose(&NAMES).await.expect("the same list, spelt out");
+    fixture
+        .sign(NAMES[0], &proposal.charter, &sites[0])
+        .await
+        .expect("signed");
+    let (again, missing) = fixture
+        .propose(&NAMES)
+        .await
+        .expect("the same list, spelt out");
     assert_eq!(again.charter.digest(), proposal.charter.digest());
     assert_eq!((again.signatures.len(), missing.len()), (1, 3));
 
     let (other, missing) = fixture.propose(&NAMES[1..]).await.expect("another list");
     assert_eq!((other.signatures.len(), missing.len()), (0, 3));
-    let old = fixture.sign(NAMES[1], &proposal.charter, &sites[1]).await.expect_err("withdrawn");
+    let old = fixture
+        .sign(NAMES[1], &proposal.charter, &sites[1])
+        .await
+        .expect_err("withdrawn");
     assert_eq!(old.code, RefusalCode::CharterMismatch);
 }
 
@@ -113,7 +158,12 @@ async fn a_proposal_names_what_is_wrong_with_its_list() {
     let few = fixture.propose(&[]).await.expect_err("two are too few");
     assert_eq!(few.code, RefusalCode::CharterInvalid);
     let unknown = fixture.propose(&["hospital-z"]).await.expect_err("nobody");
-    assert!(unknown.to_string().contains("hospital-z has not joined"), "{unknown}");
-    let none = fetch(&fixture.store, WhichCharter::Proposed).await.expect_err("none");
+    assert!(
+        unknown.to_string().contains("hospital-z has not joined"),
+        "{unknown}"
+    );
+    let none = fetch(&fixture.store, WhichCharter::Proposed)
+        .await
+        .expect_err("none");
     assert_eq!(none.code, RefusalCode::CharterMissing);
 }

@@ -15,7 +15,7 @@ pub(crate) struct Fixture {
     pub(crate) store: Store,
     pub(crate) keys: Keys,
     pub(crate) ledger: Ledger,
-    _directory: tempfile::TempDir,
+    pub(crate) directory: tempfile::TempDir,
 }
 
 impl Fixture {
@@ -33,7 +33,7 @@ impl Fixture {
             store: Store::open(state).await.expect("a store"),
             keys: init::load(state).expect("keys"),
             ledger: Ledger::open(state).expect("a ledger"),
-            _directory: directory,
+            directory,
         }
     }
 
@@ -84,13 +84,24 @@ impl Site {
     }
 
     fn request(&self, secret: [u8; 16], member: &str) -> JoinRequest {
-        self.request_with(secret, member, self.tls.signing_request().expect("a request"))
+        self.request_with(
+            secret,
+            member,
+            self.tls.signing_request().expect("a request"),
+        )
     }
 
     fn request_with(&self, secret: [u8; 16], member: &str, request: Vec<u8>) -> JoinRequest {
         let sealing = self.sealing.public().clone();
         let contact = "Somebody, Somewhere".to_owned();
-        JoinRequest::new(secret, name(member), contact, &self.identity, sealing, request)
+        JoinRequest::new(
+            secret,
+            name(member),
+            contact,
+            &self.identity,
+            sealing,
+            request,
+        )
     }
 }
 
@@ -115,7 +126,11 @@ async fn a_code_is_good_for_one_site() {
     // Somebody else with the same code is refused; the same site, whose answer was lost on the
     // way, gets it again.
     let other = Site::new().request(secret, "hospital-a");
-    refused(fixture.redeem(&other).await, RefusalCode::Expired, "used before");
+    refused(
+        fixture.redeem(&other).await,
+        RefusalCode::Expired,
+        "used before",
+    );
     match fixture.redeem(&request).await.expect("an answer") {
         Redeemed::Again(again) => assert_eq!(again, first),
         other => panic!("{other:?}"),
@@ -132,7 +147,11 @@ async fn an_expired_code_is_refused() {
         .await
         .expect("time passes");
     let request = Site::new().request(secret, "hospital-a");
-    refused(fixture.redeem(&request).await, RefusalCode::Expired, "older than 7 days");
+    refused(
+        fixture.redeem(&request).await,
+        RefusalCode::Expired,
+        "older than 7 days",
+    );
     assert!(list(&fixture.store).await.expect("a list").is_empty());
 }
 
@@ -144,11 +163,19 @@ async fn unknown_replaced_and_misnamed_codes_are_refused() {
     let new = fixture.invited("hospital-a").await;
     for secret in [[0; 16], old] {
         let request = site.request(secret, "hospital-a");
-        refused(fixture.redeem(&request).await, RefusalCode::Expired, "not known");
+        refused(
+            fixture.redeem(&request).await,
+            RefusalCode::Expired,
+            "not known",
+        );
         assert!(!is_invitation(&fixture.store, &secret).await.expect("looks"));
     }
     let misnamed = site.request(new, "hospital-b");
-    refused(fixture.redeem(&misnamed).await, RefusalCode::NotAllowed, "another name");
+    refused(
+        fixture.redeem(&misnamed).await,
+        RefusalCode::NotAllowed,
+        "another name",
+    );
     assert!(is_invitation(&fixture.store, &new).await.expect("looks"));
 }
 
@@ -158,12 +185,23 @@ async fn a_refused_request_does_not_use_the_code_up() {
     let secret = fixture.invited("hospital-a").await;
     let site = Site::new();
     let nonsense = site.request_with(secret, "hospital-a", vec![1, 2, 3]);
-    refused(fixture.redeem(&nonsense).await, RefusalCode::Malformed, "certificate request");
+    refused(
+        fixture.redeem(&nonsense).await,
+        RefusalCode::Malformed,
+        "certificate request",
+    );
     let mut forged = site.request(secret, "hospital-a");
     forged.contact = "Somebody else".to_owned();
-    refused(fixture.redeem(&forged).await, RefusalCode::BadSignature, "join request");
+    refused(
+        fixture.redeem(&forged).await,
+        RefusalCode::BadSignature,
+        "join request",
+    );
     let good = site.request(secret, "hospital-a");
-    assert!(matches!(fixture.redeem(&good).await, Ok(Redeemed::Joined(_))));
+    assert!(matches!(
+        fixture.redeem(&good).await,
+        Ok(Redeemed::Joined(_))
+    ));
 }
 
 #[tokio::test]
@@ -184,7 +222,11 @@ async fn keys_belong_to_one_member() {
     let site = fixture.joined("hospital-a").await;
     let secret = fixture.invited("hospital-b").await;
     let request = site.request(secret, "hospital-b");
-    refused(fixture.redeem(&request).await, RefusalCode::Conflict, "same keys");
+    refused(
+        fixture.redeem(&request).await,
+        RefusalCode::Conflict,
+        "same keys",
+    );
 }
 
 #[tokio::test]
@@ -197,9 +239,14 @@ async fn joining_again_replaces_the_certificate_and_revokes_the_old_one() {
         Redeemed::Joined(member) => member,
         other => panic!("{other:?}"),
     };
-    assert_eq!((after.identity, &after.sealing), (before.identity, &before.sealing));
+    assert_eq!(
+        (after.identity, &after.sealing),
+        (before.identity, &before.sealing)
+    );
     let revocations = Revocations::default();
-    load_revocations(&fixture.store, &revocations).await.expect("loads");
+    load_revocations(&fixture.store, &revocations)
+        .await
+        .expect("loads");
     assert!(revocations.is_revoked(&before.serial));
     assert!(!revocations.is_revoked(&after.serial));
 }
@@ -214,7 +261,11 @@ async fn a_member_that_a_charter_names_keeps_its_keys() {
         .expect("in force");
     let secret = fixture.invited("hospital-a").await;
     let request = Site::new().request(secret, "hospital-a");
-    refused(fixture.redeem(&request).await, RefusalCode::Conflict, "charter in force");
+    refused(
+        fixture.redeem(&request).await,
+        RefusalCode::Conflict,
+        "charter in force",
+    );
 }
 
 #[tokio::test]
@@ -230,7 +281,9 @@ async fn open_invitations_are_bounded() {
     .execute(fixture.store.pool())
     .await
     .expect("fills");
-    let refusal = invite(&fixture.store, &name("one-more")).await.expect_err("too many");
+    let refusal = invite(&fixture.store, &name("one-more"))
+        .await
+        .expect_err("too many");
     assert_eq!(refusal.code, RefusalCode::Busy);
     // A new code for a member that has an open one takes its place.
     invite(&fixture.store, &name("m7")).await.expect("replaces");

@@ -84,7 +84,10 @@ impl JoinRequest {
         if self.version != VERSION {
             return Err(Refusal::new(
                 RefusalCode::Version,
-                format_args!("this coordinator joins by version {VERSION}, the site by {}", self.version),
+                format_args!(
+                    "this coordinator joins by version {VERSION}, the site by {}",
+                    self.version
+                ),
             ));
         }
         self.identity
@@ -151,12 +154,12 @@ mod tests {
     use crate::{codec, limits};
 
     fn request() -> JoinRequest {
-        let mut rng = os_rng().unwrap();
+        let mut rng = os_rng().expect("randomness");
         let identity = SigningIdentity::generate(&mut rng);
         let sealing = SealingSecret::generate(&mut rng);
         JoinRequest::new(
             [7; 16],
-            MemberName::new("hospital-a").unwrap(),
+            MemberName::new("hospital-a").expect("a name"),
             "Hospital A".to_owned(),
             &identity,
             sealing.public().clone(),
@@ -170,7 +173,7 @@ mod tests {
         assert_eq!(good.verify(), Ok(()));
         let changes: [fn(&mut JoinRequest); 5] = [
             |r| r.secret = [8; 16],
-            |r| r.name = MemberName::new("hospital-b").unwrap(),
+            |r| r.name = MemberName::new("hospital-b").expect("a name"),
             |r| r.contact.push('!'),
             |r| r.request = Blob(vec![1, 2, 4]),
             |r| r.identity = request().identity,
@@ -185,10 +188,10 @@ mod tests {
     #[test]
     fn the_largest_request_fits_its_cap() {
         let mut big = request();
-        big.name = MemberName::new(&"a".repeat(limits::MAX_NAME_BYTES)).unwrap();
+        big.name = MemberName::new(&"a".repeat(limits::MAX_NAME_BYTES)).expect("a name");
         big.contact = "x".repeat(limits::MAX_TEXT_BYTES);
         big.request = Blob(vec![0; crate::pki::MAX_REQUEST]);
-        assert!(codec::encode(&big).unwrap().len() <= limits::MAX_JOIN_REQUEST_BYTES);
+        assert!(codec::encode(&big).expect("encodes").len() <= limits::MAX_JOIN_REQUEST_BYTES);
     }
 
     #[test]

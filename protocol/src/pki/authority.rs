@@ -5,15 +5,14 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose, PublicKeyData, SanType,
+    SerialNumber,
 };
 use rustls::pki_types::CertificateSigningRequestDer;
 
 use super::keyfile::{self, Access};
-use super::{
-    AuthorityCertificate, Peer, PkiError, Role, Serial, Subject, TlsKey, days_after,
-};
+use super::{AuthorityCertificate, Peer, PkiError, Role, Serial, Subject, TlsKey, days_after};
 
 /// The name in the coordinator's certificate. Nodes trust one authority that signs one
 /// kind of server, so the name says what the server is, not where it is: the
@@ -113,10 +112,9 @@ impl Authority {
                 request.len()
             )));
         }
-        let parsed = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(
-            request,
-        ))
-        .map_err(|error| PkiError::Request(error.to_string()))?;
+        let parsed =
+            CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(request))
+                .map_err(|error| PkiError::Request(error.to_string()))?;
         if parsed.public_key.algorithm() != &rcgen::PKCS_ECDSA_P256_SHA256 {
             return Err(PkiError::Request(
                 "its key is not an ECDSA P-256 key".to_owned(),
@@ -176,7 +174,11 @@ impl Authority {
 
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Authority({}, key hidden)", self.certificate.fingerprint())
+        write!(
+            f,
+            "Authority({}, key hidden)",
+            self.certificate.fingerprint()
+        )
     }
 }
 
@@ -190,7 +192,8 @@ fn set_validity(
             .map_err(|_| PkiError::Certificate("this computer's clock is before 1970".to_owned()))
     };
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
-    let start = since_epoch(now)?.saturating_sub(since_epoch(days_after(UNIX_EPOCH, BACKDATED_DAYS))?);
+    let start =
+        since_epoch(now)?.saturating_sub(since_epoch(days_after(UNIX_EPOCH, BACKDATED_DAYS))?);
     params.not_before = epoch + start;
     params.not_after = epoch + since_epoch(days_after(now, days))?;
     Ok(())

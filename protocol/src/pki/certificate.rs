@@ -30,8 +30,8 @@ impl TlsKey {
             path: path.to_owned(),
             reason,
         };
-        let text = std::str::from_utf8(&pem)
-            .map_err(|_| damaged("this is not a PEM file".to_owned()))?;
+        let text =
+            std::str::from_utf8(&pem).map_err(|_| damaged("this is not a PEM file".to_owned()))?;
         KeyPair::from_pem(text)
             .map(Self)
             .map_err(|error| damaged(format!("this is not a usable private key ({error})")))
@@ -236,7 +236,9 @@ impl fmt::Debug for TlsIdentity {
 fn parse(der: &[u8]) -> Result<X509Certificate<'_>, PkiError> {
     match X509Certificate::from_der(der) {
         Ok(([], parsed)) => Ok(parsed),
-        Ok(_) => Err(PkiError::Certificate("bytes follow after its end".to_owned())),
+        Ok(_) => Err(PkiError::Certificate(
+            "bytes follow after its end".to_owned(),
+        )),
         Err(error) => Err(PkiError::Certificate(error.to_string())),
     }
 }

@@ -53,9 +53,7 @@ pub enum PkiError {
     )]
     Name(String),
     /// An unknown role.
-    #[error(
-        "`{0}` is no role; the roles are operator, scientist, auditor, steward, node, viewer"
-    )]
+    #[error("`{0}` is no role; the roles are operator, scientist, auditor, steward, node, viewer")]
     Role(String),
     /// The invitation code is damaged.
     #[error("the invitation code cannot be read: {0}; copy the whole line again")]

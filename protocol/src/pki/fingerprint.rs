@@ -50,9 +50,9 @@ impl FromStr for Fingerprint {
     type Err = PkiError;
 
     fn from_str(text: &str) -> Result<Self, PkiError> {
-        parse_hex(text)
-            .map(Self)
-            .ok_or(PkiError::Invite("the authority's fingerprint is not 64 hexadecimal digits"))
+        parse_hex(text).map(Self).ok_or(PkiError::Invite(
+            "the authority's fingerprint is not 64 hexadecimal digits",
+        ))
     }
 }
 
@@ -89,7 +89,10 @@ mod tests {
     #[test]
     fn hexadecimal_is_read_strictly() {
         let print = Fingerprint::of(b"x");
-        assert_eq!(print.to_string().parse::<Fingerprint>().expect("own text"), print);
+        assert_eq!(
+            print.to_string().parse::<Fingerprint>().expect("own text"),
+            print
+        );
         assert!("+f".repeat(32).parse::<Fingerprint>().is_err());
         assert!("ff".repeat(31).parse::<Fingerprint>().is_err());
     }

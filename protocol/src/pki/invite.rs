@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::fingerprint::{parse_hex, sha256, write_hex};
-use super::{Fingerprint, PkiError, Subject, Role};
+use super::{Fingerprint, PkiError, Role, Subject};
 
 /// An invitation is good for this many days.
 pub const INVITE_DAYS: u64 = 7;

@@ -225,7 +225,10 @@ mod tests {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("identity.key");
         create_secret(&path, "identity", &[0xa5; 32]).expect("written");
-        assert_eq!(*read_secret(&path, "identity").expect("own file"), [0xa5; 32]);
+        assert_eq!(
+            *read_secret(&path, "identity").expect("own file"),
+            [0xa5; 32]
+        );
         let error = read_secret(&path, "sealing").expect_err("another kind");
         assert!(error.to_string().contains("not a sealing key"), "{error}");
     }

@@ -53,7 +53,9 @@ impl FromStr for Serial {
 
     fn from_str(text: &str) -> Result<Self, PkiError> {
         parse_hex(text).map(Self).ok_or_else(|| {
-            PkiError::Certificate(format!("`{text}` is not a serial number (32 hexadecimal digits)"))
+            PkiError::Certificate(format!(
+                "`{text}` is not a serial number (32 hexadecimal digits)"
+            ))
         })
     }
 }

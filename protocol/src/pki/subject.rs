@@ -114,7 +114,9 @@ fn single<'n, 'a: 'n>(
     what: &str,
 ) -> Result<&'n str, PkiError> {
     let (Some(first), None) = (attributes.next(), attributes.next()) else {
-        return Err(PkiError::Certificate(format!("it must have exactly one {what}")));
+        return Err(PkiError::Certificate(format!(
+            "it must have exactly one {what}"
+        )));
     };
     first
         .as_str()
@@ -135,7 +137,10 @@ mod tests {
     fn names_are_narrow() {
         assert!(Subject::new(Role::Node, "hospital-a").is_ok());
         for bad in ["", "-a", "Hospital", "a b", "a/b", "é", &"a".repeat(41)] {
-            assert!(Subject::new(Role::Node, bad).is_err(), "{bad:?} was accepted");
+            assert!(
+                Subject::new(Role::Node, bad).is_err(),
+                "{bad:?} was accepted"
+            );
         }
     }
 

@@ -8,9 +8,7 @@ use crate::charter::SignedCharter;
 use crate::codec::Blob;
 use crate::ids::{MemberName, RunId};
 use crate::limits::{MAX_ADMIN_REQUEST_BYTES, MAX_ADMIN_RESPONSE_BYTES};
-use crate::message::admin::{
-    AdminRequest, AdminResponse, MemberSummary, RunSummary, WhichCharter,
-};
+use crate::message::admin::{AdminRequest, AdminResponse, MemberSummary, RunSummary, WhichCharter};
 use crate::refusal::{Refusal, RefusalCode};
 
 /// Why a request to the coordinator was not answered as hoped.
@@ -23,7 +21,9 @@ pub enum AdminError {
     #[error("the coordinator refused: {0}")]
     Refused(Refusal),
     /// The coordinator gave an answer that does not belong to the question.
-    #[error("the coordinator answered with another kind of message; use the same version of collegium on both sides")]
+    #[error(
+        "the coordinator answered with another kind of message; use the same version of collegium on both sides"
+    )]
     Unexpected,
 }
 

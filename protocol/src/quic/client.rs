@@ -119,6 +119,8 @@ async fn await_greeting(connection: &quinn::Connection, address: &str) -> Result
         Err(quinn::ReadExactError::ReadError(quinn::ReadError::ConnectionLost(error))) => {
             Err(failed(error))
         }
-        Err(_) => Err(QuicError::CutOff { what: "the greeting" }),
+        Err(_) => Err(QuicError::CutOff {
+            what: "the greeting",
+        }),
     }
 }

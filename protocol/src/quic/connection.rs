@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use quinn::{RecvStream, SendStream};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{CloseCode, FrameReceiver, FrameSender, QuicError};
 use crate::pki::Peer;
@@ -49,6 +50,8 @@ pub struct Connection {
     peer: Option<Arc<Peer>>,
     /// Keeps a client's socket open as long as its connection is used.
     _endpoint: Option<quinn::Endpoint>,
+    /// A joining connection's place among those that may be open, freed with the last handle.
+    _place: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl Connection {
@@ -61,6 +64,14 @@ impl Connection {
             inner,
             peer: peer.map(Arc::new),
             _endpoint: endpoint,
+            _place: None,
+        }
+    }
+
+    pub(super) fn joining(inner: quinn::Connection, place: OwnedSemaphorePermit) -> Self {
+        Self {
+            _place: Some(Arc::new(place)),
+            ..Self::new(inner, None, None)
         }
     }
 

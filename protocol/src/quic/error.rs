@@ -312,7 +312,10 @@ impl QuicError {
             | Self::Lost(_)
             | Self::Socket { .. } => true,
             Self::Closed { code, .. } | Self::StreamAbandoned(code) => {
-                matches!(code, CloseCode::Shutdown | CloseCode::Busy | CloseCode::Done)
+                matches!(
+                    code,
+                    CloseCode::Shutdown | CloseCode::Busy | CloseCode::Done
+                )
             }
             _ => false,
         }

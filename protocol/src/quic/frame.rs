@@ -104,7 +104,10 @@ impl FrameReceiver {
     /// Receives one message of at most `cap` bytes; `None` when the peer has finished.
     ///
     /// Cancel-safe: it may stand in `tokio::select!`, what arrived is kept.
-    pub async fn recv<T: Serialize + DeserializeOwned>(&mut self, cap: usize) -> Result<Option<T>, QuicError> {
+    pub async fn recv<T: Serialize + DeserializeOwned>(
+        &mut self,
+        cap: usize,
+    ) -> Result<Option<T>, QuicError> {
         match self.recv_frame(cap).await? {
             Some(frame) => Ok(Some(codec::decode(&frame, cap)?)),
             None => Ok(None),
@@ -112,16 +115,23 @@ impl FrameReceiver {
     }
 
     /// Like [`recv`](Self::recv), but an end is an error.
-    pub async fn expect<T: Serialize + DeserializeOwned>(&mut self, cap: usize) -> Result<T, QuicError> {
-        self.recv(cap)
-            .await?
-            .ok_or(QuicError::CutOff { what: "a conversation" })
+    pub async fn expect<T: Serialize + DeserializeOwned>(
+        &mut self,
+        cap: usize,
+    ) -> Result<T, QuicError> {
+        self.recv(cap).await?.ok_or(QuicError::CutOff {
+            what: "a conversation",
+        })
     }
 
     /// Receives the bytes of one frame. The announced length is compared with `cap`
     /// before any memory is taken. Cancel-safe.
     pub async fn recv_frame(&mut self, cap: usize) -> Result<Option<Vec<u8>>, QuicError> {
-        while let Some(rest) = self.prefix.get_mut(self.prefix_len..).filter(|r| !r.is_empty()) {
+        while let Some(rest) = self
+            .prefix
+            .get_mut(self.prefix_len..)
+            .filter(|r| !r.is_empty())
+        {
             match self.stream.read(rest).await? {
                 Some(count) => self.prefix_len += count,
                 None if self.prefix_len == 0 => return Ok(None),
@@ -185,7 +195,9 @@ impl FrameReceiver {
                 let [kind] = kind;
                 Ok(kind)
             }
-            None => Err(QuicError::CutOff { what: "a stream's kind" }),
+            None => Err(QuicError::CutOff {
+                what: "a stream's kind",
+            }),
         }
     }
 }

@@ -39,6 +39,11 @@ pub const MAX_CHUNK: usize = 64 * 1024;
 /// their address (a stateless retry), and beyond twice this many are dropped.
 pub const MAX_HANDSHAKES: usize = 64;
 
+/// Connections without a certificate that may be open at once. Anybody can open one, so
+/// together they hold at most 16 x 4 MiB = 64 MiB; each lasts seconds, and a consortium of 64
+/// members joins once.
+pub const MAX_JOINING: usize = 16;
+
 /// Admitted connections that wait to be picked up by the daemon.
 pub const ACCEPT_QUEUE: usize = 16;
 

@@ -32,7 +32,8 @@ pub use connection::{ArrivingStream, Connection, StreamKind};
 pub use error::{CloseCode, QuicError};
 pub use frame::{Body, FrameReceiver, FrameSender};
 pub use limits::{
-    CONNECTION_WINDOW, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, KEEP_ALIVE, MAX_CHUNK, STREAM_WINDOW,
+    CONNECTION_WINDOW, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, KEEP_ALIVE, MAX_CHUNK, MAX_JOINING,
+    STREAM_WINDOW,
 };
 pub use server::{Accepted, Server, ServerConfig};
 pub use tls::{ALPN_JOIN, ALPN_MEMBER};

@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use super::limits::{ACCEPT_QUEUE, HANDSHAKE_TIMEOUT, MAX_HANDSHAKES};
+use super::limits::{ACCEPT_QUEUE, HANDSHAKE_TIMEOUT, MAX_HANDSHAKES, MAX_JOINING};
 use super::tls::{self, ALPN_JOIN, ALPN_MEMBER};
 use super::{CloseCode, Connection, QuicError};
 use crate::pki::{AuthorityCertificate, Peer, Revocations, TlsIdentity};
@@ -119,6 +119,10 @@ impl Drop for Server {
 
 async fn listen(endpoint: Endpoint, revocations: Revocations, accepted: mpsc::Sender<Accepted>) {
     let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+    let door = Door {
+        revocations,
+        joining: Arc::new(Semaphore::new(MAX_JOINING)),
+    };
     while let Some(incoming) = endpoint.accept().await {
         let remote = incoming.remote_address();
         let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
@@ -137,9 +141,9 @@ async fn listen(endpoint: Endpoint, revocations: Revocations, accepted: mpsc::Se
             continue;
         }
         let accepted = accepted.clone();
-        let revocations = revocations.clone();
+        let door = door.clone();
         tokio::spawn(async move {
-            match timeout(HANDSHAKE_TIMEOUT, admit(incoming, &revocations)).await {
+            match timeout(HANDSHAKE_TIMEOUT, admit(incoming, &door)).await {
                 Ok(Ok(connection)) => {
                     drop(permit);
                     // The receiver is gone only when the server is.
@@ -152,8 +156,16 @@ async fn listen(endpoint: Endpoint, revocations: Revocations, accepted: mpsc::Se
     }
 }
 
+/// Who may come in.
+#[derive(Clone)]
+struct Door {
+    revocations: Revocations,
+    /// Places for connections without a certificate.
+    joining: Arc<Semaphore>,
+}
+
 /// Finishes the handshake and decides what the connection may be used for.
-async fn admit(incoming: Incoming, revocations: &Revocations) -> Result<Accepted, QuicError> {
+async fn admit(incoming: Incoming, door: &Door) -> Result<Accepted, QuicError> {
     let connection = incoming.accept()?.await?;
     let protocol = connection
         .handshake_data()
@@ -166,15 +178,27 @@ async fn admit(incoming: Incoming, revocations: &Revocations) -> Result<Accepted
     match (protocol.as_deref(), certificate) {
         (Some(ALPN_MEMBER), Some(certificate)) => {
             let peer = Peer::from_der(&certificate)?;
-            if revocations.is_revoked(&peer.serial) {
-                return Err(refuse(&connection, CloseCode::Revoked, "certificate revoked"));
+            if door.revocations.is_revoked(&peer.serial) {
+                return Err(refuse(
+                    &connection,
+                    CloseCode::Revoked,
+                    "certificate revoked",
+                ));
             }
             greet(&connection).await?;
-            Ok(Accepted::Known(Connection::new(connection, Some(peer), None)))
+            Ok(Accepted::Known(Connection::new(
+                connection,
+                Some(peer),
+                None,
+            )))
         }
         (Some(ALPN_JOIN), None) => {
+            let Ok(place) = Arc::clone(&door.joining).try_acquire_owned() else {
+                let why = "too many sites join at this moment; try again in a minute";
+                return Err(refuse(&connection, CloseCode::Busy, why));
+            };
             greet(&connection).await?;
-            Ok(Accepted::Joining(Connection::new(connection, None, None)))
+            Ok(Accepted::Joining(Connection::joining(connection, place)))
         }
         (Some(ALPN_MEMBER), None) => Err(refuse(
             &connection,

@@ -16,9 +16,7 @@ use rustls::{
 
 use super::QuicError;
 use super::limits;
-use crate::pki::{
-    AuthorityCertificate, Fingerprint, Peer, Revocations, Role, TlsIdentity,
-};
+use crate::pki::{AuthorityCertificate, Fingerprint, Peer, Revocations, Role, TlsIdentity};
 
 /// Application protocol of certificate holders.
 pub const ALPN_MEMBER: &[u8] = b"collegium/1";
@@ -56,13 +54,11 @@ pub(super) fn server_config(
     // A certificate that is shown is always verified. Showing none is possible because
     // joining sites have none; the server closes such a connection unless it speaks
     // `collegium-join/1` (see `server::admit`).
-    let webpki = WebPkiClientVerifier::builder_with_provider(
-        roots(authority.der())?,
-        Arc::clone(&provider),
-    )
-    .allow_unauthenticated()
-    .build()
-    .map_err(|error| QuicError::Tls(error.to_string()))?;
+    let webpki =
+        WebPkiClientVerifier::builder_with_provider(roots(authority.der())?, Arc::clone(&provider))
+            .allow_unauthenticated()
+            .build()
+            .map_err(|error| QuicError::Tls(error.to_string()))?;
     let mut chain = identity.chain().to_vec();
     chain.push(authority.der().clone());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
@@ -77,8 +73,8 @@ pub(super) fn server_config(
     // again, and so outlive a revocation. Handshakes are rare here: none is resumed.
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    let crypto = QuicServerConfig::try_from(config)
-        .map_err(|error| QuicError::Tls(error.to_string()))?;
+    let crypto =
+        QuicServerConfig::try_from(config).map_err(|error| QuicError::Tls(error.to_string()))?;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     config.transport_config(transport()?);
     Ok(config)
@@ -122,8 +118,8 @@ fn finish_client(
 ) -> Result<quinn::ClientConfig, QuicError> {
     config.alpn_protocols = vec![protocol.to_vec()];
     config.resumption = rustls::client::Resumption::disabled();
-    let crypto = QuicClientConfig::try_from(config)
-        .map_err(|error| QuicError::Tls(error.to_string()))?;
+    let crypto =
+        QuicClientConfig::try_from(config).map_err(|error| QuicError::Tls(error.to_string()))?;
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
     config.transport_config(transport()?);
     Ok(config)
@@ -277,7 +273,11 @@ mod tests {
 
     #[test]
     fn hybrid_key_exchange_comes_first() {
-        let groups: Vec<_> = provider().kx_groups.iter().map(|group| group.name()).collect();
+        let groups: Vec<_> = provider()
+            .kx_groups
+            .iter()
+            .map(|group| group.name())
+            .collect();
         assert_eq!(groups.first(), Some(&rustls::NamedGroup::X25519MLKEM768));
     }
 }
