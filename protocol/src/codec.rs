@@ -78,11 +78,15 @@ pub fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8], cap: usize) -> Resu
             cap: cap.min(HUGE),
         });
     }
-    let decoded = match bytes.len() {
-        0..=SMALL => bincode::serde::decode_from_slice(bytes, config::<{ 16 * SMALL }>()),
-        ..=MEDIUM => bincode::serde::decode_from_slice(bytes, config::<{ 16 * MEDIUM }>()),
-        ..=LARGE => bincode::serde::decode_from_slice(bytes, config::<{ 16 * LARGE }>()),
-        _ => bincode::serde::decode_from_slice(bytes, config::<{ 16 * HUGE }>()),
+    let length = bytes.len();
+    let decoded = if length <= SMALL {
+        bincode::serde::decode_from_slice(bytes, config::<{ 16 * SMALL }>())
+    } else if length <= MEDIUM {
+        bincode::serde::decode_from_slice(bytes, config::<{ 16 * MEDIUM }>())
+    } else if length <= LARGE {
+        bincode::serde::decode_from_slice(bytes, config::<{ 16 * LARGE }>())
+    } else {
+        bincode::serde::decode_from_slice(bytes, config::<{ 16 * HUGE }>())
     };
     let (value, used): (T, usize) = decoded.map_err(read_error)?;
     if used < bytes.len() {

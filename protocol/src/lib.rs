@@ -17,6 +17,10 @@
 //! What an ask means (it travels as opaque bytes), the cryptography (`collegium-crypto`), storage
 //! and scheduling (the daemons).
 #![cfg_attr(
+    test,
+    expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")
+)]
+#![cfg_attr(
     not(test),
     deny(
         clippy::unwrap_used,

@@ -14,6 +14,10 @@ use crate::limits::{MAX_NODE_RECORD_BYTES, MAX_RUN_RECORD_BYTES};
 use crate::message::step::{Announce, Certificate, Propose, StepRef, Vote};
 
 /// One durable record of a node.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a few are made in each step and each goes straight to the store"
+)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NodeRecord {
     /// The last step this node began to answer in a run.

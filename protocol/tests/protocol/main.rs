@@ -1,12 +1,15 @@
 //! The protocol's tests with real cryptography and tiny shapes, in one binary.
+#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 mod admission;
 mod aggregation;
+mod answering;
 mod charters;
 mod coding;
 mod crashes;
-mod member_checks;
 mod mixing;
+mod releasing;
 mod simulation;
 mod support;
+mod voting;
 mod wire;

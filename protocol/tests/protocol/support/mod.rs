@@ -1,0 +1,211 @@
+//! A consortium in memory: members with keys, disks and machines, and an honest coordinator.
+
+mod coordinator;
+mod node;
+
+use std::sync::Arc;
+
+use collegium_crypto::encode::{Segment, Shape};
+use collegium_crypto::identity::SigningIdentity;
+use collegium_crypto::rand_core::{CryptoRng, Rng};
+use collegium_crypto::randomness::seeded_rng;
+use collegium_crypto::seal::SealingSecret;
+use collegium_protocol::charter::NewMember;
+use collegium_protocol::context::ask_digest;
+use collegium_protocol::ids::{ConsortiumId, MemberName};
+use collegium_protocol::message::step::{Announce, Propose};
+use collegium_protocol::step::{Admission, AdmittedUpload, ReadyUpload, Seat, StepPlan};
+use collegium_protocol::{
+    Blob, Charter, Digest, MemberIndex, Refusal, RunId, SignedCharter, StepNumber, VerifiedCharter,
+};
+
+pub use coordinator::{Coordinator, Outcome, Sends};
+pub use node::{Node, Up, refusal};
+
+pub fn index(number: u16) -> MemberIndex {
+    MemberIndex::new(number).unwrap()
+}
+
+pub fn indices(numbers: &[u16]) -> Vec<MemberIndex> {
+    numbers.iter().copied().map(index).collect()
+}
+
+pub fn shape() -> Shape {
+    Shape(vec![
+        Segment {
+            max: 1000,
+            count: 4,
+        },
+        Segment { max: 1, count: 3 },
+    ])
+}
+
+/// A member's honest answer to an ask: a pure function of both.
+pub fn codes(member: MemberIndex, ask: &[u8]) -> Vec<u64> {
+    let Digest(bytes) = ask_digest(&[ask, &member.get().to_le_bytes()].concat());
+    let small = |i: usize| u64::from(bytes[i]);
+    vec![small(0) * 3, small(1), 1000, 0, small(2) % 2, 1, 0]
+}
+
+/// What the sum over `members` must be.
+pub fn totals(members: &[MemberIndex], ask: &[u8]) -> Vec<u64> {
+    let mut sum = vec![0; shape().codes()];
+    for member in members {
+        sum.iter_mut()
+            .zip(codes(*member, ask))
+            .for_each(|(s, c)| *s += c);
+    }
+    sum
+}
+
+/// All keys of a consortium, in the hands of the test.
+pub struct World {
+    pub charter: Arc<VerifiedCharter>,
+    pub coordinator: SigningIdentity,
+    pub identities: Vec<Arc<SigningIdentity>>,
+    pub sealing: Vec<Arc<SealingSecret>>,
+    pub seats: Vec<Arc<Seat>>,
+    pub run: RunId,
+}
+
+pub fn rng(seed: u64) -> impl CryptoRng {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    seeded_rng(bytes)
+}
+
+impl World {
+    pub fn new(members: usize, seed: u64) -> Self {
+        let mut rng = rng(seed);
+        let coordinator = SigningIdentity::generate(&mut rng);
+        let identities: Vec<_> = (0..members)
+            .map(|_| Arc::new(SigningIdentity::generate(&mut rng)))
+            .collect();
+        let sealing: Vec<_> = (0..members)
+            .map(|_| Arc::new(SealingSecret::generate(&mut rng)))
+            .collect();
+        let list = identities
+            .iter()
+            .zip(&sealing)
+            .enumerate()
+            .map(|(i, (identity, sealing))| NewMember {
+                name: MemberName::new(&format!("site-{}", i + 1)).unwrap(),
+                contact: format!("Site {} Ltd", i + 1),
+                identity: identity.public(),
+                sealing: sealing.public().clone(),
+            })
+            .collect();
+        let id = ConsortiumId::from_bytes([7; 16]);
+        let policy = Digest([8; 32]);
+        let charter = Charter::found("test", id, coordinator.public(), policy, list).unwrap();
+        let charter = Arc::new(sign_by_all(charter, &identities).verify(None).unwrap());
+        let seats = identities
+            .iter()
+            .zip(&sealing)
+            .map(|(identity, sealing)| {
+                let (identity, sealing) = (Arc::clone(identity), Arc::clone(sealing));
+                Arc::new(Seat::new(Arc::clone(&charter), identity, sealing).unwrap())
+            })
+            .collect();
+        let mut run = [0; 16];
+        rng.fill_bytes(&mut run);
+        let run = RunId::from_bytes(run);
+        Self {
+            charter,
+            coordinator,
+            identities,
+            sealing,
+            seats,
+            run,
+        }
+    }
+
+    pub fn members(&self) -> Vec<MemberIndex> {
+        self.charter.members().iter().map(|m| m.index).collect()
+    }
+
+    pub fn plan(&self, step: u64, ask: &[u8]) -> Arc<StepPlan> {
+        let charter = Arc::clone(&self.charter);
+        Arc::new(StepPlan::new(charter, self.run, StepNumber(step), ask, shape()).unwrap())
+    }
+
+    pub fn announce(&self, plan: &StepPlan, ask: &[u8]) -> Announce {
+        let context = plan.context().clone();
+        Announce::sign(context, Blob(ask.to_vec()), 30_000, None, &self.coordinator)
+    }
+
+    pub fn nodes(&self) -> Vec<Node> {
+        self.seats
+            .iter()
+            .map(|seat| Node::new(Arc::clone(seat), self.run))
+            .collect()
+    }
+
+    /// One honest upload by each of `nodes`, all shares delivered to everybody.
+    pub fn uploads(&self, plan: &StepPlan, ask: &[u8], nodes: &mut [Node]) -> Vec<AdmittedUpload> {
+        let announce = self.announce(plan, ask);
+        let mut admitted = Vec::new();
+        for node in nodes.iter_mut() {
+            let upload = node.upload(&announce).expect("an upload");
+            admitted.push(admit(plan, node.index(), &upload).unwrap());
+        }
+        for upload in &admitted {
+            for node in nodes.iter_mut() {
+                let deliver = upload.delivery(node.index()).unwrap();
+                assert_eq!(
+                    node.verdict(&deliver),
+                    None,
+                    "an honest share must be in order"
+                );
+            }
+        }
+        admitted
+    }
+
+    pub fn propose(&self, plan: &StepPlan, uploads: &[AdmittedUpload], members: &[u16]) -> Propose {
+        let entries = uploads
+            .iter()
+            .map(AdmittedUpload::claim)
+            .filter(|claim| members.contains(&claim.member.get()))
+            .collect();
+        Propose {
+            step: plan.reference(),
+            entries,
+        }
+    }
+}
+
+pub fn sign_by_all(charter: Charter, identities: &[Arc<SigningIdentity>]) -> SignedCharter {
+    let mut signed = SignedCharter::unsigned(charter);
+    for (number, identity) in (1..).zip(identities) {
+        let signature = signed.charter.sign(identity);
+        signed.add(index(number), signature, None).unwrap();
+    }
+    signed
+}
+
+/// Streams an upload through admission in odd pieces.
+pub fn admit(
+    plan: &StepPlan,
+    from: MemberIndex,
+    upload: &ReadyUpload,
+) -> Result<AdmittedUpload, Refusal> {
+    let mut admission = Admission::begin(plan, from, &upload.header)?;
+    for piece in upload.body().chunks(13) {
+        admission.chunk(piece)?;
+    }
+    admission.finish(upload.trailer.clone())
+}
+
+pub fn announced(world: &World, step: u64, ask: &[u8]) -> Announce {
+    world.announce(&world.plan(step, ask), ask)
+}
+
+/// Four nodes with all shares delivered.
+pub fn delivered(seed: u64) -> (World, Arc<StepPlan>, Vec<Node>, Vec<AdmittedUpload>) {
+    let world = World::new(4, seed);
+    let plan = world.plan(1, b"ask");
+    let mut nodes = world.nodes();
+    let uploads = world.uploads(&plan, b"ask", &mut nodes);
+    (world, plan, nodes, uploads)
+}

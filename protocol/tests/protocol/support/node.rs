@@ -1,0 +1,151 @@
+//! A node as its daemon drives it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use collegium_protocol::message::session::{ToCoordinator, ToNode};
+use collegium_protocol::message::step::{Announce, Deliver, Propose, Vote};
+use collegium_protocol::step::{
+    Committee, Contributor, LocalVerdict, NodeAction, NodeRecord, ReadyUpload, Seat,
+};
+use collegium_protocol::{Digest, MemberIndex, Refusal, RefusalCode, RunId};
+
+use super::{codes, rng, shape};
+
+/// A node: machines, and a disk that survives them.
+pub struct Node {
+    seat: Arc<Seat>,
+    run: RunId,
+    pub contributor: Contributor,
+    pub committee: Committee,
+    pub disk: BTreeMap<String, Vec<u8>>,
+    pub data: Digest,
+    rng_seed: u64,
+}
+
+/// What a node sends.
+#[derive(Debug, Clone)]
+pub enum Up {
+    Message(ToCoordinator),
+    Upload(Arc<ReadyUpload>),
+}
+
+impl Node {
+    pub fn new(seat: Arc<Seat>, run: RunId) -> Self {
+        let rng_seed = u64::from(seat.index().get()) << 32;
+        let data = Digest([seat.index().get() as u8; 32]);
+        let contributor = Contributor::restore(Arc::clone(&seat), run, []);
+        let committee = Committee::restore(Arc::clone(&seat), []);
+        let disk = BTreeMap::new();
+        Self {
+            seat,
+            run,
+            contributor,
+            committee,
+            disk,
+            data,
+            rng_seed,
+        }
+    }
+
+    pub fn index(&self) -> MemberIndex {
+        self.seat.index()
+    }
+
+    pub fn records(&self) -> Vec<NodeRecord> {
+        self.disk
+            .values()
+            .map(|bytes| NodeRecord::from_bytes(bytes).unwrap())
+            .collect()
+    }
+
+    /// Loses everything but the disk.
+    pub fn restart(&mut self) {
+        let records = self.records();
+        self.contributor = Contributor::restore(Arc::clone(&self.seat), self.run, &records);
+        self.committee = Committee::restore(Arc::clone(&self.seat), &records);
+    }
+
+    /// Handles a message as a daemon does; `fuel` actions are carried out, then the node is dead.
+    pub fn receive(&mut self, message: &ToNode, fuel: &mut usize) -> Vec<Up> {
+        let mut sent = Vec::new();
+        let actions = match message {
+            ToNode::Announce(announce) => {
+                let mut actions = self.committee.announce(announce, self.data);
+                let local = LocalVerdict::Allowed { shape: shape() };
+                actions.extend(self.contributor.announce(announce, local));
+                actions
+            }
+            ToNode::Deliver(deliver) => self.committee.deliver(deliver),
+            ToNode::Propose(propose) => self.committee.propose(propose),
+            ToNode::Certificate(certificate) => self.committee.certificate(certificate),
+            ToNode::StepDropped { step, .. } => {
+                self.contributor.dropped(*step);
+                Vec::new()
+            }
+            other => panic!("not a step's message: {other:?}"),
+        };
+        self.perform(actions, fuel, &mut sent);
+        sent
+    }
+
+    pub fn perform(&mut self, actions: Vec<NodeAction>, fuel: &mut usize, sent: &mut Vec<Up>) {
+        for action in actions {
+            if *fuel == 0 {
+                return;
+            }
+            *fuel -= 1;
+            match action {
+                NodeAction::Persist(record) => {
+                    self.disk.insert(record.key(), record.to_bytes().unwrap());
+                }
+                NodeAction::Answer { step, ask, .. } => {
+                    self.rng_seed += 1;
+                    let mut rng = rng(self.rng_seed);
+                    let codes = codes(self.index(), ask.as_slice());
+                    let actions = self.contributor.answered(step, codes, &mut rng);
+                    self.perform(actions, fuel, sent);
+                }
+                NodeAction::Upload(upload) => sent.push(Up::Upload(upload)),
+                NodeAction::Send(message) => sent.push(Up::Message(message)),
+            }
+        }
+    }
+
+    pub fn tell(&mut self, message: ToNode) -> Vec<Up> {
+        self.receive(&message, &mut usize::MAX.clone())
+    }
+
+    pub fn upload(&mut self, announce: &Announce) -> Option<Arc<ReadyUpload>> {
+        self.tell(ToNode::Announce(announce.clone()))
+            .into_iter()
+            .find_map(|up| match up {
+                Up::Upload(upload) => Some(upload),
+                Up::Message(_) => None,
+            })
+    }
+
+    /// The complaint about a delivery, if any.
+    pub fn verdict(&mut self, deliver: &Deliver) -> Option<Refusal> {
+        match self.tell(ToNode::Deliver(deliver.clone())).as_slice() {
+            [Up::Message(ToCoordinator::Verdict(verdict))] => verdict.complaint.clone(),
+            [Up::Message(ToCoordinator::StepRefused { refusal, .. })] => Some(refusal.clone()),
+            other => panic!("expected a verdict: {other:?}"),
+        }
+    }
+
+    pub fn vote(&mut self, propose: &Propose) -> Result<Vote, RefusalCode> {
+        match self.tell(ToNode::Propose(propose.clone())).as_slice() {
+            [Up::Message(ToCoordinator::Vote(vote))] => Ok(vote.clone()),
+            other => Err(refusal(other).code),
+        }
+    }
+}
+
+/// The one refusal in what a node sent.
+pub fn refusal(sent: &[Up]) -> Refusal {
+    match sent {
+        [Up::Message(ToCoordinator::StepRefused { refusal, .. })] => refusal.clone(),
+        other => panic!("expected one refusal: {other:?}"),
+    }
+}
