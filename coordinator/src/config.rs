@@ -21,6 +21,9 @@ pub const SAMPLE_PATH: &str = "configs/coordinator.toml";
 /// `COLLEGIUM_COORDINATOR_STEP__STRAGGLER_WAIT=10s` sets `step.straggler_wait`.
 pub const ENVIRONMENT_PREFIX: &str = "COLLEGIUM_COORDINATOR_";
 
+/// Names the configuration file itself, which the command line reads; no key.
+const FILE_VARIABLE: &str = "COLLEGIUM_COORDINATOR_CONFIG";
+
 /// Everything the coordinator daemon can be told.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -233,6 +236,7 @@ impl Config {
 fn environment_keys(environment: &BTreeMap<String, String>) -> Vec<(String, String)> {
     environment
         .iter()
+        .filter(|(name, _)| *name != FILE_VARIABLE)
         .filter_map(|(name, value)| {
             let key = name.strip_prefix(ENVIRONMENT_PREFIX)?;
             Some((key.to_lowercase().replace("__", "."), value.clone()))
@@ -375,8 +379,9 @@ mod tests {
             "COLLEGIUM_COORDINATOR_STEP__UPLOAD_WAIT".into(),
             "2min".into(),
         );
-        all.environment
-            .insert("COLLEGIUM_NODE_ANYTHING".into(), "ignored".into());
+        for other in ["COLLEGIUM_NODE_ANYTHING", FILE_VARIABLE] {
+            all.environment.insert(other.into(), "ignored".into());
+        }
         let config = Config::load(&all).expect("loads");
         assert_eq!(config.state, Path::new("/a"));
         assert_eq!(config.step.straggler_wait, Span(Duration::from_secs(3)));
