@@ -28,8 +28,16 @@ impl Output {
     }
 
     /// The command's result: `value` as one JSON object, or `text` for people.
-    pub(crate) fn result(self, value: &impl Serialize, text: impl AsRef<str>) -> anyhow::Result<()> {
-        let line = if self.json { serde_json::to_string(value)? } else { text.as_ref().to_owned() };
+    pub(crate) fn result(
+        self,
+        value: &impl Serialize,
+        text: impl AsRef<str>,
+    ) -> anyhow::Result<()> {
+        let line = if self.json {
+            serde_json::to_string(value)?
+        } else {
+            text.as_ref().to_owned()
+        };
         print_line(&line)
     }
 

@@ -14,14 +14,26 @@ const STOP_DEADLINE: Duration = Duration::from_secs(12);
 
 /// Runs `collegium ARGS --json` to its end and returns the JSON object it printed.
 pub(crate) async fn call(args: &[&str]) -> anyhow::Result<serde_json::Value> {
-    let output = command(args)?.arg("--json").stdin(Stdio::null()).output().await?;
+    let output = command(args)?
+        .arg("--json")
+        .stdin(Stdio::null())
+        .output()
+        .await?;
     if !output.status.success() {
         let complaint = String::from_utf8_lossy(&output.stderr);
-        bail!("`collegium {}` failed: {}", args.join(" "), complaint.trim());
+        bail!(
+            "`collegium {}` failed: {}",
+            args.join(" "),
+            complaint.trim()
+        );
     }
     let text = String::from_utf8(output.stdout)?;
-    serde_json::from_str(text.trim())
-        .with_context(|| format!("`collegium {}` printed no JSON object: {text:?}", args.join(" ")))
+    serde_json::from_str(text.trim()).with_context(|| {
+        format!(
+            "`collegium {}` printed no JSON object: {text:?}",
+            args.join(" ")
+        )
+    })
 }
 
 /// The command for another process of this very program, in a process group of its own so that
@@ -55,7 +67,11 @@ impl Daemon {
             .stderr(Stdio::from(file))
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
-        Ok(Self { name: name.to_owned(), log: log.to_owned(), child })
+        Ok(Self {
+            name: name.to_owned(),
+            log: log.to_owned(),
+            child,
+        })
     }
 
     /// An error naming the daemon and the end of its log if it has ended by itself.
@@ -86,13 +102,21 @@ impl Daemon {
             Ok(status) => {
                 let status = status?;
                 if !status.success() {
-                    bail!("{} ended with {status}; see {}", self.name, self.log.display());
+                    bail!(
+                        "{} ended with {status}; see {}",
+                        self.name,
+                        self.log.display()
+                    );
                 }
                 Ok(())
             }
             Err(_) => {
                 self.child.kill().await?;
-                bail!("{} did not stop within {} s and was killed", self.name, STOP_DEADLINE.as_secs())
+                bail!(
+                    "{} did not stop within {} s and was killed",
+                    self.name,
+                    STOP_DEADLINE.as_secs()
+                )
             }
         }
     }

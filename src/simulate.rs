@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use collegium_automl::ask::{Ask, Totals};
-use collegium_automl::federation::{FileJournal, Federation, FederationError, Journaled};
+use collegium_automl::federation::{Federation, FederationError, FileJournal, Journaled};
 use collegium_automl::object::{Object, ObjectId};
 use collegium_automl::search::{self, Outcome, Progress};
 use collegium_automl::table::{Table, TableMapping};
@@ -65,7 +65,12 @@ pub(crate) fn run(args: &Args, out: Output) -> anyhow::Result<ExitCode> {
         Some(dir) => {
             std::fs::create_dir_all(dir)
                 .with_context(|| format!("cannot make the directory {}", dir.display()))?;
-            search_pooled(&task, sites.clone(), Some(&dir.join("journal.jsonl")), &mut board)
+            search_pooled(
+                &task,
+                sites.clone(),
+                Some(&dir.join("journal.jsonl")),
+                &mut board,
+            )
         }
     }
     .map_err(|error| name_site(error, &names))?;
@@ -124,11 +129,21 @@ fn read_sites(sites: &[String], maps: Option<&Path>) -> anyhow::Result<Vec<(Stri
         let (name, file) = site
             .split_once('=')
             .filter(|(name, file)| !name.is_empty() && !file.is_empty())
-            .with_context(|| format!("`{site}` is not NAME=FILE, for example cleveland=data/cleveland.csv"))?;
-        ensure!(!tables.iter().any(|(known, _)| known == name), "site `{name}` is named twice");
-        let map = maps.map(|dir| dir.join(format!("{name}.toml"))).filter(|file| file.exists());
-        let mapping = map.as_deref().map_or_else(|| Ok(TableMapping::default()), read_mapping)?;
-        let table = Table::open(Path::new(file), &mapping).with_context(|| format!("site {name}"))?;
+            .with_context(|| {
+                format!("`{site}` is not NAME=FILE, for example cleveland=data/cleveland.csv")
+            })?;
+        ensure!(
+            !tables.iter().any(|(known, _)| known == name),
+            "site `{name}` is named twice"
+        );
+        let map = maps
+            .map(|dir| dir.join(format!("{name}.toml")))
+            .filter(|file| file.exists());
+        let mapping = map
+            .as_deref()
+            .map_or_else(|| Ok(TableMapping::default()), read_mapping)?;
+        let table =
+            Table::open(Path::new(file), &mapping).with_context(|| format!("site {name}"))?;
         tables.push((name.to_owned(), table));
     }
     Ok(tables)
@@ -143,7 +158,10 @@ fn search_pooled(
     board: &mut Board,
 ) -> Result<(Outcome, Option<u64>), search::SearchError> {
     let bytes = Rc::new(Cell::new(Some(0)));
-    let mut pooled = Weighed { inner: simulate::federation(task, sites)?, bytes: Rc::clone(&bytes) };
+    let mut pooled = Weighed {
+        inner: simulate::federation(task, sites)?,
+        bytes: Rc::clone(&bytes),
+    };
     let mut observer = |progress: &Progress| board.search(progress);
     let outcome = match journal {
         None => search::run(task, &mut pooled, &mut observer)?,
@@ -171,7 +189,8 @@ impl<F: Federation> Federation for Weighed<F> {
 
     fn sum(&mut self, ask: &Ask) -> Result<Totals, FederationError> {
         let more = upload_bytes(ask, self.members());
-        self.bytes.set(self.bytes.get().zip(more).map(|(sum, more)| sum + more));
+        self.bytes
+            .set(self.bytes.get().zip(more).map(|(sum, more)| sum + more));
         self.inner.sum(ask)
     }
 
@@ -183,19 +202,31 @@ impl<F: Federation> Federation for Weighed<F> {
 /// Bytes of one site's upload for this ask: body and sealed shares.
 fn upload_bytes(ask: &Ask, members: usize) -> Option<u64> {
     let segments = ask.segments();
-    let shape = segments.iter().map(|it| Segment { max: it.max_code(), count: it.count() }).collect();
+    let shape = segments
+        .iter()
+        .map(|it| Segment {
+            max: it.max_code(),
+            count: it.count(),
+        })
+        .collect();
     let packing = Packing::plan(&Shape(shape), members, ParamSet::current()).ok()?;
     (members >= 3).then(|| (packing.body_len() + members * SEALED_SHARE_BYTES) as u64)
 }
 
-fn reports(task: &Task, sites: Vec<(String, Table)>, champion: &[u8]) -> anyhow::Result<Vec<Value>> {
+fn reports(
+    task: &Task,
+    sites: Vec<(String, Table)>,
+    champion: &[u8],
+) -> anyhow::Result<Vec<Value>> {
     sites
         .into_iter()
         .map(|(name, table)| {
             let report = local::local_report(task, table, champion)
                 .with_context(|| format!("the report of site {name}"))?;
             let mut value = json!({ "site": name });
-            if let (Value::Object(own), Value::Object(fields)) = (&mut value, serde_json::to_value(report)?) {
+            if let (Value::Object(own), Value::Object(fields)) =
+                (&mut value, serde_json::to_value(report)?)
+            {
                 own.extend(fields);
             }
             Ok(value)

@@ -12,8 +12,14 @@ const ALLOWED: [(&str, &[&str]); 6] = [
     ("collegium-crypto", &[]),
     ("collegium-protocol", &["collegium-crypto"]),
     ("collegium-automl", &[]),
-    ("collegium-node", &["collegium-automl", "collegium-crypto", "collegium-protocol"]),
-    ("collegium-coordinator", &["collegium-automl", "collegium-crypto", "collegium-protocol"]),
+    (
+        "collegium-node",
+        &["collegium-automl", "collegium-crypto", "collegium-protocol"],
+    ),
+    (
+        "collegium-coordinator",
+        &["collegium-automl", "collegium-crypto", "collegium-protocol"],
+    ),
     (
         "collegium",
         &[
@@ -28,11 +34,21 @@ const ALLOWED: [(&str, &[&str]); 6] = [
 
 fn metadata() -> Value {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+            "--offline",
+        ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo metadata runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON")
 }
 
@@ -45,7 +61,9 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
         .map(|package| {
             let name = package["name"].as_str().expect("a name").to_owned();
             let needs = package["dependencies"].as_array().expect("dependencies");
-            let names = needs.iter().map(|need| need["name"].as_str().expect("a name").to_owned());
+            let names = needs
+                .iter()
+                .map(|need| need["name"].as_str().expect("a name").to_owned());
             (name, names.collect())
         })
         .collect()
@@ -61,10 +79,17 @@ fn dependencies_point_down_only() {
             .find(|(known, _)| known == name)
             .unwrap_or_else(|| panic!("{name} is a new crate: say in this test what it may use"));
         for need in needs.iter().filter(|need| known.contains(need.as_str())) {
-            assert!(allowed.contains(&need.as_str()), "{name} must not depend on {need}");
+            assert!(
+                allowed.contains(&need.as_str()),
+                "{name} must not depend on {need}"
+            );
         }
     }
-    assert_eq!(found.len(), ALLOWED.len(), "a crate of the workspace has gone");
+    assert_eq!(
+        found.len(),
+        ALLOWED.len(),
+        "a crate of the workspace has gone"
+    );
 }
 
 #[test]
@@ -75,7 +100,10 @@ fn search_knows_no_network_and_cryptography_no_runtime() {
         ("collegium-crypto", ["tokio", "quinn", "rustls"]),
     ] {
         for banned in banned {
-            assert!(!found[name].contains(banned), "{name} must not depend on {banned}");
+            assert!(
+                !found[name].contains(banned),
+                "{name} must not depend on {banned}"
+            );
         }
     }
 }
@@ -83,7 +111,11 @@ fn search_knows_no_network_and_cryptography_no_runtime() {
 #[test]
 fn bincode_is_named_in_the_codec_only() {
     for (name, needs) in dependencies() {
-        assert_eq!(needs.contains("bincode"), name == "collegium-protocol", "bincode in {name}");
+        assert_eq!(
+            needs.contains("bincode"),
+            name == "collegium-protocol",
+            "bincode in {name}"
+        );
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("protocol/src");
     let mut queue = vec![root];
@@ -93,27 +125,54 @@ fn bincode_is_named_in_the_codec_only() {
             let path = entry.expect("an entry").path();
             if path.is_dir() {
                 queue.push(path);
-            } else if std::fs::read_to_string(&path).expect("source").contains("bincode::") {
+            } else if std::fs::read_to_string(&path)
+                .expect("source")
+                .contains("bincode::")
+            {
                 naming.push(path);
             }
         }
     }
     assert_eq!(naming.len(), 1, "bincode is used in {naming:?}");
-    assert!(naming[0].ends_with("codec.rs"), "bincode is used in {naming:?}");
+    assert!(
+        naming[0].ends_with("codec.rs"),
+        "bincode is used in {naming:?}"
+    );
 }
 
 #[test]
 fn the_lock_file_holds_one_cryptographic_provider() {
     let lock = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock"))
         .expect("Cargo.lock");
-    assert!(lock.contains("name = \"aws-lc-rs\""), "aws-lc-rs is the provider");
+    assert!(
+        lock.contains("name = \"aws-lc-rs\""),
+        "aws-lc-rs is the provider"
+    );
     let tree = Command::new(env!("CARGO"))
-        .args(["tree", "--workspace", "--offline", "--edges", "normal,build,dev", "--prefix", "none"])
+        .args([
+            "tree",
+            "--workspace",
+            "--offline",
+            "--edges",
+            "normal,build,dev",
+            "--prefix",
+            "none",
+        ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo tree runs");
-    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    assert!(
+        tree.status.success(),
+        "{}",
+        String::from_utf8_lossy(&tree.stderr)
+    );
     let tree = String::from_utf8(tree.stdout).expect("text");
-    assert!(tree.lines().any(|line| line.starts_with("quinn ")), "the tree lists quinn");
-    assert!(!tree.lines().any(|line| line.starts_with("ring ")), "ring must not be linked");
+    assert!(
+        tree.lines().any(|line| line.starts_with("quinn ")),
+        "the tree lists quinn"
+    );
+    assert!(
+        !tree.lines().any(|line| line.starts_with("ring ")),
+        "ring must not be linked"
+    );
 }

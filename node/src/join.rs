@@ -1,7 +1,8 @@
 //! `node join`: all private keys are made here, and a one-time code turns them into a membership.
 //!
 //! An attempt that breaks off can be repeated with the same code: the keys stay, and the
-//! coordinator recognises them.
+//! coordinator recognises them. A member whose certificate ends joins again, with a new code and
+//! the same directory: the keys stay then as well, since the charter names them.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -115,13 +116,7 @@ pub async fn join(options: JoinOptions) -> Result<Joined, JoinError> {
     if code.expired(SystemTime::now()) {
         return Err(JoinError::Expired(code.name));
     }
-    if let Some(before) = keys::membership(&options.state)? {
-        return Err(JoinError::Joined {
-            path: options.state,
-            member: before.member,
-            consortium: before.consortium,
-        });
-    }
+    check_free(&options.state, &code, &member)?;
     let config = DataConfig {
         path: Some(absolute(&options.data)?),
         mapping: options.columns.as_deref().map(absolute).transpose()?,
@@ -157,6 +152,24 @@ pub async fn join(options: JoinOptions) -> Result<Joined, JoinError> {
         coordinator: code.address,
         config: file,
         fingerprint: fresh.identity.public().fingerprint().words(),
+    })
+}
+
+/// A member that joins again with a new invitation for the same name and consortium keeps its
+/// keys and gets a new certificate: that is how an expired one is replaced. Everything else
+/// needs a directory of its own.
+fn check_free(state: &Path, code: &InviteCode, member: &MemberName) -> Result<(), JoinError> {
+    let Some(before) = keys::membership(state)? else {
+        return Ok(());
+    };
+    let authority = AuthorityCertificate::load(&KeyFiles::of(state).authority())?;
+    if before.member == *member && authority.fingerprint() == code.authority {
+        return Ok(());
+    }
+    Err(JoinError::Joined {
+        path: state.to_owned(),
+        member: before.member,
+        consortium: before.consortium,
     })
 }
 

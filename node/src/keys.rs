@@ -9,7 +9,7 @@
 //! membership.json  the member's name, the consortium's, the coordinator's address
 //! ```
 //!
-//! Keys are made here ([`FreshKeys`]) and never leave. `membership.json` is written last: a site
+//! Keys are made here and never leave. `membership.json` is written last: a site
 //! without it has not joined.
 
 use std::path::{Path, PathBuf};
@@ -21,6 +21,11 @@ use collegium_protocol::pki::keyfile::{self, Access};
 use collegium_protocol::pki::{AuthorityCertificate, Peer, PkiError, Role, TlsIdentity, TlsKey};
 use collegium_protocol::quic::{Client, QuicError};
 use serde::{Deserialize, Serialize};
+
+/// What the two key files that are not X.509 call themselves: both hold 32 bytes, and one must
+/// not pass for the other.
+const IDENTITY_KIND: &str = "identity";
+const SEALING_KIND: &str = "sealing";
 
 /// Why the keys cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +98,7 @@ impl KeyFiles {
         self.directory.join("tls.pem")
     }
 
-    fn authority(&self) -> PathBuf {
+    pub(crate) fn authority(&self) -> PathBuf {
         self.directory.join("authority.pem")
     }
 
@@ -198,19 +203,11 @@ impl FreshKeys {
         keyfile::create_private_dir(&files.directory)?;
         if !files.identity().exists() {
             let identity = SigningIdentity::generate(&mut os_rng()?);
-            keyfile::create(
-                &files.identity(),
-                identity.to_bytes().as_slice(),
-                Access::Private,
-            )?;
+            keyfile::create_secret(&files.identity(), IDENTITY_KIND, &identity.to_bytes())?;
         }
         if !files.sealing().exists() {
             let sealing = SealingSecret::generate(&mut os_rng()?);
-            keyfile::create(
-                &files.sealing(),
-                sealing.to_bytes().as_slice(),
-                Access::Private,
-            )?;
+            keyfile::create_secret(&files.sealing(), SEALING_KIND, &sealing.to_bytes())?;
         }
         if !files.tls().exists() {
             TlsKey::generate()?.create_file(&files.tls())?;
@@ -219,14 +216,14 @@ impl FreshKeys {
     }
 
     fn load(files: &KeyFiles) -> Result<Self, KeyError> {
-        let damaged = |path: PathBuf, reason: String| KeyError::Damaged { path, reason };
-        let bytes = keyfile::read_private(&files.identity())?;
-        let identity = <&[u8; 32]>::try_from(bytes.as_slice())
-            .map(SigningIdentity::from_bytes)
-            .map_err(|_| damaged(files.identity(), "it must have 32 bytes".to_owned()))?;
-        let bytes = keyfile::read_private(&files.sealing())?;
-        let sealing = SealingSecret::from_bytes(&bytes)
-            .map_err(|error| damaged(files.sealing(), error.to_string()))?;
+        let identity = keyfile::read_secret(&files.identity(), IDENTITY_KIND)?;
+        let identity = SigningIdentity::from_bytes(&identity);
+        let sealing = keyfile::read_secret(&files.sealing(), SEALING_KIND)?;
+        let sealing =
+            SealingSecret::from_bytes(sealing.as_slice()).map_err(|error| KeyError::Damaged {
+                path: files.sealing(),
+                reason: error.to_string(),
+            })?;
         let tls = TlsKey::load(&files.tls())?;
         Ok(Self {
             identity,

@@ -8,7 +8,7 @@
 //!   over it: what must be on the disk is on the disk before anything is sent;
 //! - [`store`] and [`ledger`]: what the node must not forget, and what it did;
 //! - [`keys`], [`join`], [`charter`]: private keys made at the site, and the pinned charter;
-//! - [`check`]: what usually goes wrong, and how to mend it.
+//! - [`mod@check`]: what usually goes wrong, and how to mend it.
 //!
 //! # Out of scope
 //!

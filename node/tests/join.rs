@@ -166,12 +166,39 @@ async fn a_code_becomes_a_membership() {
     connected.expect("connects");
     assert!(matches!(accepted, Some(Accepted::Known(_))));
 
-    // A second code for the same directory is refused before anybody is dialled.
-    let again = site.join(&code).await.expect_err("joined already");
-    assert!(
-        again.to_string().contains("belongs to hospital-a of Test"),
-        "{again}"
-    );
+    // A code for another member, or of another consortium, needs another directory. Nobody is
+    // dialled to find that out.
+    let mut other_name = coordinator.code();
+    other_name.name = "hospital-b".to_owned();
+    let mut other_consortium = coordinator.code();
+    other_consortium.authority = Fingerprint([7; 32]);
+    for code in [other_name, other_consortium] {
+        let again = site.join(&code).await.expect_err("joined already");
+        assert!(
+            again.to_string().contains("belongs to hospital-a of Test"),
+            "{again}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn joining_again_renews_the_certificate_and_keeps_the_keys() {
+    let coordinator = Coordinator::start();
+    let site = Site::new();
+    let code = coordinator.code();
+    let (joined, first) = tokio::join!(site.join(&code), coordinator.serve(welcome));
+    joined.expect("joins");
+    let before = NodeKeys::load(&site.state())
+        .map_err(|e| e.to_string())
+        .expect("keys");
+    let (joined, second) = tokio::join!(site.join(&code), coordinator.serve(welcome));
+    joined.expect("joins again");
+    let after = NodeKeys::load(&site.state())
+        .map_err(|e| e.to_string())
+        .expect("keys");
+    assert_eq!(first.identity, second.identity);
+    assert_eq!(first.sealing, second.sealing);
+    assert_ne!(before.certificate.serial, after.certificate.serial);
 }
 
 #[tokio::test]

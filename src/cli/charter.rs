@@ -86,21 +86,30 @@ async fn show(args: Show, out: Output) -> anyhow::Result<()> {
         (None, None) => bail!("name a state directory"),
     };
     let mut text = String::new();
-    for (title, state) in [("Charter in force", &in_force), ("Proposed charter", &proposed)] {
+    for (title, state) in [
+        ("Charter in force", &in_force),
+        ("Proposed charter", &proposed),
+    ] {
         match state {
             Some(state) => text.push_str(&words(title, state)),
             // Writing to a String cannot fail.
             None => drop(writeln!(text, "{title}: none")),
         }
     }
-    out.result(&json!({ "in_force": describe(in_force), "proposed": describe(proposed) }), text.trim_end())
+    out.result(
+        &json!({ "in_force": describe(in_force), "proposed": describe(proposed) }),
+        text.trim_end(),
+    )
 }
 
 async fn propose(args: Propose, out: Output) -> anyhow::Result<()> {
     let members = args
         .members
         .iter()
-        .map(|name| name.parse::<MemberName>().with_context(|| format!("`{name}` is no member's name")))
+        .map(|name| {
+            name.parse::<MemberName>()
+                .with_context(|| format!("`{name}` is no member's name"))
+        })
         .collect::<anyhow::Result<Vec<_>>>()?;
     let proposed = collegium_coordinator::client::propose(&args.coordinator.state, members).await?;
     let text = words("Proposed charter", &proposed)
@@ -124,7 +133,10 @@ async fn sign(args: Sign, out: Output) -> anyhow::Result<()> {
     let text = if signed.missing.is_empty() {
         "signed; every member has signed and the charter is in force".to_owned()
     } else {
-        format!("signed; {signatures} of {needed} have signed, missing: {}", names(&signed.missing))
+        format!(
+            "signed; {signatures} of {needed} have signed, missing: {}",
+            names(&signed.missing)
+        )
     };
     out.result(
         &json!({
@@ -154,14 +166,27 @@ fn words(title: &str, state: &CharterState) -> String {
         text.push_str(&line);
         text.push('\n');
     };
-    line(format!("{title}: {}, version {}, {}", charter.consortium, charter.version, charter.digest()));
+    line(format!(
+        "{title}: {}, version {}, {}",
+        charter.consortium,
+        charter.version,
+        charter.digest()
+    ));
     line(format!(
         "  a sum is over at least {} members; {} votes certify it, {} shares open it",
         charter.min_contributors, charter.quorum, charter.threshold
     ));
-    line(format!("  coordinator  {}", charter.coordinator.fingerprint().words()));
+    line(format!(
+        "  coordinator  {}",
+        charter.coordinator.fingerprint().words()
+    ));
     for member in &charter.members {
-        line(format!("  {:>2} {:<16} {}", member.index, member.name, member.identity.fingerprint().words()));
+        line(format!(
+            "  {:>2} {:<16} {}",
+            member.index,
+            member.name,
+            member.identity.fingerprint().words()
+        ));
         line(format!("     {:<16} {}", "", member.contact));
     }
     if !state.missing.is_empty() {
@@ -171,11 +196,17 @@ fn words(title: &str, state: &CharterState) -> String {
 }
 
 fn names(members: &[MemberName]) -> String {
-    members.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    members
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn describe(state: Option<CharterState>) -> Value {
-    let Some(state) = state else { return Value::Null };
+    let Some(state) = state else {
+        return Value::Null;
+    };
     let charter = &state.charter.charter;
     json!({
         "consortium": charter.consortium,

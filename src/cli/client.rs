@@ -8,7 +8,11 @@ use collegium_protocol::quic::AdminClient;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Coordinator {
     /// The coordinator's state directory, whose operator's certificate is used.
-    #[arg(long = "coordinator-state", env = "COLLEGIUM_COORDINATOR_STATE", value_name = "DIR")]
+    #[arg(
+        long = "coordinator-state",
+        env = "COLLEGIUM_COORDINATOR_STATE",
+        value_name = "DIR"
+    )]
     pub(crate) state: PathBuf,
 }
 

@@ -92,7 +92,10 @@ pub(crate) fn run(command: Command, out: Output) -> anyhow::Result<ExitCode> {
 
 fn init(args: Init, out: Output) -> anyhow::Result<ExitCode> {
     let listen = args.listen.parse().with_context(|| {
-        format!("`{}` is not an address to listen on: write for example 0.0.0.0:7443", args.listen)
+        format!(
+            "`{}` is not an address to listen on: write for example 0.0.0.0:7443",
+            args.listen
+        )
     })?;
     let founded = collegium_coordinator::init::init(&InitOptions {
         state: args.state.clone(),
@@ -125,7 +128,10 @@ fn init(args: Init, out: Output) -> anyhow::Result<ExitCode> {
 fn serve(args: Run) -> anyhow::Result<ExitCode> {
     let mut sources = Sources::from_process();
     // The file that `coordinator init` wrote, unless another is named.
-    let own = args.state.as_ref().map(|state| state.join("coordinator.toml"));
+    let own = args
+        .state
+        .as_ref()
+        .map(|state| state.join("coordinator.toml"));
     sources.file = args.config.or_else(|| own.filter(|file| file.exists()));
     let state = args.state.map(|state| state.display().to_string());
     let flags = [
@@ -149,8 +155,8 @@ fn serve(args: Run) -> anyhow::Result<ExitCode> {
 
 async fn invite(args: Invite, out: Output) -> anyhow::Result<()> {
     let member: MemberName = args.member.parse()?;
-    let code =
-        collegium_coordinator::client::invite(&args.state, &member, args.address.as_deref()).await?;
+    let code = collegium_coordinator::client::invite(&args.state, &member, args.address.as_deref())
+        .await?;
     out.result(
         &json!({ "member": member, "code": code, "expires_days": INVITE_DAYS }),
         // The code alone on standard output, so that it can be piped.

@@ -42,12 +42,20 @@ pub(crate) fn run(command: Command, out: Output) -> anyhow::Result<ExitCode> {
     let Command::Predict(args) = command;
     let bytes = std::fs::read(&args.champion)
         .with_context(|| format!("cannot read the champion {}", args.champion.display()))?;
-    let champion = Champion::from_bytes(&bytes).with_context(|| args.champion.display().to_string())?;
-    let mapping = args.columns.as_deref().map_or_else(|| Ok(TableMapping::default()), read_mapping)?;
+    let champion =
+        Champion::from_bytes(&bytes).with_context(|| args.champion.display().to_string())?;
+    let mapping = args
+        .columns
+        .as_deref()
+        .map_or_else(|| Ok(TableMapping::default()), read_mapping)?;
     let predicted = predict_csv(&champion, &args.rows, &mapping, &args.output)?;
     out.result(
         &json!({ "rows": predicted.rows, "columns": predicted.columns, "file": args.output }),
-        format!("{} rows scored into {}", predicted.rows, args.output.display()),
+        format!(
+            "{} rows scored into {}",
+            predicted.rows,
+            args.output.display()
+        ),
     )?;
     Ok(ExitCode::SUCCESS)
 }

@@ -104,7 +104,11 @@ pub(crate) fn run(command: Command, out: Output) -> anyhow::Result<ExitCode> {
             run_to_end(async move {
                 let report = collegium_node::check(&config).await;
                 out.result(&report, report.to_string().trim_end())?;
-                Ok(if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+                Ok(if report.is_ok() {
+                    ExitCode::SUCCESS
+                } else {
+                    ExitCode::FAILURE
+                })
             })
         }
     }

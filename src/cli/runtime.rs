@@ -40,7 +40,10 @@ pub(crate) async fn stop_signal(until_stdin_closes: bool) {
 /// A runtime for one command. It does not wait for what still computes at the end: nobody wants
 /// the results any more.
 fn block_on<F: Future>(future: F) -> anyhow::Result<F::Output> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .worker_threads(2)
+        .build()?;
     let output = runtime.block_on(future);
     runtime.shutdown_background();
     Ok(output)

@@ -72,12 +72,15 @@ async fn submit(file: PathBuf, coordinator: Coordinator, out: Output) -> anyhow:
 }
 
 async fn watch(run: String, coordinator: Coordinator, out: Output) -> anyhow::Result<()> {
-    let run: RunId = run.parse().with_context(|| format!("`{run}` is not a run's id"))?;
+    let run: RunId = run
+        .parse()
+        .with_context(|| format!("`{run}` is not a run's id"))?;
     let client = connect(&coordinator).await?;
     let mut events = client.watch(run, 0).await?;
     let mut board = Board::new(out, []);
     while let Some(line) = events.next().await? {
-        let line = String::from_utf8(line).context("the coordinator sent an event that is no text")?;
+        let line =
+            String::from_utf8(line).context("the coordinator sent an event that is no text")?;
         let event: Value = serde_json::from_str(&line)
             .with_context(|| format!("the coordinator sent an event that is no JSON: {line}"))?;
         if out.json() {

@@ -31,7 +31,13 @@ impl Board {
             ProgressBar::new(1).with_style(style)
         });
         let bytes = sites.into_iter().map(|site| (site.to_owned(), 0)).collect();
-        Self { out, bar, stage: String::new(), bytes, last_plain_step: 0 }
+        Self {
+            out,
+            bar,
+            stage: String::new(),
+            bytes,
+            last_plain_step: 0,
+        }
     }
 
     /// Shows one event. `Some` when the run is over: with its result, or the reason it failed.
@@ -65,7 +71,13 @@ impl Board {
     pub(crate) fn search(&mut self, progress: &Progress) {
         let event = match progress {
             Progress::Stage { stage } => json!({ "event": "stage", "stage": stage }),
-            Progress::Step { step, about, parts, contributors, .. } => json!({
+            Progress::Step {
+                step,
+                about,
+                parts,
+                contributors,
+                ..
+            } => json!({
                 "event": "step",
                 "step": step,
                 "about": about,
@@ -93,7 +105,8 @@ impl Board {
         let about = event["about"].as_u64().unwrap_or(step).max(step);
         if let Some(sent) = event["bytes_up"].as_object() {
             for (site, count) in sent {
-                self.bytes.insert(site.clone(), count.as_u64().unwrap_or_default());
+                self.bytes
+                    .insert(site.clone(), count.as_u64().unwrap_or_default());
             }
         }
         let candidates = event["candidates"].as_u64().unwrap_or_default();
@@ -109,9 +122,12 @@ impl Board {
                 bar.set_position(step);
                 bar.set_message(message);
             }
-            None if step >= self.last_plain_step + PLAIN_LINE_EVERY || self.last_plain_step == 0 => {
+            None if step >= self.last_plain_step + PLAIN_LINE_EVERY
+                || self.last_plain_step == 0 =>
+            {
                 self.last_plain_step = step.max(1);
-                self.out.say(format!("step {step:>3} of about {about}  {message}"));
+                self.out
+                    .say(format!("step {step:>3} of about {about}  {message}"));
             }
             None => {}
         }
@@ -124,11 +140,17 @@ impl Board {
             .filter(|(_, count)| **count > 0)
             .map(|(site, count)| format!("{site} {}", output::bytes(*count)))
             .collect();
-        if sites.is_empty() { String::new() } else { format!(", sent {}", sites.join(", ")) }
+        if sites.is_empty() {
+            String::new()
+        } else {
+            format!(", sent {}", sites.join(", "))
+        }
     }
 
     fn leaders(&self, rows: &Value) {
-        let Some(best) = rows.as_array().and_then(|rows| rows.first()) else { return };
+        let Some(best) = rows.as_array().and_then(|rows| rows.first()) else {
+            return;
+        };
         self.print(&format!(
             "leader {}  validation loss {:.4}",
             text(&best["candidate"]),

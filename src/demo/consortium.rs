@@ -28,8 +28,12 @@ macro_rules! hospital {
     };
 }
 
-const HOSPITALS: [Hospital; 4] =
-    [hospital!("cleveland"), hospital!("hungarian"), hospital!("switzerland"), hospital!("va")];
+const HOSPITALS: [Hospital; 4] = [
+    hospital!("cleveland"),
+    hospital!("hungarian"),
+    hospital!("switzerland"),
+    hospital!("va"),
+];
 const TASK: &str = include_str!("../../examples/hospitals/task.toml");
 
 /// The directory of a demo consortium.
@@ -127,18 +131,28 @@ impl Consortium {
 
     /// The run of this directory if it has a result and every site has its report.
     pub(super) fn finished_run(&self) -> anyhow::Result<Option<String>> {
-        let Some(run) = self.submitted_run()? else { return Ok(None) };
+        let Some(run) = self.submitted_run()? else {
+            return Ok(None);
+        };
         let finished = self.result_file(&run).exists()
-            && HOSPITALS.iter().all(|hospital| self.site_report_file(hospital.name, &run).exists());
+            && HOSPITALS
+                .iter()
+                .all(|hospital| self.site_report_file(hospital.name, &run).exists());
         Ok(finished.then_some(run))
     }
 
     fn result_file(&self, run: &str) -> PathBuf {
-        self.coordinator().join("runs").join(run).join("result.json")
+        self.coordinator()
+            .join("runs")
+            .join(run)
+            .join("result.json")
     }
 
     fn site_report_file(&self, name: &str, run: &str) -> PathBuf {
-        self.node_state(name).join("runs").join(run).join("local.json")
+        self.node_state(name)
+            .join("runs")
+            .join(run)
+            .join("local.json")
     }
 
     /// The coordinator's result of `run`.
@@ -148,7 +162,10 @@ impl Consortium {
 
     /// Each hospital's own report, from its own directory.
     pub(super) fn site_reports(&self, run: &str) -> anyhow::Result<Vec<Value>> {
-        HOSPITALS.iter().map(|site| read_json(&self.site_report_file(site.name, run))).collect()
+        HOSPITALS
+            .iter()
+            .map(|site| read_json(&self.site_report_file(site.name, run)))
+            .collect()
     }
 
     /// Brings the consortium up, trains, and returns the coordinator's result.
@@ -169,11 +186,19 @@ impl Consortium {
         if !state.join("coordinator.toml").exists() {
             let listen = format!("127.0.0.1:{}", free_port()?);
             process::call(&[
-                "coordinator", "init", "--state", state_arg, "--name", "four-hospitals", "--listen",
+                "coordinator",
+                "init",
+                "--state",
+                state_arg,
+                "--name",
+                "four-hospitals",
+                "--listen",
                 &listen,
             ])
             .await?;
-            out.say(format!("coordinator  made consortium four-hospitals, listening on {listen}"));
+            out.say(format!(
+                "coordinator  made consortium four-hospitals, listening on {listen}"
+            ));
         }
         let address = state.join("run").join("address");
         remove_if_there(&address)?;
@@ -193,17 +218,33 @@ impl Consortium {
                 continue;
             }
             let invite = process::call(&[
-                "coordinator", "invite", hospital.name, "--state", text(&coordinator)?,
+                "coordinator",
+                "invite",
+                hospital.name,
+                "--state",
+                text(&coordinator)?,
             ])
             .await?;
-            let code = invite["code"].as_str().context("the invitation has no code")?;
+            let code = invite["code"]
+                .as_str()
+                .context("the invitation has no code")?;
             let site = self.site(hospital.name);
             process::call(&[
-                "node", "join", code, "--state", text(&state)?, "--data",
-                text(&site.join("table.csv"))?, "--columns", text(&site.join("columns.toml"))?,
+                "node",
+                "join",
+                code,
+                "--state",
+                text(&state)?,
+                "--data",
+                text(&site.join("table.csv"))?,
+                "--columns",
+                text(&site.join("columns.toml"))?,
             ])
             .await?;
-            out.say(format!("{:<12} joined: keys made at the site, certificate received", hospital.name));
+            out.say(format!(
+                "{:<12} joined: keys made at the site, certificate received",
+                hospital.name
+            ));
         }
         Ok(())
     }
@@ -220,7 +261,8 @@ impl Consortium {
         }
         for hospital in &HOSPITALS {
             let state = self.node_state(hospital.name);
-            let signed = process::call(&["charter", "sign", "--state", text(&state)?, "--yes"]).await?;
+            let signed =
+                process::call(&["charter", "sign", "--state", text(&state)?, "--yes"]).await?;
             out.say(format!(
                 "{:<12} signed the charter ({} of {})",
                 hospital.name, signed["signatures"], signed["needed"]
@@ -233,11 +275,20 @@ impl Consortium {
         for hospital in &HOSPITALS {
             running.daemons.push(Daemon::start(
                 hospital.name,
-                &["node", "run", "--state", text(&self.node_state(hospital.name))?],
+                &[
+                    "node",
+                    "run",
+                    "--state",
+                    text(&self.node_state(hospital.name))?,
+                ],
                 &self.dir.join("logs").join(format!("{}.log", hospital.name)),
             )?);
         }
-        out.say(format!("{} node processes started; logs in {}", HOSPITALS.len(), self.dir.join("logs").display()));
+        out.say(format!(
+            "{} node processes started; logs in {}",
+            HOSPITALS.len(),
+            self.dir.join("logs").display()
+        ));
         Ok(())
     }
 
@@ -249,10 +300,17 @@ impl Consortium {
         let coordinator = self.coordinator();
         let task = self.dir.join("task.toml");
         let submitted = process::call(&[
-            "task", "submit", text(&task)?, "--coordinator-state", text(&coordinator)?,
+            "task",
+            "submit",
+            text(&task)?,
+            "--coordinator-state",
+            text(&coordinator)?,
         ])
         .await?;
-        let run = submitted["run"].as_str().context("the coordinator named no run")?.to_owned();
+        let run = submitted["run"]
+            .as_str()
+            .context("the coordinator named no run")?
+            .to_owned();
         keep_or_write(&self.dir.join("run"), &run)?;
         out.say(format!("task submitted as run {run}\n"));
         Ok(run)
@@ -262,7 +320,12 @@ impl Consortium {
     async fn watch(&self, run: &str, running: &mut Running, out: Output) -> anyhow::Result<()> {
         let coordinator = self.coordinator();
         let mut watcher = process::command(&[
-            "task", "watch", run, "--coordinator-state", text(&coordinator)?, "--json",
+            "task",
+            "watch",
+            run,
+            "--coordinator-state",
+            text(&coordinator)?,
+            "--json",
         ])?
         .stdin(std::process::Stdio::null())
         .stdout(std::process::Stdio::piped())
@@ -288,12 +351,17 @@ impl Consortium {
             }
         }
         let output = watcher.wait_with_output().await?;
-        bail!("the run's events ended early: {}", String::from_utf8_lossy(&output.stderr).trim())
+        bail!(
+            "the run's events ended early: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        )
     }
 
     async fn wait_for_reports(&self, run: &str, running: &mut Running) -> anyhow::Result<()> {
-        let mut files: Vec<PathBuf> =
-            HOSPITALS.iter().map(|site| self.site_report_file(site.name, run)).collect();
+        let mut files: Vec<PathBuf> = HOSPITALS
+            .iter()
+            .map(|site| self.site_report_file(site.name, run))
+            .collect();
         files.push(self.result_file(run));
         wait_for(&files, running).await
     }
@@ -319,7 +387,13 @@ fn free_port() -> anyhow::Result<u16> {
 fn with_seed(task: &str, seed: u64) -> String {
     let lines: Vec<String> = task
         .lines()
-        .map(|line| if line.starts_with("seed") { format!("seed = {seed}") } else { line.to_owned() })
+        .map(|line| {
+            if line.starts_with("seed") {
+                format!("seed = {seed}")
+            } else {
+                line.to_owned()
+            }
+        })
         .collect();
     lines.join("\n") + "\n"
 }
@@ -345,13 +419,14 @@ fn remove_if_there(path: &Path) -> anyhow::Result<()> {
 }
 
 fn read_json(path: &Path) -> anyhow::Result<Value> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read {}", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))
 }
 
 fn text(path: &Path) -> anyhow::Result<&str> {
-    path.to_str().with_context(|| format!("{} is not a UTF-8 path", path.display()))
+    path.to_str()
+        .with_context(|| format!("{} is not a UTF-8 path", path.display()))
 }
 
 #[cfg(test)]
@@ -360,7 +435,10 @@ mod tests {
 
     #[test]
     fn the_seed_replaces_the_one_in_the_task() {
-        assert!(TASK.lines().any(|line| line.starts_with("seed")), "the task must name a seed");
+        assert!(
+            TASK.lines().any(|line| line.starts_with("seed")),
+            "the task must name a seed"
+        );
         let seeded = with_seed(TASK, 77);
         assert!(seeded.lines().any(|line| line == "seed = 77"));
         assert_eq!(seeded.lines().count(), TASK.lines().count());

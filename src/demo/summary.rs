@@ -33,28 +33,50 @@ pub(super) fn show(
     let mut text = report(&object, &result["leaderboard"]);
     text.push_str(&format!(
         "\nmodel    {}\nnext     collegium model predict {} {} -o scores.csv",
-        consortium.coordinator().join("runs").join(run).join("champion.json").display(),
-        consortium.coordinator().join("runs").join(run).join("champion.json").display(),
-        consortium.dir().join("cleveland").join("table.csv").display(),
+        consortium
+            .coordinator()
+            .join("runs")
+            .join(run)
+            .join("champion.json")
+            .display(),
+        consortium
+            .coordinator()
+            .join("runs")
+            .join(run)
+            .join("champion.json")
+            .display(),
+        consortium
+            .dir()
+            .join("cleveland")
+            .join("table.csv")
+            .display(),
     ));
     out.result(&object, text)
 }
 
 /// The tables for people, from the object that `--json` prints and the leaderboard.
 pub(crate) fn report(object: &Value, leaderboard: &Value) -> String {
-    let mut text = String::from("\nLeaderboard (validation loss from encrypted sums, smaller is better)\n");
+    let mut text =
+        String::from("\nLeaderboard (validation loss from encrypted sums, smaller is better)\n");
     text.push_str(&leaders(leaderboard));
     text.push_str("\n\nChampion on the test rows of all sites\n");
     text.push_str(&test_line(&object["test"]));
     if object["sites_alone"].is_array() {
-        text.push_str("\n\nEach site's own test rows: the champion beside the site's best model alone\n");
+        text.push_str(
+            "\n\nEach site's own test rows: the champion beside the site's best model alone\n",
+        );
         text.push_str(&sites(&object["sites_alone"]));
     }
     let bytes = object["bytes_up_per_site"].as_object();
     let sent: Vec<String> = bytes
         .into_iter()
         .flatten()
-        .map(|(site, count)| format!("{site} {}", output::bytes(count.as_u64().unwrap_or_default())))
+        .map(|(site, count)| {
+            format!(
+                "{site} {}",
+                output::bytes(count.as_u64().unwrap_or_default())
+            )
+        })
         .collect();
     text.push_str(&format!(
         "\n\nsteps    {} secure sums\nsent     {}\nledger   {} entries\ntime     {} s",
@@ -64,7 +86,10 @@ pub(crate) fn report(object: &Value, leaderboard: &Value) -> String {
         object["seconds"]
     ));
     if let Some(peak) = object["peak_memory_bytes"].as_u64() {
-        text.push_str(&format!("\nmemory   {} at the peak, all daemons together", output::bytes(peak)));
+        text.push_str(&format!(
+            "\nmemory   {} at the peak, all daemons together",
+            output::bytes(peak)
+        ));
     }
     text
 }
@@ -98,7 +123,13 @@ fn test_line(test: &Value) -> String {
 
 fn sites(rows: &Value) -> String {
     let mut table = output::table(&[
-        "site", "rows", "AUC together", "alone", "log-loss together", "alone", "accuracy together",
+        "site",
+        "rows",
+        "AUC together",
+        "alone",
+        "log-loss together",
+        "alone",
+        "accuracy together",
         "alone",
     ]);
     for row in rows.as_array().into_iter().flatten() {
@@ -118,7 +149,9 @@ fn sites(rows: &Value) -> String {
 }
 
 fn figure(value: &Value) -> String {
-    value.as_f64().map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"))
+    value
+        .as_f64()
+        .map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"))
 }
 
 fn word(value: &Value) -> String {

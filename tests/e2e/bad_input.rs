@@ -10,9 +10,16 @@ use crate::consortium::{Consortium, HOSPITALS, arg, json, repository, run};
 fn complaint(args: &[&str], named: &[&str]) -> String {
     let output = run(args);
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success(), "collegium {} succeeded", args.join(" "));
+    assert!(
+        !output.status.success(),
+        "collegium {} succeeded",
+        args.join(" ")
+    );
     for word in named {
-        assert!(text.contains(word), "`{word}` is missing in the complaint: {text}");
+        assert!(
+            text.contains(word),
+            "`{word}` is missing in the complaint: {text}"
+        );
     }
     assert!(!text.contains("panicked"), "{text}");
     text
@@ -23,8 +30,9 @@ fn tables(dir: &Path, change: impl Fn(&str, String) -> String) -> Vec<String> {
     HOSPITALS
         .iter()
         .map(|name| {
-            let text = std::fs::read_to_string(repository(&format!("examples/hospitals/data/{name}.csv")))
-                .expect("a table");
+            let text =
+                std::fs::read_to_string(repository(&format!("examples/hospitals/data/{name}.csv")))
+                    .expect("a table");
             let file = dir.join(format!("{name}.csv"));
             std::fs::write(&file, change(name, text)).expect("written");
             format!("{name}={}", arg(&file))
@@ -40,22 +48,51 @@ fn simulate<'a>(task: &'a str, sites: &'a str, tables: &'a [String]) -> Vec<&'a 
 
 #[test]
 fn files_that_are_missing_are_named() {
-    complaint(&["simulate", "no-such-task.toml", "a=b.csv"], &["no-such-task.toml"]);
+    complaint(
+        &["simulate", "no-such-task.toml", "a=b.csv"],
+        &["no-such-task.toml"],
+    );
     let task = repository("examples/hospitals/task.toml");
-    complaint(&["simulate", arg(&task), "a=no-such-table.csv"], &["no-such-table.csv"]);
-    complaint(&["simulate", arg(&task), "a-table-without-name"], &["NAME=FILE"]);
-    complaint(&["model", "predict", "no-such-model.json", "b.csv", "-o", "c.csv"], &["no-such-model.json"]);
-    complaint(&["coordinator", "run", "--state", "/no/such/state"], &["/no/such/state"]);
-    complaint(&["node", "run", "--state", "/no/such/state"], &["/no/such/state"]);
+    complaint(
+        &["simulate", arg(&task), "a=no-such-table.csv"],
+        &["no-such-table.csv"],
+    );
+    complaint(
+        &["simulate", arg(&task), "a-table-without-name"],
+        &["NAME=FILE"],
+    );
+    complaint(
+        &[
+            "model",
+            "predict",
+            "no-such-model.json",
+            "b.csv",
+            "-o",
+            "c.csv",
+        ],
+        &["no-such-model.json"],
+    );
+    complaint(
+        &["coordinator", "run", "--state", "/no/such/state"],
+        &["/no/such/state"],
+    );
+    complaint(
+        &["node", "run", "--state", "/no/such/state"],
+        &["/no/such/state"],
+    );
 }
 
 #[test]
 fn a_slip_in_the_task_is_named_with_the_nearest_word() {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("task.toml");
-    let task = std::fs::read_to_string(repository("examples/hospitals/task.toml")).expect("the task");
+    let task =
+        std::fs::read_to_string(repository("examples/hospitals/task.toml")).expect("the task");
     std::fs::write(&file, task.replacen("metric", "metrik", 1)).expect("written");
-    complaint(&["task", "check", arg(&file)], &["metrik", "metric", "line"]);
+    complaint(
+        &["task", "check", arg(&file)],
+        &["metrik", "metric", "line"],
+    );
     std::fs::write(&file, "name = \n").expect("written");
     complaint(&["task", "check", arg(&file)], &["task.toml"]);
 }
@@ -66,9 +103,16 @@ fn a_missing_column_is_named_with_its_site() {
     let task = repository("examples/hospitals/task.toml");
     let sites = repository("examples/hospitals/sites");
     let tables = tables(dir.path(), |name, text| {
-        if name == "hungarian" { text.replacen("num", "number", 1) } else { text }
+        if name == "hungarian" {
+            text.replacen("num", "number", 1)
+        } else {
+            text
+        }
     });
-    complaint(&simulate(arg(&task), arg(&sites), &tables), &["hungarian", "num"]);
+    complaint(
+        &simulate(arg(&task), arg(&sites), &tables),
+        &["hungarian", "num"],
+    );
 }
 
 #[test]
@@ -98,10 +142,17 @@ fn one_class_only_at_one_site_is_fine() {
             return text;
         }
         // The eight healthy patients of Switzerland are left out.
-        text.lines().filter(|line| !line.ends_with(",0")).collect::<Vec<_>>().join("\n") + "\n"
+        text.lines()
+            .filter(|line| !line.ends_with(",0"))
+            .collect::<Vec<_>>()
+            .join("\n")
+            + "\n"
     });
     let result = json(&simulate(arg(&task), arg(&sites), &tables));
-    assert!(result["test"]["auc"].as_f64().expect("a figure") > 0.75, "{result}");
+    assert!(
+        result["test"]["auc"].as_f64().expect("a figure") > 0.75,
+        "{result}"
+    );
 }
 
 #[test]
@@ -111,14 +162,28 @@ fn unknown_configuration_keys_are_named_with_the_nearest_one() {
     std::fs::write(&coordinator, "[step]\nstragler_wait = \"10s\"\n").expect("written");
     let state = consortium.coordinator_state();
     complaint(
-        &["coordinator", "run", "--state", arg(&state), "--config", arg(&coordinator)],
+        &[
+            "coordinator",
+            "run",
+            "--state",
+            arg(&state),
+            "--config",
+            arg(&coordinator),
+        ],
         &["stragler_wait", "straggler_wait", "coordinator.toml"],
     );
     let node = consortium.dir().join("node.toml");
     std::fs::write(&node, "[policy]\nminimum_contributers = 3\n").expect("written");
     let state = consortium.node_state("va");
     complaint(
-        &["node", "run", "--state", arg(&state), "--config", arg(&node)],
+        &[
+            "node",
+            "run",
+            "--state",
+            arg(&state),
+            "--config",
+            arg(&node),
+        ],
         &["minimum_contributers", "minimum_contributors", "node.toml"],
     );
 }
@@ -129,7 +194,16 @@ fn a_port_in_use_is_named() {
     let socket = UdpSocket::bind(("127.0.0.1", 0)).expect("a port");
     let address = socket.local_addr().expect("its address").to_string();
     let state = dir.path().join("coordinator");
-    json(&["coordinator", "init", "--state", arg(&state), "--name", "taken", "--listen", &address]);
+    json(&[
+        "coordinator",
+        "init",
+        "--state",
+        arg(&state),
+        "--name",
+        "taken",
+        "--listen",
+        &address,
+    ]);
     complaint(&["coordinator", "run", "--state", arg(&state)], &[&address]);
 }
 
@@ -137,9 +211,22 @@ fn a_port_in_use_is_named() {
 fn a_state_directory_is_not_made_twice() {
     let dir = tempfile::tempdir().expect("a directory");
     let state = dir.path().join("coordinator");
-    let init = ["coordinator", "init", "--state", arg(&state), "--name", "first", "--listen", "127.0.0.1:1"];
+    let init = [
+        "coordinator",
+        "init",
+        "--state",
+        arg(&state),
+        "--name",
+        "first",
+        "--listen",
+        "127.0.0.1:1",
+    ];
     json(&init);
     let before = std::fs::read(state.join("coordinator.toml")).expect("the configuration");
     complaint(&init, &[arg(&state)]);
-    assert_eq!(std::fs::read(state.join("coordinator.toml")).expect("it"), before, "nothing was lost");
+    assert_eq!(
+        std::fs::read(state.join("coordinator.toml")).expect("it"),
+        before,
+        "nothing was lost"
+    );
 }

@@ -19,18 +19,28 @@ const PATIENCE: Duration = Duration::from_secs(240);
 /// The binary under test with `args`, in a clean environment.
 pub(crate) fn collegium(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_collegium"));
-    command.args(args).env_remove("RUST_LOG").env("NO_COLOR", "1");
+    command
+        .args(args)
+        .env_remove("RUST_LOG")
+        .env("NO_COLOR", "1");
     command
 }
 
 /// Runs the binary to its end.
 pub(crate) fn run(args: &[&str]) -> Output {
-    collegium(args).stdin(Stdio::null()).output().expect("the binary starts")
+    collegium(args)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary starts")
 }
 
 /// Runs the binary with `--json`, expects success, and returns the object it printed.
 pub(crate) fn json(args: &[&str]) -> Value {
-    let output = collegium(args).arg("--json").stdin(Stdio::null()).output().expect("it starts");
+    let output = collegium(args)
+        .arg("--json")
+        .stdin(Stdio::null())
+        .output()
+        .expect("it starts");
     assert!(
         output.status.success(),
         "collegium {} failed: {}",
@@ -38,7 +48,10 @@ pub(crate) fn json(args: &[&str]) -> Value {
         String::from_utf8_lossy(&output.stderr)
     );
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
-        panic!("no JSON ({error}): {}", String::from_utf8_lossy(&output.stdout))
+        panic!(
+            "no JSON ({error}): {}",
+            String::from_utf8_lossy(&output.stdout)
+        )
     })
 }
 
@@ -73,7 +86,10 @@ pub(crate) struct Consortium {
 impl Consortium {
     /// Makes the consortium: coordinator running, four members joined, charter signed by all.
     pub(crate) fn found() -> Self {
-        let port = UdpSocket::bind(("127.0.0.1", 0)).and_then(|s| s.local_addr()).expect("a port").port();
+        let port = UdpSocket::bind(("127.0.0.1", 0))
+            .and_then(|s| s.local_addr())
+            .expect("a port")
+            .port();
         let mut consortium = Self {
             dir: TempDir::new().expect("a directory"),
             address: format!("127.0.0.1:{port}"),
@@ -82,7 +98,13 @@ impl Consortium {
         };
         let state = consortium.coordinator_state();
         json(&[
-            "coordinator", "init", "--state", arg(&state), "--name", "four-hospitals", "--listen",
+            "coordinator",
+            "init",
+            "--state",
+            arg(&state),
+            "--name",
+            "four-hospitals",
+            "--listen",
             &consortium.address,
         ]);
         consortium.start_coordinator();
@@ -91,7 +113,13 @@ impl Consortium {
         }
         json(&["charter", "propose", "--coordinator-state", arg(&state)]);
         for name in HOSPITALS {
-            json(&["charter", "sign", "--state", arg(&consortium.node_state(name)), "--yes"]);
+            json(&[
+                "charter",
+                "sign",
+                "--state",
+                arg(&consortium.node_state(name)),
+                "--yes",
+            ]);
         }
         consortium
     }
@@ -131,7 +159,11 @@ impl Consortium {
     }
 
     fn spawn(&self, name: &str, args: &[&str]) -> Child {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log(name)).expect("a log");
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log(name))
+            .expect("a log");
         collegium(args)
             .arg("--until-stdin-closes")
             .stdin(Stdio::piped())
@@ -142,14 +174,26 @@ impl Consortium {
     }
 
     fn join(&self, name: &str) {
-        let invite =
-            json(&["coordinator", "invite", name, "--state", arg(&self.coordinator_state())]);
+        let invite = json(&[
+            "coordinator",
+            "invite",
+            name,
+            "--state",
+            arg(&self.coordinator_state()),
+        ]);
         let code = invite["code"].as_str().expect("a code");
         let table = repository(&format!("examples/hospitals/data/{name}.csv"));
         let columns = repository(&format!("examples/hospitals/sites/{name}.toml"));
         json(&[
-            "node", "join", code, "--state", arg(&self.node_state(name)), "--data", arg(&table),
-            "--columns", arg(&columns),
+            "node",
+            "join",
+            code,
+            "--state",
+            arg(&self.node_state(name)),
+            "--data",
+            arg(&table),
+            "--columns",
+            arg(&columns),
         ]);
     }
 
@@ -158,10 +202,16 @@ impl Consortium {
         let state = self.coordinator_state();
         let address = state.join("run").join("address");
         let _ = std::fs::remove_file(&address);
-        let mut child = self.spawn("coordinator", &["coordinator", "run", "--state", arg(&state)]);
+        let mut child = self.spawn(
+            "coordinator",
+            &["coordinator", "run", "--state", arg(&state)],
+        );
         wait_until("the coordinator to listen", || {
             if let Some(status) = child.try_wait().expect("its status") {
-                panic!("the coordinator ended ({status}): {}", self.log_text("coordinator"));
+                panic!(
+                    "the coordinator ended ({status}): {}",
+                    self.log_text("coordinator")
+                );
             }
             address.exists()
         });
@@ -203,7 +253,11 @@ impl Consortium {
         let file = self.dir.path().join("task.toml");
         std::fs::write(&file, task).expect("the task is written");
         let submitted = json(&[
-            "task", "submit", arg(&file), "--coordinator-state", arg(&self.coordinator_state()),
+            "task",
+            "submit",
+            arg(&file),
+            "--coordinator-state",
+            arg(&self.coordinator_state()),
         ]);
         submitted["run"].as_str().expect("a run").to_owned()
     }
@@ -211,7 +265,12 @@ impl Consortium {
     /// Follows a run's events until `stop` says so or the run is over; the last event.
     pub(crate) fn watch(&self, run: &str, mut stop: impl FnMut(&Value) -> bool) -> Value {
         let mut watcher = collegium(&[
-            "task", "watch", run, "--coordinator-state", arg(&self.coordinator_state()), "--json",
+            "task",
+            "watch",
+            run,
+            "--coordinator-state",
+            arg(&self.coordinator_state()),
+            "--json",
         ])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -243,7 +302,8 @@ impl Consortium {
     pub(crate) fn finish(&self, run: &str) -> Value {
         let end = self.watch(run, |_| false);
         assert_eq!(
-            end["status"], "champion",
+            end["status"],
+            "champion",
             "{end}\ncoordinator: {}",
             self.log_text("coordinator")
         );
@@ -252,7 +312,11 @@ impl Consortium {
 
     /// The champion's bytes.
     pub(crate) fn champion(&self, run: &str) -> Vec<u8> {
-        let file = self.coordinator_state().join("runs").join(run).join("champion.json");
+        let file = self
+            .coordinator_state()
+            .join("runs")
+            .join(run)
+            .join("champion.json");
         std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
     }
 }

@@ -23,19 +23,31 @@ fn remote_equals_pooled_bit_for_bit() {
             format!("{name}={}", arg(&file))
         })
         .collect();
-    let mut args = vec!["simulate", arg(&task_file), "--sites", arg(&sites), "--out", arg(&out)];
+    let mut args = vec![
+        "simulate",
+        arg(&task_file),
+        "--sites",
+        arg(&sites),
+        "--out",
+        arg(&out),
+    ];
     args.extend(tables.iter().map(String::as_str));
     let pooled = json(&args);
 
     assert_eq!(remote["test"], pooled["test"]);
     assert_eq!(remote["steps"], pooled["steps"]);
     let simulated = std::fs::read(out.join("champion.json")).expect("the simulated champion");
-    assert!(consortium.champion(&run) == simulated, "the champions differ");
+    assert!(
+        consortium.champion(&run) == simulated,
+        "the champions differ"
+    );
 
     // Not only the end: every total of every step, as the two journals hold them.
     assert!(consortium.terminate_coordinator());
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let store = runtime.block_on(Store::open(&consortium.coordinator_state())).expect("its database");
+    let store = runtime
+        .block_on(Store::open(&consortium.coordinator_state()))
+        .expect("its database");
     let id = run.parse().expect("a run's id");
     let mut there = StoreJournal::new(store, id, runtime.handle().clone());
     let mut here = FileJournal::open(&out.join("journal.jsonl")).expect("the simulation's journal");
@@ -46,5 +58,9 @@ fn remote_equals_pooled_bit_for_bit() {
         let plain = here.load(step).expect("readable").expect("recorded");
         assert_eq!(encrypted, plain, "step {step}");
     }
-    assert_eq!(there.load(steps + 1).expect("readable"), None, "no step beyond the last");
+    assert_eq!(
+        there.load(steps + 1).expect("readable"),
+        None,
+        "no step beyond the last"
+    );
 }

@@ -10,7 +10,9 @@ fn task() -> String {
 
 /// True once the run has done `count` steps.
 fn after_steps(count: u64) -> impl FnMut(&Value) -> bool {
-    move |event| event["event"] == "step" && event["step"].as_u64().is_some_and(|step| step >= count)
+    move |event| {
+        event["event"] == "step" && event["step"].as_u64().is_some_and(|step| step >= count)
+    }
 }
 
 fn champion_without_faults() -> Vec<u8> {
@@ -29,10 +31,17 @@ fn a_killed_node_comes_back_and_the_run_finishes() {
     consortium.watch(&run, after_steps(7));
     consortium.start_node("hungarian");
     let result = consortium.finish(&run);
-    assert!(result["test"]["auc"].as_f64().expect("a figure") > 0.8, "{result}");
+    assert!(
+        result["test"]["auc"].as_f64().expect("a figure") > 0.8,
+        "{result}"
+    );
     // It took part again: it reports on the champion like the others.
     for name in HOSPITALS {
-        let report = consortium.node_state(name).join("runs").join(&run).join("local.json");
+        let report = consortium
+            .node_state(name)
+            .join("runs")
+            .join(&run)
+            .join("local.json");
         wait_until(&format!("the report of {name}"), || report.exists());
     }
 }
@@ -47,7 +56,10 @@ fn a_killed_coordinator_resumes_and_reaches_the_same_champion() {
         consortium.start_coordinator();
     }
     consortium.finish(&run);
-    assert!(consortium.champion(&run) == champion_without_faults(), "the champions differ");
+    assert!(
+        consortium.champion(&run) == champion_without_faults(),
+        "the champions differ"
+    );
 }
 
 #[test]
@@ -70,5 +82,8 @@ fn daemons_end_by_themselves_on_sigterm() {
     let run = consortium.submit(&task());
     consortium.watch(&run, after_steps(2));
     assert!(consortium.terminate_node("va"), "the node's exit status");
-    assert!(consortium.terminate_coordinator(), "the coordinator's exit status");
+    assert!(
+        consortium.terminate_coordinator(),
+        "the coordinator's exit status"
+    );
 }

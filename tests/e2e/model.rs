@@ -8,10 +8,21 @@ fn simulate(out: &Path, seed: &str) -> serde_json::Value {
     let task = repository("examples/hospitals/task.toml");
     let sites = repository("examples/hospitals/sites");
     let tables = HOSPITALS.map(|name| {
-        format!("{name}={}", arg(&repository(&format!("examples/hospitals/data/{name}.csv"))))
+        format!(
+            "{name}={}",
+            arg(&repository(&format!("examples/hospitals/data/{name}.csv")))
+        )
     });
-    let mut args =
-        vec!["simulate", arg(&task), "--sites", arg(&sites), "--seed", seed, "--out", arg(out)];
+    let mut args = vec![
+        "simulate",
+        arg(&task),
+        "--sites",
+        arg(&sites),
+        "--seed",
+        seed,
+        "--out",
+        arg(out),
+    ];
     args.extend(tables.iter().map(String::as_str));
     json(&args)
 }
@@ -26,34 +37,69 @@ fn simulate_is_deterministic_and_the_champion_scores_rows() {
     let bytes = std::fs::read(&champion).expect("a champion");
     assert!(bytes == std::fs::read(second.join("champion.json")).expect("a champion"));
     let written: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(first.join("result.json")).expect("a result")).expect("JSON");
+        serde_json::from_slice(&std::fs::read(first.join("result.json")).expect("a result"))
+            .expect("JSON");
     assert_eq!(written["test"], result["test"]);
-    for key in
-        ["champion", "test", "sites_alone", "steps", "bytes_up_per_site", "seconds", "ledger_entries"]
-    {
+    for key in [
+        "champion",
+        "test",
+        "sites_alone",
+        "steps",
+        "bytes_up_per_site",
+        "seconds",
+        "ledger_entries",
+    ] {
         assert!(result.get(key).is_some(), "{key} is missing in {result}");
     }
 
     let table = repository("examples/hospitals/data/cleveland.csv");
     let scores = dir.path().join("scores.csv");
-    json(&["model", "predict", arg(&champion), arg(&table), "-o", arg(&scores)]);
+    json(&[
+        "model",
+        "predict",
+        arg(&champion),
+        arg(&table),
+        "-o",
+        arg(&scores),
+    ]);
     let text = std::fs::read_to_string(&scores).expect("scores");
     let mut lines = text.lines();
     assert_eq!(lines.next(), Some("p_0,p_1"));
-    let rows: Vec<Vec<f64>> =
-        lines.map(|line| line.split(',').map(|cell| cell.parse().expect("a number")).collect()).collect();
+    let rows: Vec<Vec<f64>> = lines
+        .map(|line| {
+            line.split(',')
+                .map(|cell| cell.parse().expect("a number"))
+                .collect()
+        })
+        .collect();
     assert_eq!(rows.len(), 303, "one line for each row");
-    assert!(rows.iter().all(|row| row.len() == 2 && (row[0] + row[1] - 1.0).abs() < 1e-9));
+    assert!(
+        rows.iter()
+            .all(|row| row.len() == 2 && (row[0] + row[1] - 1.0).abs() < 1e-9)
+    );
 
     // The ill score higher than the healthy, row by row in the table's order.
     let truth = std::fs::read_to_string(&table).expect("the table");
-    let ill: Vec<bool> = truth.lines().skip(1).map(|line| !line.ends_with(",0")).collect();
+    let ill: Vec<bool> = truth
+        .lines()
+        .skip(1)
+        .map(|line| !line.ends_with(",0"))
+        .collect();
     let mean = |wanted: bool| {
-        let scores: Vec<f64> =
-            rows.iter().zip(&ill).filter(|(_, ill)| **ill == wanted).map(|(row, _)| row[1]).collect();
+        let scores: Vec<f64> = rows
+            .iter()
+            .zip(&ill)
+            .filter(|(_, ill)| **ill == wanted)
+            .map(|(row, _)| row[1])
+            .collect();
         scores.iter().sum::<f64>() / scores.len() as f64
     };
-    assert!(mean(true) > mean(false) + 0.3, "{} against {}", mean(true), mean(false));
+    assert!(
+        mean(true) > mean(false) + 0.3,
+        "{} against {}",
+        mean(true),
+        mean(false)
+    );
 }
 
 #[test]
@@ -62,13 +108,20 @@ fn rows_that_do_not_fit_are_refused_by_the_column_s_name() {
     let out = dir.path().join("out");
     simulate(&out, "1");
     let champion = out.join("champion.json");
-    let table =
-        std::fs::read_to_string(repository("examples/hospitals/data/cleveland.csv")).expect("a table");
+    let table = std::fs::read_to_string(repository("examples/hospitals/data/cleveland.csv"))
+        .expect("a table");
     for (from, to) in [("thalach", "heartrate"), ("150.0", "fast")] {
         let rows = dir.path().join("rows.csv");
         std::fs::write(&rows, table.replacen(from, to, 1)).expect("written");
         let scores = dir.path().join("scores.csv");
-        let refused = run(&["model", "predict", arg(&champion), arg(&rows), "-o", arg(&scores)]);
+        let refused = run(&[
+            "model",
+            "predict",
+            arg(&champion),
+            arg(&rows),
+            "-o",
+            arg(&scores),
+        ]);
         assert!(!refused.status.success());
         let complaint = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(complaint.contains("thalach"), "{complaint}");

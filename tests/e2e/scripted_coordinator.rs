@@ -42,11 +42,17 @@ struct Node {
 
 impl Node {
     async fn send(&mut self, message: ToNode) {
-        self.to.send(&message, MAX_TO_NODE_BYTES).await.expect("the node listens");
+        self.to
+            .send(&message, MAX_TO_NODE_BYTES)
+            .await
+            .expect("the node listens");
     }
 
     async fn receive(&mut self) -> ToCoordinator {
-        self.from.expect(MAX_TO_COORDINATOR_BYTES).await.expect("the node answers")
+        self.from
+            .expect(MAX_TO_COORDINATOR_BYTES)
+            .await
+            .expect("the node answers")
     }
 }
 
@@ -72,9 +78,14 @@ impl Step {
     }
 
     fn propose(&self, members: &[u16]) -> Propose {
-        let entries: Vec<UploadClaim> =
-            members.iter().map(|member| self.uploads[&index(*member)].claim()).collect();
-        Propose { step: self.reference(), entries }
+        let entries: Vec<UploadClaim> = members
+            .iter()
+            .map(|member| self.uploads[&index(*member)].claim())
+            .collect();
+        Propose {
+            step: self.reference(),
+            entries,
+        }
     }
 }
 
@@ -88,7 +99,10 @@ impl Script {
         let state = consortium.coordinator_state();
         let keys = init::load(&state).expect("the coordinator's keys");
         let store = Store::open(&state).await.expect("its database");
-        let signed = charter_service::in_force(&store).await.expect("readable").expect("in force");
+        let signed = charter_service::in_force(&store)
+            .await
+            .expect("readable")
+            .expect("in force");
         store.close().await;
         let charter = Arc::new(signed.verify(None).expect("every founding member signed"));
         let server = Server::bind(ServerConfig {
@@ -99,7 +113,13 @@ impl Script {
         })
         .expect("the port is free again");
         let run = RunId::from_bytes([7; 16]);
-        let mut script = Self { keys, charter, run, nodes: BTreeMap::new(), releases: Vec::new() };
+        let mut script = Self {
+            keys,
+            charter,
+            run,
+            nodes: BTreeMap::new(),
+            releases: Vec::new(),
+        };
         while script.nodes.len() < script.charter.members().len() {
             let Some(Accepted::Known(connection)) = server.accept().await else {
                 panic!("somebody came without a certificate");
@@ -113,12 +133,17 @@ impl Script {
         let stream = connection.accept().await.expect("a control stream");
         let (kind, to, from) = stream.identify().await.expect("its kind");
         assert_eq!(kind, StreamKind::Control);
-        let mut node = Node { connection, to, from };
+        let mut node = Node {
+            connection,
+            to,
+            from,
+        };
         let ToCoordinator::Hello { name, .. } = node.receive().await else {
             panic!("a session begins with hello");
         };
         node.send(ToNode::Welcome { version: VERSION }).await;
-        node.send(ToNode::Charter(self.charter.signed().clone())).await;
+        node.send(ToNode::Charter(self.charter.signed().clone()))
+            .await;
         node.send(ToNode::RunOffer {
             run: self.run,
             task: Blob::from(task.as_bytes().to_vec()),
@@ -138,11 +163,19 @@ impl Script {
     async fn gather(&mut self, number: u64, ask: &Ask) -> Step {
         let bytes = ask.to_bytes().expect("the ask");
         let segments = ask.segments();
-        let segments = segments.iter().map(|it| Segment { max: it.max_code(), count: it.count() });
+        let segments = segments.iter().map(|it| Segment {
+            max: it.max_code(),
+            count: it.count(),
+        });
         let shape = Shape(segments.collect());
-        let plan =
-            StepPlan::new(Arc::clone(&self.charter), self.run, StepNumber(number), &bytes, shape)
-                .expect("a plan");
+        let plan = StepPlan::new(
+            Arc::clone(&self.charter),
+            self.run,
+            StepNumber(number),
+            &bytes,
+            shape,
+        )
+        .expect("a plan");
         let announce = Announce::sign(
             plan.context().clone(),
             Blob::from(bytes),
@@ -154,14 +187,25 @@ impl Script {
         for (member, node) in &mut self.nodes {
             node.send(ToNode::Announce(announce.clone())).await;
             let mut stream = node.connection.accept_upload().await.expect("an upload");
-            let header = stream.expect(MAX_UPLOAD_HEADER_BYTES).await.expect("its header");
+            let header = stream
+                .expect(MAX_UPLOAD_HEADER_BYTES)
+                .await
+                .expect("its header");
             let mut admission = Admission::begin(&plan, *member, &header).expect("admitted");
-            let mut body = stream.body(header.body_len, header.body_len).expect("its body");
+            let mut body = stream
+                .body(header.body_len, header.body_len)
+                .expect("its body");
             while let Some(chunk) = body.next_chunk().await.expect("a chunk") {
                 admission.chunk(chunk).expect("well-formed");
             }
-            let trailer = stream.expect(MAX_UPLOAD_TRAILER_BYTES).await.expect("its trailer");
-            uploads.insert(*member, admission.finish(trailer).expect("signed and complete"));
+            let trailer = stream
+                .expect(MAX_UPLOAD_TRAILER_BYTES)
+                .await
+                .expect("its trailer");
+            uploads.insert(
+                *member,
+                admission.finish(trailer).expect("signed and complete"),
+            );
         }
         for (member, node) in &mut self.nodes {
             for upload in uploads.values() {
@@ -202,7 +246,9 @@ impl Script {
 
     /// Proposes to one member; its vote, if it gives one.
     async fn vote(&mut self, step: &Step, member: u16, proposal: &Propose) -> Option<Vote> {
-        let said = self.provoke(step, member, ToNode::Propose(proposal.clone())).await;
+        let said = self
+            .provoke(step, member, ToNode::Propose(proposal.clone()))
+            .await;
         said.into_iter().find_map(|message| match message {
             ToCoordinator::Vote(vote) => Some(vote),
             _ => None,
@@ -213,13 +259,20 @@ impl Script {
     async fn certify(&mut self, step: &Step, proposal: &Propose, votes: &[&Vote]) {
         let mut votes: Vec<CertifiedVote> = votes
             .iter()
-            .map(|vote| CertifiedVote { voter: vote.voter, signature: vote.signature })
+            .map(|vote| CertifiedVote {
+                voter: vote.voter,
+                signature: vote.signature,
+            })
             .collect();
         votes.sort_by_key(|vote| vote.voter);
-        let certificate =
-            Certificate { step: step.reference(), proposal: proposal.digest(), votes };
+        let certificate = Certificate {
+            step: step.reference(),
+            proposal: proposal.digest(),
+            votes,
+        };
         for member in 1..=4 {
-            self.provoke(step, member, ToNode::Certificate(certificate.clone())).await;
+            self.provoke(step, member, ToNode::Certificate(certificate.clone()))
+                .await;
         }
     }
 }
@@ -252,20 +305,30 @@ fn first_ask(task: &str) -> Ask {
 
 /// The same question under another number, as honest searches ask many.
 fn another(ask: &Ask) -> Ask {
-    Ask { sequence: ask.sequence + 1, ..ask.clone() }
+    Ask {
+        sequence: ask.sequence + 1,
+        ..ask.clone()
+    }
 }
 
 #[test]
 fn members_that_are_shown_different_sets_release_nothing() {
     let mut consortium = Consortium::running();
-    assert!(consortium.terminate_coordinator(), "the honest coordinator ends");
+    assert!(
+        consortium.terminate_coordinator(),
+        "the honest coordinator ends"
+    );
     let task = std::fs::read_to_string(repository("examples/hospitals/task.toml")).expect("a task");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let (mut script, server) = Script::impersonate(&consortium, &task).await;
         let ask = first_ask(&task);
         lie(&mut script, &ask).await;
-        assert_eq!(script.releases, [], "a member released to a lying coordinator");
+        assert_eq!(
+            script.releases,
+            [],
+            "a member released to a lying coordinator"
+        );
         be_honest(&mut script, &another(&ask)).await;
         drop(server);
     });
@@ -278,7 +341,12 @@ async fn lie(script: &mut Script, ask: &Ask) {
     let other = step.propose(&[2, 3, 4]);
 
     // Sets below the minimum, and without order, get no vote at all.
-    for bad in [step.propose(&[1]), step.propose(&[1, 2]), step.propose(&[3, 2, 1]), step.propose(&[1, 1, 2, 3])] {
+    for bad in [
+        step.propose(&[1]),
+        step.propose(&[1, 2]),
+        step.propose(&[3, 2, 1]),
+        step.propose(&[1, 1, 2, 3]),
+    ] {
         assert_eq!(script.vote(&step, 1, &bad).await, None);
     }
 
@@ -291,21 +359,38 @@ async fn lie(script: &mut Script, ask: &Ask) {
     // Nobody votes again for the other set.
     for member in [1, 2] {
         let again = script.vote(&step, member, &other).await;
-        assert!(again.is_none_or(|vote| vote.proposal == one.digest()), "member {member} voted twice");
+        assert!(
+            again.is_none_or(|vote| vote.proposal == one.digest()),
+            "member {member} voted twice"
+        );
     }
     for member in [3, 4] {
         let again = script.vote(&step, member, &one).await;
-        assert!(again.is_none_or(|vote| vote.proposal == other.digest()), "member {member} voted twice");
+        assert!(
+            again.is_none_or(|vote| vote.proposal == other.digest()),
+            "member {member} voted twice"
+        );
     }
 
     // Too few votes, votes for another set, one vote counted thrice, a vote under another name.
     script.certify(&step, &one, &[&first, &second]).await;
-    script.certify(&step, &one, &[&first, &second, &third]).await;
-    script.certify(&step, &other, &[&second, &third, &fourth]).await;
+    script
+        .certify(&step, &one, &[&first, &second, &third])
+        .await;
+    script
+        .certify(&step, &other, &[&second, &third, &fourth])
+        .await;
     script.certify(&step, &one, &[&first, &first, &first]).await;
-    let renamed = Vote { voter: index(3), ..second.clone() };
-    script.certify(&step, &one, &[&first, &second, &renamed]).await;
-    script.certify(&step, &one, &[&first, &second, &third, &fourth]).await;
+    let renamed = Vote {
+        voter: index(3),
+        ..second.clone()
+    };
+    script
+        .certify(&step, &one, &[&first, &second, &renamed])
+        .await;
+    script
+        .certify(&step, &one, &[&first, &second, &third, &fourth])
+        .await;
 }
 
 /// The control: one set for everybody, and the sum opens.
@@ -318,7 +403,11 @@ async fn be_honest(script: &mut Script, ask: &Ask) {
     }
     let votes: Vec<&Vote> = votes.iter().collect();
     script.certify(&step, &proposal, &votes).await;
-    assert_eq!(script.releases.len(), 4, "every member releases over the set all agreed on");
+    assert_eq!(
+        script.releases.len(),
+        4,
+        "every member releases over the set all agreed on"
+    );
     let shares: Vec<ShareSum> = script
         .releases
         .iter()
