@@ -110,7 +110,14 @@ pub(crate) fn run(args: &Args, out: Output) -> anyhow::Result<ExitCode> {
 pub(crate) fn read_task(path: &Path) -> anyhow::Result<Task> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the task file {}", path.display()))?;
-    Task::from_toml(&text).with_context(|| path.display().to_string())
+    let task = Task::from_toml(&text).with_context(|| path.display().to_string())?;
+    // No driver counts the time yet; a budget that nobody keeps must not be accepted.
+    ensure!(
+        task.time_budget.is_none(),
+        "{}: `time_budget` is not supported yet; bound the search with `max_steps`",
+        path.display()
+    );
+    Ok(task)
 }
 
 /// Reads a column map.

@@ -9,6 +9,9 @@ use collegium_protocol::{Blob, Digest, RefusalCode};
 
 use crate::support::{World, admit, index};
 
+/// What is changed, in words, and how.
+type Change = (&'static str, fn(&mut UploadTrailer));
+
 fn honest() -> (World, Arc<StepPlan>, Arc<ReadyUpload>) {
     let world = World::new(4, 300);
     let plan = world.plan(1, b"ask");
@@ -99,7 +102,7 @@ fn a_body_is_exact_and_canonical() {
 #[test]
 fn a_trailer_holds_one_signed_share_for_every_member() {
     let (world, plan, upload) = honest();
-    let changes: [(&str, fn(&mut UploadTrailer)); 6] = [
+    let changes: [Change; 6] = [
         ("one missing", |t| drop(t.shares.pop())),
         ("out of order", |t| t.shares.swap(0, 1)),
         ("twice the same", |t| t.shares[1] = t.shares[0].clone()),

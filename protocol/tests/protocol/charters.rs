@@ -13,6 +13,9 @@ use collegium_protocol::{
 
 use crate::support::{World, index, rng, sign_by_all};
 
+/// What is changed, in words, and how.
+type Change = (&'static str, fn(&mut Charter));
+
 fn world() -> World {
     World::new(4, 100)
 }
@@ -108,7 +111,7 @@ fn changed_content_breaks_every_signature() {
 #[test]
 fn thresholds_are_the_schemes_even_if_everybody_signs_others() {
     let world = world();
-    let changes: [(&str, fn(&mut Charter)); 5] = [
+    let changes: [Change; 5] = [
         ("quorum", |c| c.quorum = 2),
         ("threshold", |c| c.threshold = 1),
         ("threshold", |c| c.threshold = 4),

@@ -185,7 +185,7 @@ impl Simulation {
         }
     }
 
-    fn to_node(&mut self, to: MemberIndex, message: &ToNode) {
+    fn send_to_node(&mut self, to: MemberIndex, message: &ToNode) {
         let place = to.position();
         let sent = self.nodes[place].receive(message, &mut self.node_fuel[place]);
         for up in sent {
@@ -200,7 +200,7 @@ impl Simulation {
         }
     }
 
-    fn to_coordinator(&mut self, from: MemberIndex, up: Up) {
+    fn send_to_coordinator(&mut self, from: MemberIndex, up: Up) {
         let sends = self.coordinator.receive(from, up, self.now, &mut self.fuel);
         self.send(sends);
     }
@@ -259,7 +259,7 @@ impl Simulation {
                         self.down.remove(place);
                     }
                     if !matches!(op, Op::Drop) {
-                        self.to_node(to, &message);
+                        self.send_to_node(to, &message);
                     }
                 } else {
                     let (from, up) = self.up[place].clone();
@@ -267,7 +267,7 @@ impl Simulation {
                         self.up.remove(place);
                     }
                     if !matches!(op, Op::Drop) {
-                        self.to_coordinator(from, up);
+                        self.send_to_coordinator(from, up);
                     }
                 }
             }
@@ -301,10 +301,10 @@ impl Simulation {
             }
             if !self.down.is_empty() {
                 let (to, message) = self.down.remove(0);
-                self.to_node(to, &message);
+                self.send_to_node(to, &message);
             } else if !self.up.is_empty() {
                 let (from, up) = self.up.remove(0);
-                self.to_coordinator(from, up);
+                self.send_to_coordinator(from, up);
             } else {
                 self.now += Duration::from_secs(30);
                 let sends = self
