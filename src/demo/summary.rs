@@ -103,7 +103,7 @@ fn leaders(rows: &Value) -> String {
             figure(&row["loss"]),
             figure(&row["se"]),
             word(&row["steps"]),
-            word(&row["state"]),
+            state(&row["state"]),
         ]);
     }
     table.to_string()
@@ -146,6 +146,14 @@ fn sites(rows: &Value) -> String {
         ]);
     }
     table.to_string()
+}
+
+/// What became of a candidate; one that was never dropped reached the final.
+fn state(value: &Value) -> String {
+    match value.as_str() {
+        Some("running") => "finalist".to_owned(),
+        _ => word(value),
+    }
 }
 
 fn figure(value: &Value) -> String {
