@@ -7,7 +7,7 @@
 use chacha20::ChaCha20Rng;
 use collegium_crypto::params::DEGREE;
 use collegium_crypto::rand_core::{Rng, SeedableRng};
-use collegium_crypto::shamir::{self, SHARE_BYTES, SharePoint, ShareSum};
+use collegium_crypto::shamir::{self, DealtShare, SHARE_BYTES, SharePoint, ShareSum};
 use collegium_crypto::{
     BodySum, Encryptor, MaskSeed, OneTimeKey, Packing, ParamSet, SealingSecret, Segment, Shape,
     domain, hash, noise, ntt::Transformed, open, seal,
@@ -67,9 +67,12 @@ fn whole(criterion: &mut Criterion) {
     let mut bodies = Vec::new();
     for _ in 0..4 {
         let key = OneTimeKey::generate(&mut rng);
-        let shares = shamir::share(&key, 4, 3, &mut rng).expect("3 of 4");
-        for (sum, share) in share_sums.iter_mut().zip(&shares) {
-            sum.add(share).expect("the same point");
+        let dealt = shamir::deal(&key, 4, 3, 0, &mut rng).expect("3 of 4");
+        for (sum, share) in share_sums.iter_mut().zip(&dealt) {
+            let seeded = shamir::is_seeded(sum.point(), 4, 3, 0);
+            let share = DealtShare::from_bytes(sum.point(), seeded, &share.to_bytes());
+            sum.add(&share.expect("a share of our own"))
+                .expect("the same point");
         }
         let encryptor = Encryptor::new(key, &seed, &packing, &codes, &mut rng);
         bodies.push(encryptor.expect("the codes fit the plan").into_body());
@@ -102,9 +105,9 @@ fn pieces(criterion: &mut Criterion) {
         bencher.iter(|| factor.multiply(black_box(&mut polynomial)));
     });
     let mut terms = vec![0i8; DEGREE];
-    let mut source = noise::NoiseSource::new(&mut rng);
+    let noise = noise::NoiseSeed::generate(&mut rng);
     group.bench_function("draw noise", |bencher| {
-        bencher.iter(|| source.fill(black_box(&mut terms)));
+        bencher.iter(|| noise.draw(0, black_box(&mut terms)));
     });
     let one = Packing::plan(
         &Shape(vec![Segment {
@@ -129,12 +132,12 @@ fn keys(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("keys");
     let key = OneTimeKey::generate(&mut rng);
     group.bench_function("share among 4", |bencher| {
-        bencher.iter(|| shamir::share(&key, 4, 3, &mut rng).expect("3 of 4"));
+        bencher.iter(|| shamir::deal(&key, 4, 3, 0, &mut rng).expect("3 of 4"));
     });
     let secret = SealingSecret::generate(&mut rng);
-    let share = shamir::share(&key, 4, 3, &mut rng)
+    let share = shamir::deal(&key, 4, 3, 0, &mut rng)
         .expect("3 of 4")
-        .remove(0)
+        .remove(3)
         .to_bytes();
     group.bench_function("seal a share", |bencher| {
         bencher.iter(|| secret.public().seal(b"info", b"aad", &share, &mut rng));

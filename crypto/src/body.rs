@@ -99,9 +99,8 @@ fn not_canonical(word: &[u8; COEFFICIENT_BYTES]) -> bool {
 pub struct BodySum(Vec<u64>);
 
 impl BodySum {
-    /// A sum of chosen coefficients.
-    #[cfg(test)]
-    pub(crate) fn of(values: Vec<u64>) -> Self {
+    /// A sum of given coefficients below q.
+    pub(crate) const fn from_values(values: Vec<u64>) -> Self {
         Self(values)
     }
 

@@ -10,7 +10,7 @@
 
 use crate::error::EncodeError;
 use crate::field::Q;
-use crate::params::ParamSet;
+use crate::params::{MAX_MEMBERS, ParamSet};
 use crate::transcript::{Digest, Hasher, domain};
 use serde::{Deserialize, Serialize};
 
@@ -20,8 +20,8 @@ pub const MAX_SEGMENTS: usize = 1 << 16;
 /// Most coefficients in a step: 2^24, for which the noise bound was computed; 128 MiB of body.
 pub const MAX_COEFFICIENTS: usize = 1 << 24;
 
-/// Largest roster a plan is made for. The design's table ends at 1000.
-pub const MAX_ROSTER: usize = 1024;
+/// Largest roster a plan is made for: the largest consortium.
+pub const MAX_ROSTER: usize = MAX_MEMBERS;
 
 /// A run of codes with one maximum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

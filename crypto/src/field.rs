@@ -8,6 +8,8 @@
 //!
 //! Reduction uses 2^64 ≡ 2^32 − 1 and 2^96 ≡ −1 (mod q).
 
+use zeroize::Zeroize;
+
 /// The modulus, 2^64 − 2^32 + 1.
 pub const Q: u64 = 0xffff_ffff_0000_0001;
 
@@ -65,7 +67,13 @@ pub const fn neg(a: u64) -> u64 {
 #[inline(always)]
 #[must_use]
 pub const fn mul(a: u64, b: u64) -> u64 {
-    let wide = (a as u128) * (b as u128);
+    reduce_wide((a as u128) * (b as u128))
+}
+
+/// The element congruent to any 128-bit number.
+#[inline(always)]
+#[must_use]
+pub const fn reduce_wide(wide: u128) -> u64 {
     let low = wide as u64;
     let high = (wide >> 64) as u64;
     let high_low = high & EPSILON;
@@ -75,6 +83,31 @@ pub const fn mul(a: u64, b: u64) -> u64 {
     let second = (high_low << 32).wrapping_sub(high_low);
     let sum = first.wrapping_add(second);
     reduce(sum.wrapping_add(EPSILON & carry_mask(first, second, sum)))
+}
+
+/// A sum of products that is reduced once, at its end. Holds up to 2^32 of them.
+#[derive(Clone, Copy, Default, Zeroize)]
+pub(crate) struct Dot {
+    /// Σ of the products' lower 64 bits.
+    low: u128,
+    /// Σ of their upper 64 bits.
+    high: u128,
+}
+
+impl Dot {
+    /// Adds `a · b`.
+    #[inline(always)]
+    pub(crate) const fn add(&mut self, a: u64, b: u64) {
+        let wide = (a as u128) * (b as u128);
+        self.low = self.low.wrapping_add(wide as u64 as u128);
+        self.high = self.high.wrapping_add(wide >> 64);
+    }
+
+    /// The sum, canonical: low + 2^64·high, where 2^64 ≡ EPSILON.
+    #[inline(always)]
+    pub(crate) const fn value(self) -> u64 {
+        add(reduce_wide(self.low), mul(reduce_wide(self.high), EPSILON))
+    }
 }
 
 /// The element congruent to a small signed number, `|value| < q`.
@@ -178,6 +211,24 @@ mod tests {
                 assert_eq!(u128::from(mul(a, b)), (wide_a * wide_b) % q, "{a} * {b}");
             }
         }
+    }
+
+    #[test]
+    fn sums_of_products_are_reduced_once() {
+        let values = interesting();
+        let (mut dot, mut plain) = (Dot::default(), 0);
+        for &a in &values {
+            for &b in &values {
+                dot.add(a, b);
+                plain = add(plain, mul(a, b));
+                assert_eq!(dot.value(), plain);
+            }
+        }
+        assert_eq!(Dot::default().value(), 0);
+        assert_eq!(
+            u128::from(reduce_wide(u128::MAX)),
+            u128::MAX % u128::from(Q)
+        );
     }
 
     #[test]

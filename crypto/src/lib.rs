@@ -6,7 +6,8 @@
 //!
 //! **In scope:** the ring and its noise ([`field`], [`ntt`], [`noise`], [`mask`]), encryption and
 //! opening ([`glwe`], [`body`]), packing integers into coefficients ([`encode`]), sharing a key among a
-//! committee ([`shamir`]), sealing a share to one member ([`seal`]), identities and signatures
+//! committee ([`shamir`]) and drawing one ([`committee`]), sealing a share to one member ([`seal`]),
+//! hashes that add like ciphertexts, for verifying sums ([`linear`]), identities and signatures
 //! ([`identity`]), hashing with domain separation ([`transcript`]), and the compiled-in
 //! parameters and thresholds ([`params`]).
 //!
@@ -31,30 +32,35 @@
 )]
 
 pub mod body;
+pub mod committee;
 pub mod encode;
 pub mod error;
 pub mod field;
 pub mod glwe;
 mod hexbytes;
 pub mod identity;
+pub mod linear;
 pub mod mask;
 pub mod noise;
 pub mod ntt;
 pub mod params;
+mod quadratic;
 pub mod randomness;
 pub mod seal;
 pub mod shamir;
 pub mod transcript;
 mod words;
+mod xof;
 
 pub use body::{BodyCheck, BodySum};
 pub use encode::{Packing, Segment, Shape};
-pub use glwe::{Encryptor, MaskSeed, OneTimeKey, SummedKey, open};
+pub use glwe::{Encryptor, MaskSeed, OneTimeKey, Opened, SummedKey, open, rebuild};
 pub use identity::{IdentityKey, Signature, SigningIdentity};
+pub use linear::{Challenge, LinearHash, LinearHasher};
 pub use params::{ParamSet, Thresholds};
 pub use randomness::os_rng;
 pub use seal::{SealingPublic, SealingSecret};
-pub use shamir::{KeyShare, SharePoint, ShareSum};
+pub use shamir::{DealtShare, KeyShare, SharePoint, ShareSum};
 pub use transcript::{BodyHasher, Digest, Hasher, domain, hash};
 
 pub use rand_core;

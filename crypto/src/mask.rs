@@ -6,9 +6,9 @@
 //! are thrown away; the first 4096 that remain are coefficients 0, 1, 2, … So masks can be made in
 //! any order or in parallel, and no order of a transform is part of the format.
 
-use crate::field;
 use crate::params::{DEGREE, ParamSet};
 use crate::transcript::{Digest, Hasher, domain};
+use crate::xof;
 
 /// The seed of a step's masks. Public.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,85 +43,14 @@ impl MaskSeed {
         assert_eq!(out.len(), DEGREE, "a mask has {DEGREE} coefficients");
         let mut hasher = Hasher::new(domain::MASK_EXPAND);
         hasher.part(self.0.as_bytes()).number(index);
-        let mut reader = hasher.finish_xof();
-        sample(|buffer| reader.fill(buffer), out);
-    }
-}
-
-/// Fills `out` with the words below q of a byte stream, in order. Masks are public: branches are
-/// fine.
-fn sample(mut read: impl FnMut(&mut [u8]), out: &mut [u64]) {
-    /// Bytes read from the stream at a time. Not part of the format: the stream has no blocks.
-    const BLOCK: usize = 1024;
-    let mut bytes = [0u8; BLOCK];
-    let mut filled = 0;
-    while let Some(rest) = out.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        read(&mut bytes);
-        let (words, _) = bytes.as_chunks::<8>();
-        for (element, word) in rest.iter_mut().zip(words) {
-            *element = u64::from_le_bytes(*word);
-        }
-        let copied = rest.len().min(words.len());
-        // One word in 2^32 is thrown away; then the block is gone through again, word by word.
-        if rest.iter().take(copied).all(|&value| value < field::Q) {
-            filled += copied;
-            continue;
-        }
-        let kept = words
-            .iter()
-            .map(|word| u64::from_le_bytes(*word))
-            .filter(|&v| v < field::Q);
-        for (element, value) in rest.iter_mut().zip(kept) {
-            *element = value;
-            filled += 1;
-        }
+        xof::elements(&hasher, out);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn words_of_q_and_above_are_thrown_away() {
-        let words = [field::Q, 5, field::Q - 1, u64::MAX, 0, 7, field::Q, 9];
-        let mut stream = words.iter().cycle();
-        let mut out = [0; 8];
-        sample(
-            |buffer| {
-                for chunk in buffer.as_chunks_mut::<8>().0 {
-                    *chunk = stream.next().unwrap().to_le_bytes();
-                }
-            },
-            &mut out,
-        );
-        assert_eq!(out, [5, field::Q - 1, 0, 7, 9, 5, field::Q - 1, 0]);
-    }
-
-    #[test]
-    fn sampling_is_filtering_wherever_the_words_of_q_and_above_are() {
-        // 400 words, three blocks of the reader and a bit; a bad word at every place in turn.
-        for bad in 0..400u64 {
-            let word = |i: u64| if i == bad { u64::MAX } else { i };
-            let mut next = 0;
-            let mut out = [0; 300];
-            sample(
-                |buffer| {
-                    for chunk in buffer.as_chunks_mut::<8>().0 {
-                        *chunk = word(next).to_le_bytes();
-                        next += 1;
-                    }
-                },
-                &mut out,
-            );
-            let expected: Vec<u64> = (0..)
-                .map(word)
-                .filter(|&v| v < field::Q)
-                .take(300)
-                .collect();
-            assert_eq!(out.as_slice(), expected, "bad word at {bad}");
-        }
-    }
+    use crate::field;
 
     #[test]
     fn every_input_of_the_seed_matters() {

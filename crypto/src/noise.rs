@@ -9,9 +9,9 @@
 
 use crate::params::NOISE_ETA;
 use chacha20::ChaCha20;
-use chacha20::cipher::{KeyIvInit, StreamCipher};
+use chacha20::cipher::{KeyIvInit, StreamCipher, StreamCipherSeek};
 use rand_core::CryptoRng;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// Random bytes behind one term: 160 bits.
 pub const BYTES_PER_TERM: usize = NOISE_ETA as usize / 4;
@@ -20,43 +20,41 @@ pub const BYTES_PER_TERM: usize = NOISE_ETA as usize / 4;
 /// blocks of ChaCha20 (160), so that no keystream is left over in its buffer.
 const BLOCK: usize = 512;
 
-/// Draws noise from the ChaCha20 keystream under a seed of its own. Wiped when dropped.
+/// What all noise of one encryption comes from: a ChaCha20 key. Secret: wiped when dropped.
 ///
 /// The keystream is that of RFC 8439 with a nonce of zeros, from block 0 on: each seed is used for
 /// one stream. Its 2^32 blocks are 256 GiB, 800 times the noise of the largest answer.
-pub struct NoiseSource {
-    keystream: ChaCha20,
-    bytes: Zeroizing<[u8; BLOCK * BYTES_PER_TERM]>,
-}
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct NoiseSeed([u8; 32]);
 
-impl NoiseSource {
+impl NoiseSeed {
     /// Takes a fresh 256-bit seed from `rng`.
     #[must_use]
-    pub fn new(rng: &mut impl CryptoRng) -> Self {
-        let mut seed = Zeroizing::new([0u8; 32]);
-        rng.fill_bytes(seed.as_mut_slice());
-        Self::from_seed(&seed)
+    pub fn generate(rng: &mut impl CryptoRng) -> Self {
+        let mut seed = Self([0; 32]);
+        rng.fill_bytes(&mut seed.0);
+        seed
     }
 
-    /// The source with a given seed, for known-answer vectors.
+    /// A given seed, for known-answer vectors.
     #[must_use]
-    pub fn from_seed(seed: &[u8; 32]) -> Self {
-        Self {
-            keystream: ChaCha20::new(seed.into(), &[0u8; 12].into()),
-            bytes: Zeroizing::new([0; BLOCK * BYTES_PER_TERM]),
-        }
+    pub const fn from_bytes(seed: [u8; 32]) -> Self {
+        Self(seed)
     }
 
-    /// Draws one term of noise per element of `out`, in −80..=80. Term i takes bytes
-    /// 20·i .. 20·i + 20 of the keystream.
+    /// Draws terms number `first`, `first` + 1, … of the stream, in −80..=80, one per element of
+    /// `out`. Term i takes bytes 20·i .. 20·i + 20 of the keystream, so that any part of the noise
+    /// can be drawn by itself.
     ///
     /// # Panics
-    /// After 256 GiB of keystream.
-    pub fn fill(&mut self, out: &mut [i8]) {
+    /// Beyond 256 GiB of keystream.
+    pub fn draw(&self, first: u64, out: &mut [i8]) {
+        let mut keystream = ChaCha20::new(&self.0.into(), &[0u8; 12].into());
+        keystream.seek(first * BYTES_PER_TERM as u64);
+        let mut bytes = Zeroizing::new([0; BLOCK * BYTES_PER_TERM]);
         for block in out.chunks_mut(BLOCK) {
-            let (used, _) = self.bytes.split_at_mut(block.len() * BYTES_PER_TERM);
-            used.fill(0);
-            self.keystream.apply_keystream(used);
+            let (used, _) = bytes.split_at_mut(block.len() * BYTES_PER_TERM);
+            keystream.write_keystream(used);
             from_bytes(used, block);
         }
     }
@@ -112,10 +110,10 @@ mod tests {
 
     #[test]
     fn agrees_with_the_plain_count_for_random_bits() {
-        let mut source = NoiseSource::from_seed(&[3; 32]);
+        let seed = NoiseSeed::from_bytes([3; 32]);
         let mut twin = seeded_rng([3; 32]);
         let mut terms = vec![0i8; 3 * BLOCK + 17];
-        source.fill(&mut terms);
+        seed.draw(0, &mut terms);
         for (index, &term) in terms.iter().enumerate() {
             let mut bytes = [0u8; BYTES_PER_TERM];
             rand_core::Rng::fill_bytes(&mut twin, &mut bytes);
@@ -124,13 +122,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn any_stretch_of_the_noise_can_be_drawn_by_itself() {
+        let seed = NoiseSeed::from_bytes([4; 32]);
+        let mut whole = vec![0i8; 3 * BLOCK];
+        seed.draw(0, &mut whole);
+        for (first, count) in [(0, 1), (1, 5), (17, BLOCK), (BLOCK, BLOCK), (600, 936)] {
+            let mut stretch = vec![0i8; count];
+            seed.draw(first as u64, &mut stretch);
+            assert_eq!(stretch, whole[first..first + count], "from {first}");
+        }
+    }
+
     /// Chi-square goodness of fit against Binomial(160, 1/2) − 80, tails pooled.
     #[test]
     fn follows_the_centred_binomial_distribution() {
         const DRAWS: usize = 1 << 20;
-        let mut source = NoiseSource::from_seed(b"noise: chi-square goodness fit 1");
+        let seed = NoiseSeed::from_bytes(*b"noise: chi-square goodness fit 1");
         let mut terms = vec![0i8; DRAWS];
-        source.fill(&mut terms);
+        seed.draw(0, &mut terms);
         let (chi_square, freedom) = chi_square(&terms);
         // Mean = freedom, variance = 2·freedom; six standard deviations.
         let limit = freedom + 6.0 * (2.0 * freedom).sqrt();
@@ -179,12 +189,12 @@ mod tests {
     #[test]
     fn summed_noise_has_the_expected_variance_and_keeps_its_bound() {
         const DRAWS: usize = 1 << 16;
-        let mut source = NoiseSource::from_seed(b"noise: variance of summed noise.");
+        let seed = NoiseSeed::from_bytes(*b"noise: variance of summed noise.");
         for members in [1usize, 3, 4, 16] {
             let mut sums = vec![0i64; DRAWS];
             let mut terms = vec![0i8; DRAWS];
-            for _ in 0..members {
-                source.fill(&mut terms);
+            for member in 0..members {
+                seed.draw((member * DRAWS) as u64, &mut terms);
                 for (sum, &term) in sums.iter_mut().zip(&terms) {
                     *sum += i64::from(term);
                 }

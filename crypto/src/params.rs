@@ -14,9 +14,17 @@ pub const NOISE_ETA: u32 = 80;
 /// Fewest members of a consortium. With two, each would learn the other's contribution.
 pub const MIN_MEMBERS: usize = 3;
 
-/// Most members of a consortium of version 1, where the committee is everybody: each of n members
-/// seals n shares of 32 KiB, 64² · 32 KiB = 128 MiB through the coordinator in a step.
-pub const MAX_MEMBERS: usize = 64;
+/// Largest consortium whose committee is everybody: each of n members seals n shares of 32 KiB,
+/// 64² · 32 KiB = 128 MiB through the coordinator in a step. Beyond it a committee is drawn.
+pub const FULL_COMMITTEE_MEMBERS: usize = 64;
+
+/// Members of a drawn committee, and the largest share point. With 96 seats, 31 may collude: what
+/// that means for a consortium of a thousand is worked out in docs/parameters.md.
+pub const MAX_COMMITTEE: usize = 96;
+
+/// Most members of a consortium: the packing table ends at 1000 members, and the noise bound of
+/// 1024 (2127) still fits the 16 bits of a published residual.
+pub const MAX_MEMBERS: usize = 1024;
 
 /// A named set of parameters of the encryption scheme. Only compiled-in sets exist.
 #[derive(Debug, PartialEq, Eq)]
@@ -111,7 +119,8 @@ impl ParamSet {
 /// How many members must agree, release and contribute, for a consortium of a given size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Thresholds {
-    /// k: members of the committee; everybody, up to [`MAX_MEMBERS`].
+    /// k: members of the committee. Everybody up to [`FULL_COMMITTEE_MEMBERS`]; beyond that
+    /// [`MAX_COMMITTEE`] drawn ones (or everybody, where there are fewer).
     pub committee: usize,
     /// Q = ⌊2k/3⌋ + 1: votes that make a certificate.
     pub quorum: usize,
@@ -119,7 +128,7 @@ pub struct Thresholds {
     pub threshold: usize,
     /// max(3, f + 2, ⌈2n/3⌉): members whose contributions must be in a sum.
     pub min_contributors: usize,
-    /// f = ⌊(k−1)/3⌋: colluding members that a malicious coordinator may have.
+    /// f = ⌊(k−1)/3⌋: colluding members that a malicious coordinator may have on the committee.
     pub max_colluding: usize,
 }
 
@@ -136,7 +145,11 @@ impl Thresholds {
                 maximum: MAX_MEMBERS,
             });
         }
-        let committee = members;
+        let committee = if members <= FULL_COMMITTEE_MEMBERS {
+            members
+        } else {
+            members.min(MAX_COMMITTEE)
+        };
         let quorum = 2 * committee / 3 + 1;
         let max_colluding = (committee - 1) / 3;
         Ok(Self {
@@ -168,9 +181,14 @@ mod tests {
             (7, 5, 2, 2),
             (10, 7, 3, 3),
             (16, 11, 5, 5),
+            (64, 43, 21, 21),
+            (70, 47, 23, 23),
+            (96, 65, 31, 31),
+            (1000, 65, 31, 31),
+            (1024, 65, 31, 31),
         ] {
             let found = Thresholds::for_members(members).unwrap();
-            assert_eq!(found.committee, members);
+            assert_eq!(found.committee, members.min(MAX_COMMITTEE));
             assert_eq!(found.quorum, quorum, "{members} members");
             assert_eq!(found.threshold, quorum, "{members} members");
             assert_eq!(found.silent_survived(), silent, "{members} members");
@@ -198,9 +216,9 @@ mod tests {
 
     #[test]
     fn other_sizes_and_sets_are_refused() {
-        for members in [0, 1, 2, 65, 1000] {
+        for members in [0, 1, 2, 1025, usize::MAX] {
             let error = Thresholds::for_members(members).unwrap_err();
-            assert!(error.to_string().contains("3 to 64"), "{error}");
+            assert!(error.to_string().contains("3 to 1024"), "{error}");
         }
         assert_eq!(
             ParamSet::by_id(ParamSet::current().id()),
@@ -227,6 +245,7 @@ mod tests {
         ] {
             assert_eq!(params.noise_bound(members), bound, "{members} members");
         }
+        assert!(params.noise_bound(MAX_MEMBERS) <= i16::MAX as u64);
         for members in 1..2000usize {
             let real = 10.5 * 6.33 * (members as f64).sqrt();
             let bound = params.noise_bound(members) as f64;

@@ -1,43 +1,47 @@
 //! Sharing a key among the committee (Shamir, 1979), coefficient by coefficient.
 //!
 //! Coefficient c of the key becomes f_c(0) of a random polynomial f_c of degree t − 1 over F_q;
-//! the member at point p (its index in the charter, from 1) gets f_c(p) for every c: 4096 elements,
+//! the member at point p (its seat on the committee, from 1) gets f_c(p) for every c: 4096 elements,
 //! 32 KiB, however long the answer is. Shares add: the sum of several dealers' shares at p is a
 //! share of the sum of their keys. Any t points determine it, t − 1 say nothing.
 //!
 //! That holds only if all released sums are over the *same* dealers; see `tests/secure_sum/mixing.rs`.
+//!
+//! Keys are shared by [`deal`], which sends t − 1 of the k shares as 32-byte seeds.
 
 use crate::error::ShareError;
 use crate::field;
-use crate::glwe::{OneTimeKey, SummedKey};
-use crate::params::{DEGREE, MAX_MEMBERS};
-use crate::randomness::fill_uniform;
-use rand_core::CryptoRng;
+use crate::glwe::SummedKey;
+use crate::params::{DEGREE, MAX_COMMITTEE};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+mod dealing;
+
+pub use dealing::{DealtShare, SEED_BYTES, ShareSeed, deal, is_seeded};
 
 /// Bytes of a share, sum of shares, or key: 4096 coefficients of 8 bytes, little-endian.
 pub const SHARE_BYTES: usize = DEGREE * 8;
 
-/// Where a member's shares are taken: its index in the charter, 1 to 64.
+/// Where a member's shares are taken: its seat on the committee, 1 to [`MAX_COMMITTEE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SharePoint(u16);
 
 impl SharePoint {
-    /// The point of the member with this index.
+    /// The point of the member in this seat.
     ///
     /// # Errors
     /// [`ShareError::Point`] for 0 (where the key itself is) and beyond the largest committee.
-    pub const fn new(index: u16) -> Result<Self, ShareError> {
-        if index == 0 || index as usize > MAX_MEMBERS {
+    pub const fn new(seat: u16) -> Result<Self, ShareError> {
+        if seat == 0 || seat as usize > MAX_COMMITTEE {
             return Err(ShareError::Point {
-                point: index as usize,
-                maximum: MAX_MEMBERS,
+                point: seat as usize,
+                maximum: MAX_COMMITTEE,
             });
         }
-        Ok(Self(index))
+        Ok(Self(seat))
     }
 
-    /// The index, from 1.
+    /// The seat, from 1.
     #[must_use]
     pub const fn get(self) -> u16 {
         self.0
@@ -54,55 +58,6 @@ pub struct KeyShare {
     #[zeroize(skip)]
     point: SharePoint,
     coefficients: Vec<u64>,
-}
-
-/// Shares `key` among points 1 to `committee`; any `threshold` of the shares determine it. The
-/// share of point p is at place p − 1.
-///
-/// # Errors
-/// [`ShareError::Threshold`] unless 1 <= threshold <= committee <= [`MAX_MEMBERS`].
-pub fn share(
-    key: &OneTimeKey,
-    committee: usize,
-    threshold: usize,
-    rng: &mut impl CryptoRng,
-) -> Result<Vec<KeyShare>, ShareError> {
-    if !(1..=MAX_MEMBERS).contains(&committee) || !(1..=committee).contains(&threshold) {
-        return Err(ShareError::Threshold {
-            committee,
-            threshold,
-            maximum: MAX_MEMBERS,
-        });
-    }
-    // One random vector for each power of X from 1 to t − 1.
-    let mut powers = Vec::with_capacity(threshold - 1);
-    for _ in 1..threshold {
-        let mut vector = Zeroizing::new(vec![0; DEGREE]);
-        fill_uniform(rng, &mut vector);
-        powers.push(vector);
-    }
-    let mut shares = Vec::with_capacity(committee);
-    for index in 1..=committee as u16 {
-        let point = SharePoint::new(index)?;
-        // Horner, the highest power first.
-        let mut coefficients = vec![0; DEGREE];
-        for vector in powers.iter().rev() {
-            step(&mut coefficients, point, vector);
-        }
-        step(&mut coefficients, point, key.coefficients());
-        shares.push(KeyShare {
-            point,
-            coefficients,
-        });
-    }
-    Ok(shares)
-}
-
-/// One step of Horner's rule for all coefficients.
-fn step(values: &mut [u64], point: SharePoint, next: &[u64]) {
-    for (value, &term) in values.iter_mut().zip(next) {
-        *value = field::add(field::mul(*value, point.element()), term);
-    }
 }
 
 impl KeyShare {
@@ -205,30 +160,60 @@ pub fn interpolate(sums: &[ShareSum], threshold: usize) -> Result<SummedKey, Sha
             });
         }
     };
-    let mut key = vec![0; DEGREE];
-    for sum in used {
-        let weight = weight_at_zero(sum.point, used)?;
-        for (total, &value) in key.iter_mut().zip(&sum.coefficients) {
-            *total = field::add(*total, field::mul(weight, value));
+    for (place, sum) in used.iter().enumerate() {
+        if used
+            .iter()
+            .skip(place + 1)
+            .any(|other| other.point == sum.point)
+        {
+            let point = sum.point.get();
+            return Err(ShareError::Duplicate { point });
         }
     }
+    let points: Vec<u64> = used.iter().map(|sum| sum.point.element()).collect();
+    let values: Vec<&[u64]> = used.iter().map(|sum| sum.coefficients.as_slice()).collect();
+    let key = combine(&lagrange(&points, 0), &values);
     Ok(SummedKey::from_coefficients(key))
 }
 
-/// Lagrange's weight of `point` at 0: Π p/(p − point) over the other points p.
-fn weight_at_zero(point: SharePoint, used: &[ShareSum]) -> Result<u64, ShareError> {
-    if used.iter().filter(|other| other.point == point).count() > 1 {
-        return Err(ShareError::Duplicate { point: point.get() });
-    }
-    let (mut above, mut below) = (1, 1);
-    for other in used.iter().filter(|other| other.point != point) {
-        above = field::mul(above, other.point.element());
-        below = field::mul(below, field::sub(other.point.element(), point.element()));
-    }
-    Ok(field::mul(above, field::invert(below)))
+/// Lagrange's weights at `target` for values at distinct `points`, all public:
+/// Π (target − p)/(point − p) over the other points p.
+pub(crate) fn lagrange(points: &[u64], target: u64) -> Vec<u64> {
+    let weight = |&point: &u64| {
+        let (mut above, mut below) = (1, 1);
+        for &other in points.iter().filter(|&&other| other != point) {
+            above = field::mul(above, field::sub(target, other));
+            below = field::mul(below, field::sub(point, other));
+        }
+        field::mul(above, field::invert(below))
+    };
+    points.iter().map(weight).collect()
 }
 
-fn to_bytes(coefficients: &[u64]) -> Vec<u8> {
+/// Σ weight · vector, coefficient by coefficient, each reduced once. No branch on the vectors.
+pub(crate) fn combine(weights: &[u64], vectors: &[&[u64]]) -> Vec<u64> {
+    /// Coefficients added up at a time: their sums stay in the first-level cache.
+    const BLOCK: usize = 256;
+    let mut combined = vec![0; DEGREE];
+    let mut sums = [field::Dot::default(); BLOCK];
+    for (index, block) in combined.chunks_mut(BLOCK).enumerate() {
+        sums.fill(field::Dot::default());
+        for (&weight, vector) in weights.iter().zip(vectors) {
+            let values = vector.iter().skip(index * BLOCK);
+            for (sum, &value) in sums.iter_mut().zip(values) {
+                sum.add(weight, value);
+            }
+        }
+        for (value, sum) in block.iter_mut().zip(&sums) {
+            *value = sum.value();
+        }
+    }
+    // Partial sums of secret vectors; what is left in registers is beyond us.
+    sums.zeroize();
+    combined
+}
+
+pub(crate) fn to_bytes(coefficients: &[u64]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(SHARE_BYTES);
     for value in coefficients {
         bytes.extend_from_slice(&value.to_le_bytes());
@@ -236,7 +221,7 @@ fn to_bytes(coefficients: &[u64]) -> Vec<u8> {
     bytes
 }
 
-fn from_bytes(bytes: &[u8]) -> Result<Vec<u64>, ShareError> {
+pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Vec<u64>, ShareError> {
     if bytes.len() != SHARE_BYTES {
         return Err(ShareError::Length {
             expected: SHARE_BYTES,
@@ -256,7 +241,8 @@ fn from_bytes(bytes: &[u8]) -> Result<Vec<u64>, ShareError> {
 mod tests {
     use super::*;
     use crate::field::Q;
-    use crate::randomness::seeded_rng;
+    use crate::randomness::{fill_uniform, seeded_rng};
+    use rand_core::CryptoRng;
 
     fn released(share: &KeyShare) -> ShareSum {
         let mut sum = ShareSum::new(share.point());
@@ -264,62 +250,62 @@ mod tests {
         sum
     }
 
-    #[test]
-    fn any_threshold_of_shares_gives_the_key_and_fewer_do_not() {
-        let mut rng = seeded_rng([41; 32]);
-        for (committee, threshold) in [(1, 1), (3, 3), (4, 3), (7, 5), (64, 43)] {
-            let key = OneTimeKey::generate(&mut rng);
-            let mut sums: Vec<_> = share(&key, committee, threshold, &mut rng)
-                .unwrap()
-                .iter()
-                .map(released)
-                .collect();
-            for _ in 0..3 {
-                let opened = interpolate(&sums, threshold).unwrap();
-                assert_eq!(
-                    opened.coefficients(),
-                    key.coefficients(),
-                    "{threshold} of {committee}"
-                );
-                sums.rotate_left(1);
-            }
-            if threshold > 1 {
-                assert!(matches!(
-                    interpolate(&sums[..threshold - 1], threshold),
-                    Err(ShareError::TooFew { .. })
-                ));
-                // Taking too few for enough gives some other polynomial's value.
-                let wrong = interpolate(&sums, threshold - 1).unwrap();
-                assert_ne!(wrong.coefficients(), key.coefficients());
-            }
-        }
+    /// Shares of a key that is gone, by plain evaluation of random polynomials.
+    fn shares(committee: u16, threshold: usize, rng: &mut impl CryptoRng) -> Vec<KeyShare> {
+        let mut powers = vec![vec![0; DEGREE]; threshold];
+        powers
+            .iter_mut()
+            .for_each(|vector| fill_uniform(rng, vector));
+        (1..=committee)
+            .map(|seat| KeyShare {
+                point: SharePoint::new(seat).unwrap(),
+                coefficients: evaluate(&powers, u64::from(seat)),
+            })
+            .collect()
+    }
+
+    fn evaluate(powers: &[Vec<u64>], at: u64) -> Vec<u64> {
+        (0..DEGREE)
+            .map(|c| {
+                powers.iter().rev().fold(0, |value, power| {
+                    field::add(field::mul(value, at), power[c])
+                })
+            })
+            .collect()
     }
 
     #[test]
-    fn extreme_keys_are_shared_too() {
-        let mut rng = seeded_rng([42; 32]);
-        for fill in [0, 1, Q - 1] {
-            let key = OneTimeKey::chosen(vec![fill; DEGREE]);
-            let shares = share(&key, 4, 3, &mut rng).unwrap();
-            assert!(
-                shares
-                    .iter()
-                    .all(|share| field::all_canonical(&share.coefficients))
-            );
-            let sums: Vec<_> = shares[1..].iter().map(released).collect();
-            assert_eq!(
-                interpolate(&sums, 3).unwrap().coefficients(),
-                key.coefficients()
-            );
+    fn lagrange_weights_and_combinations_are_those_of_plain_arithmetic() {
+        let mut rng = seeded_rng([40; 32]);
+        for points in [
+            vec![1],
+            vec![0, 5, 3],
+            vec![96, 2, 50, 1],
+            (1..=65).collect(),
+        ] {
+            let mut powers = vec![vec![0; DEGREE]; points.len()];
+            powers
+                .iter_mut()
+                .for_each(|vector| fill_uniform(&mut rng, vector));
+            powers[0][..3].copy_from_slice(&[0, Q - 1, 1]);
+            let values: Vec<_> = points.iter().map(|&at| evaluate(&powers, at)).collect();
+            let values: Vec<&[u64]> = values.iter().map(Vec::as_slice).collect();
+            for target in [0, 1, 96, Q - 1] {
+                let found = combine(&lagrange(&points, target), &values);
+                assert!(found == evaluate(&powers, target), "{points:?} at {target}");
+            }
         }
+        let extreme = [Q - 1; DEGREE];
+        let vectors = [extreme.as_slice(); 96];
+        assert_eq!(combine(&[Q - 1; 96], &vectors), [96; DEGREE]);
     }
 
     #[test]
     fn a_wrong_release_changes_the_key() {
         let mut rng = seeded_rng([43; 32]);
-        let key = OneTimeKey::generate(&mut rng);
-        let shares = share(&key, 3, 3, &mut rng).unwrap();
+        let shares = shares(3, 3, &mut rng);
         let mut sums: Vec<_> = shares.iter().map(released).collect();
+        let key = interpolate(&sums, 3).unwrap();
         sums[1].coefficients[17] = field::add(sums[1].coefficients[17], 1);
         let opened = interpolate(&sums, 3).unwrap();
         let differing = opened
@@ -331,18 +317,11 @@ mod tests {
     }
 
     #[test]
-    fn impossible_committees_points_and_bytes_are_refused() {
+    fn impossible_points_and_bytes_are_refused() {
         let mut rng = seeded_rng([44; 32]);
-        let key = OneTimeKey::generate(&mut rng);
-        for (committee, threshold) in [(0, 0), (3, 0), (3, 4), (65, 44)] {
-            assert!(matches!(
-                share(&key, committee, threshold, &mut rng),
-                Err(ShareError::Threshold { .. })
-            ));
-        }
-        assert!(SharePoint::new(0).is_err() && SharePoint::new(65).is_err());
+        assert!(SharePoint::new(0).is_err() && SharePoint::new(97).is_err());
 
-        let shares = share(&key, 3, 2, &mut rng).unwrap();
+        let shares = shares(3, 2, &mut rng);
         let point = shares[0].point();
         let mut bytes = shares[0].to_bytes();
         assert!(KeyShare::from_bytes(point, &bytes).is_ok());

@@ -20,6 +20,16 @@ pub mod domain {
     pub const MASK: &str = "collegium/mask/v1";
     /// Expansion of one mask polynomial from the seed.
     pub const MASK_EXPAND: &str = "collegium/mask-expand/v1";
+    /// Expansion of a committee member's share of a key from its seed.
+    pub const SHARE_EXPAND: &str = "collegium/share-expand/v1";
+    /// The draw of a committee from a beacon.
+    pub const COMMITTEE: &str = "collegium/committee/v1";
+    /// The challenge of the linear hash, from the commitment to the totals.
+    pub const CHALLENGE: &str = "collegium/challenge/v1";
+    /// The challenge of the degree test, from all sealed shares.
+    pub const DEGREE_CHALLENGE: &str = "collegium/degree-challenge/v1";
+    /// An opened sum: totals, summed key and residuals.
+    pub const OPENED: &str = "collegium/opened/v1";
     /// The context of a step.
     pub const CONTEXT: &str = "collegium/context/v1";
     /// An ask.
@@ -126,6 +136,9 @@ pub fn hash(domain: &'static str, parts: &[&[u8]]) -> Digest {
     hasher.finish()
 }
 
+/// Bytes that [`Hasher::long_part`] hands on at a time: enough for the hash to work in parallel.
+const LONG_PART_BUFFER: usize = 1 << 14;
+
 /// [`hash`], part by part.
 pub struct Hasher(blake3::Hasher);
 
@@ -146,6 +159,26 @@ impl Hasher {
     /// Adds a number as an 8-byte part.
     pub fn number(&mut self, number: u64) -> &mut Self {
         self.part(&number.to_le_bytes())
+    }
+
+    /// Adds many numbers as one part: `WIDTH` bytes each, little-endian, as [`Hasher::part`] of all
+    /// their bytes would.
+    pub(crate) fn long_part<const WIDTH: usize>(
+        &mut self,
+        words: impl ExactSizeIterator<Item = [u8; WIDTH]>,
+    ) -> &mut Self {
+        let length = (words.len() as u64).wrapping_mul(WIDTH as u64);
+        self.0.update(&length.to_le_bytes());
+        let mut buffer = Vec::with_capacity(LONG_PART_BUFFER);
+        for word in words {
+            buffer.extend_from_slice(&word);
+            if buffer.len() >= LONG_PART_BUFFER - WIDTH {
+                self.0.update(&buffer);
+                buffer.clear();
+            }
+        }
+        self.0.update(&buffer);
+        self
     }
 
     /// The hash of all parts.
@@ -207,6 +240,18 @@ mod tests {
             for other in &hashes[i + 1..] {
                 assert_ne!(one, other);
             }
+        }
+    }
+
+    #[test]
+    fn long_parts_are_parts() {
+        for count in [0u64, 1, 2047, 2048, 2049, 10_000] {
+            let bytes: Vec<u8> = (0..count).flat_map(u64::to_le_bytes).collect();
+            let mut long = Hasher::new(domain::ASK);
+            let words: Vec<u64> = (0..count).collect();
+            long.long_part(words.iter().map(|word| word.to_le_bytes()))
+                .part(b"end");
+            assert_eq!(long.finish(), hash(domain::ASK, &[&bytes, b"end"]));
         }
     }
 

@@ -1,7 +1,7 @@
 //! Dealers and a committee without a network: what members would do in a step.
 
 use collegium_crypto::rand_core::CryptoRng;
-use collegium_crypto::shamir::{self, KeyShare, SharePoint, ShareSum};
+use collegium_crypto::shamir::{self, DealtShare, KeyShare, SharePoint, ShareSum};
 use collegium_crypto::{
     BodySum, Encryptor, MaskSeed, OneTimeKey, Packing, ParamSet, Segment, Shape, SummedKey, domain,
     hash,
@@ -24,7 +24,7 @@ impl Dealing {
         rng: &mut impl CryptoRng,
     ) -> Self {
         let key = OneTimeKey::generate(rng);
-        let shares = shamir::share(&key, committee, threshold, rng).unwrap();
+        let shares = deal(&key, committee, threshold, 0, rng);
         let body = Encryptor::new(key, seed, packing, codes, rng)
             .unwrap()
             .into_body();
@@ -38,6 +38,25 @@ impl Dealing {
             .collect();
         shamir::interpolate(&sums, threshold).unwrap()
     }
+}
+
+/// The shares that the seats of a committee hold once they have opened what was dealt to them.
+pub fn deal(
+    key: &OneTimeKey,
+    committee: usize,
+    threshold: usize,
+    first: usize,
+    rng: &mut impl CryptoRng,
+) -> Vec<KeyShare> {
+    let dealt = shamir::deal(key, committee, threshold, first, rng).unwrap();
+    let seats = (1..).map(|seat| SharePoint::new(seat).unwrap());
+    seats
+        .zip(&dealt)
+        .map(|(seat, share)| {
+            let seeded = shamir::is_seeded(seat, committee, threshold, first);
+            DealtShare::from_bytes(seat, seeded, &share.to_bytes()).unwrap()
+        })
+        .collect()
 }
 
 /// What an honest committee member releases for the cohort it was shown.

@@ -301,7 +301,7 @@ fn one_set_for_everybody_gives_only_the_sum() {
         assert!(key.coefficients() == mixed);
         let opened = open(&add(&packing, &dealings), &key, &seed, &packing, 2).unwrap();
         let expected: Vec<u64> = first.iter().zip(&second).map(|(a, b)| a + b).collect();
-        assert_eq!(opened, expected);
+        assert_eq!(opened.codes, expected);
     }
 }
 

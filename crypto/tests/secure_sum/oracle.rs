@@ -92,7 +92,7 @@ fn we_decrypt_tfhe_ciphertexts() {
         })
         .collect();
     let sum = BodySum::from_bytes(packing.coefficients(), &body).unwrap();
-    assert!(open(&sum, &key, &seed, &packing, 1).unwrap() == codes);
+    assert!(open(&sum, &key, &seed, &packing, 1).unwrap().codes == codes);
 }
 
 /// The whole product against tfhe's Karatsuba, exactly: a noiseless trivial decryption.

@@ -38,7 +38,7 @@ fn step(
     let expected = (0..packing.codes())
         .map(|place| answers.iter().map(|codes| codes[place]).sum())
         .collect();
-    (opened, expected)
+    (opened.codes, expected)
 }
 
 fn below(rng: &mut impl Rng, limit: u64) -> u64 {

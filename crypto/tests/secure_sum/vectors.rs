@@ -11,10 +11,10 @@ use collegium_crypto::encode::{Packing, Segment, Shape};
 use collegium_crypto::params::{DEGREE, ParamSet};
 use collegium_crypto::rand_core::SeedableRng;
 use collegium_crypto::seal::{SealingPublic, SealingSecret};
-use collegium_crypto::shamir::{self, KeyShare, SharePoint};
+use collegium_crypto::shamir::{self, DealtShare, KeyShare, SharePoint};
 use collegium_crypto::{
-    BodyCheck, BodyHasher, Digest, IdentityKey, MaskSeed, Signature, SigningIdentity, hash, noise,
-    open,
+    BodyCheck, BodyHasher, Challenge, Digest, IdentityKey, LinearHash, LinearHasher, MaskSeed,
+    Signature, SigningIdentity, Thresholds, committee, hash, noise, open,
 };
 use serde_json::{Value, json};
 
@@ -22,11 +22,13 @@ use serde_json::{Value, json};
 type Answer = Result<Value, String>;
 type Computation = fn(&Value) -> Answer;
 
-fn computers() -> [(&'static str, Computation); 7] {
+fn computers() -> [(&'static str, Computation); 9] {
     [
         ("mask", mask),
         ("noise", noise_terms),
         ("sharing", sharing),
+        ("linear", linear),
+        ("committee", committee),
         ("encoding", encoding),
         ("sealing", sealing),
         ("transcript", transcript),
@@ -192,7 +194,7 @@ fn noise_terms(input: &Value) -> Answer {
     let mut terms = vec![0i8; size(input, "count")];
     if input.get("seed").is_some() {
         let seed: [u8; 32] = bytes(text(input, "seed")).try_into().unwrap();
-        noise::NoiseSource::from_seed(&seed).fill(&mut terms);
+        noise::NoiseSeed::from_bytes(seed).draw(0, &mut terms);
     } else {
         let bytes = bytes(text(input, "bytes"));
         if bytes.len() != terms.len() * noise::BYTES_PER_TERM {
@@ -218,10 +220,27 @@ fn sharing(input: &Value) -> Answer {
         let share = KeyShare::from_bytes(point, &share).map_err(code)?;
         return Ok(summary(&words(&share.to_bytes())));
     }
+    if input.get("seed").is_some() {
+        let point = SharePoint::new(size(input, "point") as u16).map_err(code)?;
+        let seed = bytes(text(input, "seed"));
+        let share = DealtShare::from_bytes(point, true, &seed).map_err(code)?;
+        return Ok(summary(&words(&share.to_bytes())));
+    }
+    dealing(input)
+}
+
+fn dealing(input: &Value) -> Answer {
     let (committee, threshold) = (size(input, "committee"), size(input, "threshold"));
+    let first = size(input, "first");
     let mut rng = rng(input);
     let key = collegium_crypto::OneTimeKey::generate(&mut rng);
-    let shares = shamir::share(&key, committee, threshold, &mut rng).map_err(code)?;
+    let dealt = shamir::deal(&key, committee, threshold, first, &mut rng).map_err(code)?;
+    let mut shares = Vec::new();
+    for (place, share) in dealt.iter().enumerate() {
+        let seat = SharePoint::new(place as u16 + 1).map_err(code)?;
+        let seeded = shamir::is_seeded(seat, committee, threshold, first);
+        shares.push(DealtShare::from_bytes(seat, seeded, &share.to_bytes()).map_err(code)?);
+    }
     let released: Vec<_> = numbers(&input["released"])
         .into_iter()
         .map(|point| {
@@ -232,10 +251,40 @@ fn sharing(input: &Value) -> Answer {
         })
         .collect::<Result<_, String>>()?;
     let opened = shamir::interpolate(&released, threshold).map_err(code)?;
-    Ok(json!({
-        "key": summary(opened.coefficients()),
-        "shares": shares.iter().map(|share| summary(&words(&share.to_bytes()))).collect::<Value>(),
-    }))
+    let dealt = dealt.iter().map(|share| match share {
+        DealtShare::Seed(_) => hex(&share.to_bytes()).into(),
+        DealtShare::Whole(whole) => summary(&words(&whole.to_bytes())),
+    });
+    Ok(json!({ "key": summary(opened.coefficients()), "dealt": dealt.collect::<Value>() }))
+}
+
+fn linear(input: &Value) -> Answer {
+    if input.get("hash").is_some() {
+        let hash = bytes(text(input, "hash")).try_into().unwrap();
+        let hash = LinearHash::from_bytes(&hash).map_err(code)?;
+        return Ok(json!({ "hash": hash }));
+    }
+    let challenge = Challenge::derive(&digest(input, "commitment")?);
+    let mut hasher = LinearHasher::new(challenge);
+    hasher.update(&bytes(text(input, "body")));
+    let hash = hasher.finish().map_err(code)?;
+    Ok(json!({ "challenge": hex(&challenge.to_bytes()), "hash": hash }))
+}
+
+fn committee(input: &Value) -> Answer {
+    let members = size(input, "members");
+    if input.get("beacon").is_none() {
+        let found = Thresholds::for_members(members).map_err(code)?;
+        return Ok(json!({
+            "committee": found.committee,
+            "quorum": found.quorum,
+            "threshold": found.threshold,
+            "min_contributors": found.min_contributors,
+            "max_colluding": found.max_colluding,
+        }));
+    }
+    let drawn = committee::draw(&digest(input, "beacon")?, members, size(input, "committee"));
+    Ok(json!({ "drawn": drawn }))
 }
 
 fn encoding(input: &Value) -> Answer {
@@ -351,7 +400,7 @@ fn wire(input: &Value) -> Answer {
         "releases": releases.iter().map(|one| summary(&words(&one.to_bytes()))).collect::<Value>(),
         "summed_body": summary(&words(&sum.to_bytes())),
         "summed_key": summary(key.coefficients()),
-        "opened": summary(&opened),
+        "opened": summary(&opened.codes),
     }))
 }
 

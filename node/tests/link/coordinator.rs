@@ -478,7 +478,9 @@ impl Script {
             .collect();
         let threshold = self.charter.thresholds().threshold;
         let key = shamir::interpolate(&shares, threshold).expect("enough releases");
-        glwe::open(&sum, &key, &plan.mask_seed(), plan.packing(), uploads.len()).expect("opens")
+        glwe::open(&sum, &key, &plan.mask_seed(), plan.packing(), uploads.len())
+            .expect("opens")
+            .codes
     }
 
     pub async fn expect_refusal(&mut self, index: usize, at: StepNumber, code: RefusalCode) {

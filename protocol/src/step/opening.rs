@@ -64,6 +64,7 @@ impl Opening {
             shamir::interpolate(&self.releases, threshold).map_err(|e| failed(e.to_string()))?;
         let (seed, packing) = (self.plan.mask_seed(), self.plan.packing());
         glwe::open(sum, &key, &seed, packing, self.contributors.len())
+            .map(|opened| opened.codes)
             .map_err(|e| failed(e.to_string()))
     }
 }

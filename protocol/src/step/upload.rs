@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use collegium_crypto::error::ShareError;
 use collegium_crypto::glwe::{Encryptor, OneTimeKey};
+use collegium_crypto::params::Thresholds;
 use collegium_crypto::rand_core::CryptoRng;
-use collegium_crypto::shamir;
+use collegium_crypto::shamir::{self, DealtShare, KeyShare, SharePoint};
 use collegium_crypto::transcript::{BodyHasher, Digest, hash};
 use zeroize::Zeroizing;
 
@@ -66,6 +68,27 @@ pub(super) fn share_binding(
     )
 }
 
+/// Shares the key among all members and expands every share: each is sealed whole.
+fn whole_shares(
+    seat: &Seat,
+    key: &OneTimeKey,
+    thresholds: &Thresholds,
+    rng: &mut impl CryptoRng,
+) -> Result<Vec<KeyShare>, ShareError> {
+    let (committee, threshold) = (thresholds.committee, thresholds.threshold);
+    let first = seat.index().position();
+    let dealt = shamir::deal(key, committee, threshold, first, rng)?;
+    let points = (1..=committee as u16).map(SharePoint::new);
+    points
+        .zip(&dealt)
+        .map(|(point, share)| {
+            let point = point?;
+            let seeded = shamir::is_seeded(point, committee, threshold, first);
+            DealtShare::from_bytes(point, seeded, &share.to_bytes())
+        })
+        .collect()
+}
+
 /// Encrypts, shares, seals and signs. The key is wiped before this returns.
 pub(super) fn make_upload(
     seat: &Seat,
@@ -77,8 +100,7 @@ pub(super) fn make_upload(
     let step = plan.reference();
     let thresholds = seat.charter().thresholds();
     let key = OneTimeKey::generate(rng);
-    let key_shares = shamir::share(&key, thresholds.committee, thresholds.threshold, rng)
-        .map_err(|e| internal(&e))?;
+    let key_shares = whole_shares(seat, &key, thresholds, rng).map_err(|e| internal(&e))?;
     let seed = plan.mask_seed();
     let body = Encryptor::new(key, &seed, plan.packing(), &codes, rng)
         .map_err(|e| Refusal::new(RefusalCode::AnswerOutOfRange, e))?

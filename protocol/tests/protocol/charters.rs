@@ -280,7 +280,7 @@ fn two_members_are_no_consortium() {
     let coordinator = newcomer(3).0.identity;
     let id = ConsortiumId::from_bytes([1; 16]);
     let error = Charter::found("pair", id, coordinator, Digest([0; 32]), list).unwrap_err();
-    assert!(error.to_string().contains("3 to 64"), "{error}");
+    assert!(error.to_string().contains("3 to 1024"), "{error}");
 }
 
 #[test]
