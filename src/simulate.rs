@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use collegium_automl::ask::{Ask, Totals};
@@ -86,6 +86,7 @@ pub(crate) fn run(args: &Args, out: Output) -> anyhow::Result<ExitCode> {
         "test": outcome.test,
         "sites_alone": reports(&task, sites, &champion)?,
         "steps": outcome.steps,
+        "early": outcome.early.as_ref().map(ToString::to_string),
         "bytes_up_per_site": names
             .iter()
             .map(|name| (name.clone(), bytes.map_or(Value::Null, Value::from)))
@@ -110,14 +111,7 @@ pub(crate) fn run(args: &Args, out: Output) -> anyhow::Result<ExitCode> {
 pub(crate) fn read_task(path: &Path) -> anyhow::Result<Task> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the task file {}", path.display()))?;
-    let task = Task::from_toml(&text).with_context(|| path.display().to_string())?;
-    // No driver counts the time yet; a budget that nobody keeps must not be accepted.
-    ensure!(
-        task.time_budget.is_none(),
-        "{}: `time_budget` is not supported yet; bound the search with `max_steps`",
-        path.display()
-    );
-    Ok(task)
+    Task::from_toml(&text).with_context(|| path.display().to_string())
 }
 
 /// Reads a column map.
@@ -168,6 +162,8 @@ fn search_pooled(
     let mut pooled = Weighed {
         inner: simulate::federation(task, sites)?,
         bytes: Rc::clone(&bytes),
+        began: Instant::now(),
+        budget: task.time_budget.map(Duration::from_secs),
     };
     let mut observer = |progress: &Progress| board.search(progress);
     let outcome = match journal {
@@ -183,10 +179,12 @@ fn search_pooled(
     Ok((outcome, bytes.get()))
 }
 
-/// Counts the bytes that the encrypted path would send, per site.
+/// Counts the bytes that the encrypted path would send, per site, and the time.
 struct Weighed<F> {
     inner: F,
     bytes: Rc<Cell<Option<u64>>>,
+    began: Instant,
+    budget: Option<Duration>,
 }
 
 impl<F: Federation> Federation for Weighed<F> {
@@ -203,6 +201,12 @@ impl<F: Federation> Federation for Weighed<F> {
 
     fn members(&self) -> usize {
         self.inner.members()
+    }
+
+    fn time_is_up(&mut self, _steps: u32) -> Result<bool, FederationError> {
+        Ok(self
+            .budget
+            .is_some_and(|budget| self.began.elapsed() >= budget))
     }
 }
 

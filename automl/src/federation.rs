@@ -23,7 +23,8 @@ pub trait Federation {
     /// Sums every contributing site's answer to `ask`, element by element.
     ///
     /// # Errors
-    /// When no sum can be had; the search ends there.
+    /// [`FederationError::Spoiled`] when this sum does not open: the race then closes with what it
+    /// has. Any other error, when no sum can be had, ends the search.
     fn sum(&mut self, ask: &Ask) -> Result<Totals, FederationError>;
 
     /// How many members the federation has.
@@ -35,9 +36,7 @@ pub trait Federation {
     ///
     /// # Errors
     /// When the answer cannot be kept.
-    fn time_is_up(&mut self, _steps: u32) -> Result<bool, FederationError> {
-        Ok(false)
-    }
+    fn time_is_up(&mut self, steps: u32) -> Result<bool, FederationError>;
 }
 
 /// Why a step has no totals.
@@ -63,6 +62,15 @@ pub enum FederationError {
     /// The driver ended the run.
     #[error("the run was stopped: {0}")]
     Stopped(String),
+    /// The sum was opened and is not one that honest members add up to. Nothing of it is shown,
+    /// and the same ask is not put again: two openings of one ask would differ by a member's data.
+    #[error("step {sequence} does not open: {reason}")]
+    Spoiled {
+        /// The ask's sequence number.
+        sequence: u32,
+        /// What happened, and whose answers were in it.
+        reason: String,
+    },
     /// The step could not be summed.
     #[error("step {sequence} has no totals: {reason}")]
     Step {

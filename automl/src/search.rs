@@ -12,7 +12,7 @@ mod race;
 
 pub use budget::Budget;
 pub use conductor::{Conductor, StepTotals};
-pub use observer::{Observer, Progress, Silent, Standing, State};
+pub use observer::{Early, Observer, Progress, Silent, Standing, State};
 pub use portfolio::{Candidate, Hyperparameters};
 
 use crate::ask::{Part, Stage};
@@ -38,6 +38,8 @@ pub struct Outcome {
     pub steps: u32,
     /// Numbers summed over all steps.
     pub numbers: u64,
+    /// Why the race closed before its last rung, if it did.
+    pub early: Option<Early>,
 }
 
 /// Why a round ends without a champion.
@@ -92,6 +94,7 @@ pub fn run(
         model,
         validation,
         mut leaderboard,
+        early,
     } = race::run(task, candidates, &budget, &mut conductor)?;
     conductor.enter(Stage::Test);
     let part = ScorePart {
@@ -130,5 +133,6 @@ pub fn run(
         test,
         steps: conductor.steps(),
         numbers: conductor.numbers(),
+        early,
     })
 }

@@ -13,7 +13,7 @@ use collegium_automl::metric::{Metrics, ScorePart};
 use collegium_automl::model::{Champion, ChampionError, predict_csv};
 use collegium_automl::object::{Object, ObjectId};
 use collegium_automl::random::Stream;
-use collegium_automl::search::{self, Outcome, Progress, SearchError, Silent, State};
+use collegium_automl::search::{self, Early, Outcome, Progress, SearchError, Silent, State};
 use collegium_automl::simulate;
 use collegium_automl::site::{Site, SiteError, TableSite};
 use collegium_automl::table::{Table, TableMapping};
@@ -25,6 +25,7 @@ struct Faulty {
     inner: Pooled,
     breaks_after: usize,
     out_of_time_after: u32,
+    spoils: u32,
     asked: Vec<(Stage, ObjectId, ObjectId)>,
     last: Option<Ask>,
     published: Vec<Object>,
@@ -36,6 +37,7 @@ impl Faulty {
             inner: simulate::federation(task, sites).expect("sites"),
             breaks_after: usize::MAX,
             out_of_time_after: u32::MAX,
+            spoils: u32::MAX,
             asked: Vec::new(),
             last: None,
             published: Vec::new(),
@@ -52,6 +54,12 @@ impl Federation for &mut Faulty {
     fn sum(&mut self, ask: &Ask) -> Result<Totals, FederationError> {
         if self.asked.len() >= self.breaks_after {
             return Err(FederationError::Stopped("killed by the test".to_owned()));
+        }
+        if ask.sequence == self.spoils {
+            return Err(FederationError::Spoiled {
+                sequence: ask.sequence,
+                reason: "noise above the bound".to_owned(),
+            });
         }
         let totals = self.inner.sum(ask)?;
         self.last = Some(ask.clone());
@@ -199,6 +207,7 @@ fn a_round_that_runs_out_of_time_ends_with_a_champion_and_replays() {
     let mut journaled = Journaled::new(&mut federation, &mut journal);
     let cut = search::run(&task, &mut journaled, &mut Silent).expect("a champion");
     assert_eq!(cut.steps, 9, "the last scores and the test follow");
+    assert_eq!(cut.early, Some(Early::Time));
     assert_eq!(cut.leaderboard[0].state, State::Champion);
     // The replay's clock says nothing; the journal does.
     let mut federation = Faulty::new(&task, hospitals::hospitals());
@@ -206,6 +215,38 @@ fn a_round_that_runs_out_of_time_ends_with_a_champion_and_replays() {
     let mut journaled = Journaled::new(&mut federation, &mut journal);
     let replayed = search::run(&task, &mut journaled, &mut Silent).expect("a champion");
     assert_eq!(bytes(&replayed), bytes(&cut));
+}
+
+/// The step is never asked again: two openings of one ask could differ by one member's data.
+#[test]
+fn a_sum_that_does_not_open_ends_the_race_with_the_best_so_far_and_replays() {
+    let task = Task {
+        max_steps: None,
+        ..hospitals::task()
+    };
+    let mut journal = MemoryJournal::default();
+    let mut federation = Faulty::new(&task, hospitals::hospitals());
+    federation.spoils = 8;
+    let mut journaled = Journaled::new(&mut federation, &mut journal);
+    let cut = search::run(&task, &mut journaled, &mut Silent).expect("a champion");
+    assert_eq!(cut.steps, 10, "the last scores and the test follow");
+    assert!(matches!(
+        cut.early,
+        Some(Early::Spoiled { sequence: 8, .. })
+    ));
+    let mut federation = Faulty::new(&task, hospitals::hospitals());
+    (federation.breaks_after, federation.out_of_time_after) = (0, 0);
+    let mut journaled = Journaled::new(&mut federation, &mut journal);
+    let replayed = search::run(&task, &mut journaled, &mut Silent).expect("a champion");
+    assert_eq!(bytes(&replayed), bytes(&cut));
+    // Before anything was trained there is nothing to end with.
+    let mut federation = Faulty::new(&task, hospitals::hospitals());
+    federation.spoils = 2;
+    let error = search::run(&task, &mut (&mut federation), &mut Silent).expect_err("no champion");
+    assert!(
+        error.to_string().contains("step 2 does not open"),
+        "{error}"
+    );
 }
 
 #[test]

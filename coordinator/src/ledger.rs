@@ -42,6 +42,8 @@ pub enum Action {
     Step,
     /// A secure sum was dropped or failed.
     StepFailed,
+    /// The totals of a step were proved to be the sum of what was sent, or not.
+    Verify,
     /// A run ended.
     RunEnd,
     /// A champion was registered.
@@ -66,6 +68,7 @@ impl Action {
             Self::RunOffer => "run-offer",
             Self::Step => "step",
             Self::StepFailed => "step-failed",
+            Self::Verify => "verify",
             Self::RunEnd => "run-end",
             Self::Champion => "champion",
             Self::Refuse => "refuse",

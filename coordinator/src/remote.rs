@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use collegium_automl::ask::{Ask, Totals};
 use collegium_automl::federation::{Federation, FederationError};
@@ -14,6 +15,7 @@ use collegium_automl::object::{Object, ObjectId};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::objects::ObjectStore;
+use crate::progress::Progress;
 
 /// One secure sum to be made.
 #[derive(Debug)]
@@ -34,12 +36,26 @@ pub struct Remote {
     objects: ObjectStore,
     published: Published,
     members: usize,
+    budget: Option<Budget>,
+}
+
+/// How long a run may take, by the clock that its watchers see: over every start of the daemon.
+#[derive(Debug)]
+pub struct Budget {
+    /// The task's `time_budget`.
+    pub most: Duration,
+    /// The run's clock.
+    pub progress: Progress,
 }
 
 impl Remote {
     /// A federation of `members` and the channel on which its sums are asked for.
     #[must_use]
-    pub fn new(objects: ObjectStore, members: usize) -> (Self, mpsc::Receiver<Call>, Published) {
+    pub fn new(
+        objects: ObjectStore,
+        members: usize,
+        budget: Option<Budget>,
+    ) -> (Self, mpsc::Receiver<Call>, Published) {
         // The search waits for each answer, so more than one call never waits.
         let (calls, receiver) = mpsc::channel(1);
         let published = Published::default();
@@ -49,6 +65,7 @@ impl Remote {
                 objects,
                 published: published.clone(),
                 members,
+                budget,
             },
             receiver,
             published,
@@ -83,5 +100,10 @@ impl Federation for Remote {
 
     fn members(&self) -> usize {
         self.members
+    }
+
+    fn time_is_up(&mut self, _steps: u32) -> Result<bool, FederationError> {
+        let spent = |budget: &Budget| budget.progress.elapsed() >= budget.most;
+        Ok(self.budget.as_ref().is_some_and(spent))
     }
 }

@@ -78,6 +78,9 @@ pub struct PolicyConfig {
     /// Different sets of contributors this site accepts in one run before it refuses to go on.
     /// A count, 1 to 8. Default: 8.
     pub max_cohort_changes: u32,
+    /// Whether this site checks the evidence of every step's totals, which lets it see them.
+    /// Default: true.
+    pub verify_totals: bool,
 }
 
 /// The connection to the coordinator.
@@ -147,6 +150,7 @@ impl Default for PolicyConfig {
             allowed_tasks: Vec::new(),
             minimum_contributors: FEWEST_CONTRIBUTORS,
             max_cohort_changes: 8,
+            verify_totals: true,
         }
     }
 }

@@ -42,6 +42,8 @@ pub enum Action {
     Vote,
     /// A sum of key shares was released or withheld.
     Release,
+    /// A step's evidence was found false.
+    Verify,
     /// A run ended.
     Close,
     /// The site's private report of a run was written.

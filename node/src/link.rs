@@ -12,6 +12,7 @@
 //!   `protocol::step` and this site's own bounds;
 //! - `perform`: carries out what the machines want, in their order;
 //! - `work`: what runs beside the session;
+//! - `verify`: hashes this site's bodies after an opening, and checks the evidence of totals;
 //! - `upload`: streams one upload.
 
 mod backoff;
@@ -21,15 +22,19 @@ mod runs;
 mod session;
 mod steps;
 mod upload;
+mod verify;
 mod work;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use collegium_automl::ask::Answer;
+use collegium_crypto::linear::LinearHash;
 use collegium_crypto::os_rng;
 use collegium_protocol::charter::CharterError;
 use collegium_protocol::codec::CodecError;
+use collegium_protocol::message::step::StepRef;
+use collegium_protocol::message::verify::OpenedStep;
 use collegium_protocol::quic::{Client, CloseCode, Connection, QuicError};
 use collegium_protocol::{MemberName, Refusal, RunId, StepNumber};
 use tokio::sync::{mpsc, watch};
@@ -45,6 +50,7 @@ use crate::trainer::{Opened, Trainer, TrainerError};
 use backoff::Backoff;
 use member::Member;
 use session::End;
+use verify::CheckError;
 
 /// A session that stood this long was a good one: the next pause is the shortest again. Shorter
 /// ones do not count, or a coordinator that throws this node out at once would be dialled without
@@ -110,6 +116,16 @@ enum Event {
         /// What was asked, for the ledger.
         about: serde_json::Value,
         result: Result<Answer, Refusal>,
+    },
+    /// The body sent in an opened step is hashed.
+    Hashed {
+        opened: OpenedStep,
+        result: Result<LinearHash, Refusal>,
+    },
+    /// A step's evidence was fetched and checked; what it says was committed to.
+    Checked {
+        step: StepRef,
+        result: Result<OpenedStep, CheckError>,
     },
     /// The site's report of a run is written, or not.
     Reported {

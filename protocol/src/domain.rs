@@ -14,6 +14,10 @@ pub const SHARE_BINDING: &str = "collegium/share-binding/v1";
 pub const PROPOSAL: &str = "collegium/proposal/v1";
 /// The bytes of a released share sum.
 pub const SHARE_SUM: &str = "collegium/share-sum/v1";
+/// The coordinator's signature over what a step opened to.
+pub const OPENED_STEP: &str = "collegium/opened-step/v1";
+/// A contributor's signature over the linear hash of its body.
+pub const BODY_HASH: &str = "collegium/body-hash/v1";
 /// A joining site's signature over its request.
 pub const JOIN: &str = "collegium/join/v1";
 
@@ -28,6 +32,8 @@ mod tests {
             SHARE_LEAF,
             SHARE_BINDING,
             PROPOSAL,
+            OPENED_STEP,
+            BODY_HASH,
             SHARE_SUM,
             ASK,
             BODY,

@@ -88,6 +88,7 @@ codes! {
     155 CohortLimit "the contributing set changed more often than one run allows";
     156 CertificateInvalid "the certificate lacks enough valid votes for the set voted on";
     157 ReleasedOtherSet "this ask was opened before on the same data with another set";
+    158 TotalsDisputed "the coordinator committed to two different results of one step, or showed totals that are not the sum";
     160 UploadInvalid "the upload has a wrong length, signature or value";
     161 UploadDuplicate "this member's upload is already in";
 }

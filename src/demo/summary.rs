@@ -23,6 +23,7 @@ pub(super) fn show(
         "test": result["test"],
         "sites_alone": alone,
         "steps": result["steps"],
+        "early": result["early"],
         "bytes_up_per_site": result["bytes_up_per_site"],
         "seconds": round(elapsed.as_secs_f64(), 1),
         "ledger_entries": result["ledger_entries"],
@@ -85,6 +86,11 @@ pub(crate) fn report(object: &Value, leaderboard: &Value) -> String {
         object["ledger_entries"],
         object["seconds"]
     ));
+    if let Some(reason) = object["early"].as_str() {
+        text.push_str(&format!(
+            "\nearly    the search closed with the best it had: {reason}"
+        ));
+    }
     if let Some(peak) = object["peak_memory_bytes"].as_u64() {
         text.push_str(&format!(
             "\nmemory   {} at the peak, all daemons together",

@@ -93,12 +93,6 @@ fn a_slip_in_the_task_is_named_with_the_nearest_word() {
         &["task", "check", arg(&file)],
         &["metrik", "metric", "line"],
     );
-    // What is read but not kept yet is refused, not ignored.
-    std::fs::write(&file, format!("time_budget = 60\n{task}")).expect("written");
-    complaint(
-        &["task", "check", arg(&file)],
-        &["time_budget", "max_steps"],
-    );
     std::fs::write(&file, "name = \n").expect("written");
     complaint(&["task", "check", arg(&file)], &["task.toml"]);
 }

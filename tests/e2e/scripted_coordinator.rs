@@ -180,7 +180,6 @@ impl Script {
             plan.context().clone(),
             Blob::from(bytes),
             60_000,
-            None,
             &self.keys.signing,
         );
         let mut uploads = BTreeMap::new();
@@ -288,6 +287,10 @@ impl Federation for FirstAsk {
     fn sum(&mut self, ask: &Ask) -> Result<Totals, FederationError> {
         self.0 = Some(ask.clone());
         Err(FederationError::Stopped("one ask is enough".to_owned()))
+    }
+
+    fn time_is_up(&mut self, _steps: u32) -> Result<bool, FederationError> {
+        Ok(false)
     }
 
     fn members(&self) -> usize {

@@ -56,6 +56,11 @@ pub enum JournalError {
 /// only sum is the number of steps done by then.
 pub const TIME_IS_UP: u32 = 0;
 
+/// Stands in a record for the ask whose sum did not open.
+fn spoiled_name() -> ObjectId {
+    ObjectId::of(b"collegium automl step spoiled v1")
+}
+
 /// Where finished steps are kept, by the sequence number of their ask.
 pub trait Journal {
     /// The step of this number, if it was finished before.
@@ -93,6 +98,12 @@ impl<F: Federation, J: Journal> Federation for Journaled<F, J> {
     fn sum(&mut self, ask: &Ask) -> Result<Totals, FederationError> {
         let asked = ask.digest()?;
         if let Some(recorded) = self.journal.load(ask.sequence)? {
+            if recorded.ask == spoiled_name() {
+                return Err(FederationError::Spoiled {
+                    sequence: ask.sequence,
+                    reason: "so it went before the restart; the ledger has the details".to_owned(),
+                });
+            }
             if recorded.ask != asked {
                 return Err(FederationError::Journal(JournalError::OtherRun {
                     sequence: ask.sequence,
@@ -102,9 +113,23 @@ impl<F: Federation, J: Journal> Federation for Journaled<F, J> {
             }
             return Ok(recorded.totals);
         }
-        let totals = self.inner.sum(ask)?;
-        self.journal.record(ask.sequence, asked, &totals)?;
-        Ok(totals)
+        match self.inner.sum(ask) {
+            Ok(totals) => {
+                self.journal.record(ask.sequence, asked, &totals)?;
+                Ok(totals)
+            }
+            Err(error @ FederationError::Spoiled { .. }) => {
+                // What follows depends on it, so a replay must find it here.
+                let nothing = Totals {
+                    sums: Vec::new(),
+                    contributors: Vec::new(),
+                };
+                self.journal
+                    .record(ask.sequence, spoiled_name(), &nothing)?;
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn members(&self) -> usize {

@@ -66,6 +66,35 @@ pub struct Standing {
     pub state: State,
 }
 
+/// Why a race closed before its last rung.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "why", rename_all = "snake_case")]
+pub enum Early {
+    /// The task's `max_steps` left room only to close.
+    Steps,
+    /// The task's `time_budget` was spent.
+    Time,
+    /// A sum did not open; candidates stand as they did before it.
+    Spoiled {
+        /// The ask's sequence number.
+        sequence: u32,
+        /// What happened, for people.
+        reason: String,
+    },
+}
+
+impl std::fmt::Display for Early {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Steps => f.write_str("`max_steps` was reached"),
+            Self::Time => f.write_str("`time_budget` was spent"),
+            Self::Spoiled { sequence, reason } => {
+                write!(f, "the sum of ask {sequence} did not open: {reason}")
+            }
+        }
+    }
+}
+
 /// Watches a search. Nothing it does can change the outcome.
 pub trait Observer {
     /// Called for everything that happens, in order.

@@ -8,10 +8,11 @@
 
 use crate::ask::{Part, Stage};
 use crate::family::Head;
+use crate::federation::FederationError;
 use crate::metric::{LossSums, Metrics, Rows, ScorePart, Scored};
 use crate::object::Object;
 use crate::search::budget::{Budget, ETA, WAVE_NUMBERS};
-use crate::search::observer::{Standing, State};
+use crate::search::observer::{Early, Standing, State};
 use crate::search::portfolio::Entrant;
 use crate::search::{Conductor, SearchError};
 use crate::task::{Kind, ModelFamily, Task};
@@ -39,6 +40,7 @@ pub(crate) struct Finish {
     pub(crate) model: Object,
     pub(crate) validation: Scored,
     pub(crate) leaderboard: Vec<Standing>,
+    pub(crate) early: Option<Early>,
 }
 
 impl Runner {
@@ -118,14 +120,20 @@ pub(crate) fn run(
     conductor.expect_steps(budget.about(conductor.steps()));
     let mut step = 0;
     let mut waves = 1;
+    let mut early = None;
     'race: for (rung, end) in budget.rungs.iter().enumerate() {
         while step < *end && runners.iter().any(Runner::trains) {
             // However small the budget, one step of training makes a champion.
             let spent = conductor.steps();
-            if step > 0 && (!budget.allows(spent, waves) || conductor.time_is_up()?) {
+            if step > 0 {
+                early = spent_budget(budget, waves, conductor)?;
+            }
+            if early.is_none() {
+                early = train_unless_spoiled(&mut runners, step, conductor)?;
+            }
+            if early.is_some() {
                 break 'race;
             }
-            train(&mut runners, conductor)?;
             waves = conductor.steps() - spent;
             step += 1;
         }
@@ -135,12 +143,43 @@ pub(crate) fn run(
         conductor.leaderboard(&standings(&runners));
     }
     close(&mut runners, conductor)?;
-    finish(task, runners)
+    finish(task, runners, early)
+}
+
+/// Which budget leaves no room for another step of training, if one does.
+fn spent_budget(
+    budget: &Budget,
+    waves: u32,
+    conductor: &mut Conductor<'_>,
+) -> Result<Option<Early>, FederationError> {
+    Ok(if !budget.allows(conductor.steps(), waves) {
+        Some(Early::Steps)
+    } else if conductor.time_is_up()? {
+        Some(Early::Time)
+    } else {
+        None
+    })
+}
+
+/// One step of training. After the first, a sum that does not open ends the training, and the
+/// round goes on with what was learned before it.
+fn train_unless_spoiled(
+    runners: &mut [Runner],
+    step: u32,
+    conductor: &mut Conductor<'_>,
+) -> Result<Option<Early>, SearchError> {
+    match train(runners, conductor) {
+        Ok(()) => Ok(None),
+        Err(FederationError::Spoiled { sequence, reason }) if step > 0 => {
+            Ok(Some(Early::Spoiled { sequence, reason }))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// One step of training for every candidate in the race, in as many waves as
 /// the numbers need.
-fn train(runners: &mut [Runner], conductor: &mut Conductor<'_>) -> Result<(), SearchError> {
+fn train(runners: &mut [Runner], conductor: &mut Conductor<'_>) -> Result<(), FederationError> {
     let mut due: Vec<usize> = (0..runners.len())
         .filter(|at| runners[*at].trains())
         .collect();
@@ -260,7 +299,11 @@ fn rank(task: &Task, runner: &Runner) -> f64 {
     }
 }
 
-fn finish(task: &Task, mut runners: Vec<Runner>) -> Result<Finish, SearchError> {
+fn finish(
+    task: &Task,
+    mut runners: Vec<Runner>,
+    early: Option<Early>,
+) -> Result<Finish, SearchError> {
     // Ranks first, then losses, then the portfolio's order.
     let best = (0..runners.len())
         .filter(|at| !runners[*at].dropped && runners[*at].loss().is_finite())
@@ -281,5 +324,6 @@ fn finish(task: &Task, mut runners: Vec<Runner>) -> Result<Finish, SearchError> 
         model,
         validation,
         leaderboard,
+        early,
     })
 }

@@ -82,6 +82,7 @@ pub(super) async fn champion(
         "leaderboard": rows(&outcome.leaderboard),
         "steps": outcome.steps,
         "numbers": outcome.numbers,
+        "early": outcome.early.as_ref().map(ToString::to_string),
         "bytes_up_per_site": bytes_up,
         "ledger_entries": context.ledger.len(),
         "seconds": round_to_millis(progress.elapsed()),

@@ -43,7 +43,7 @@ pub(super) struct Upload {
 pub(super) enum StepEnd {
     Opened(Totals),
     Dropped(Dropped),
-    /// The sum opened to something that cannot be: the round ends.
+    /// The sum opened to something that cannot be: nothing of it is shown, and the round closes.
     Spoiled(String),
 }
 

@@ -3,7 +3,7 @@
 //! The search is sequential code on a thread of its own; this side serves its
 //! sums one after the other and listens to the nodes all the time. Rooms:
 //! `step` drives one secure
-//! sum and `opening` ends it, `search` runs the thread, `finish` writes the end.
+//! sum, `opening` ends it and `verify` proves it, `search` runs the thread, `finish` writes the end.
 
 mod finish;
 mod live;
@@ -11,6 +11,7 @@ mod opening;
 mod search;
 mod step;
 mod traffic;
+mod verify;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,7 @@ use crate::progress::Progress;
 use crate::runs::RunsError;
 use crate::store::{CertifiedStep, RunRecord, StoreError};
 use traffic::Traffic;
+use verify::Checks;
 
 /// Why a run is ended from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,10 +83,13 @@ struct Driver {
     progress: Progress,
     traffic: Traffic,
     attempts: Attempts,
+    checks: Checks,
     /// A step that an earlier process left with a certificate.
     certified: Option<CertifiedStep>,
     /// What the watchers were last told that the run waits for.
     waiting_for: Option<String>,
+    /// Time on this run that is in the database.
+    saved: Duration,
 }
 
 /// What a step needs to hear of what the nodes did.
@@ -110,26 +115,14 @@ pub async fn work(
     progress: Progress,
     end: watch::Receiver<Option<End>>,
 ) -> Result<(), RunsError> {
-    let before = Duration::from_millis(record.elapsed_ms);
     let worked = match Driver::begin(context, &record, progress.clone(), end).await {
         Ok(mut driver) => {
             let result = driver.work().await;
-            driver
-                .traffic
-                .save(&context.store, record.run, &context.hub)
-                .await?;
+            driver.save_figures().await?;
             result
         }
         Err(stop) => Err(stop),
     };
-    let spent = progress.elapsed().saturating_sub(before);
-    context
-        .store
-        .add_elapsed(
-            record.run,
-            u64::try_from(spent.as_millis()).unwrap_or(u64::MAX),
-        )
-        .await?;
     match worked {
         Err(Stop::Fault(fault)) => Err(fault),
         Err(Stop::Ended(End::Shutdown)) => Ok(()),
@@ -184,6 +177,7 @@ impl Driver {
         let source = record.task.source.as_bytes();
         let mut driver = Self {
             certified: context.store.certified_step(run).await?,
+            checks: Checks::default(),
             attempts: Attempts::after(context.store.last_step(run).await?),
             traffic: Traffic::begin(&context.store, run, &context.hub, &names).await?,
             participants: Participants::new(roster, needed),
@@ -200,6 +194,7 @@ impl Driver {
             end,
             progress,
             waiting_for: None,
+            saved: Duration::from_millis(record.elapsed_ms),
         };
         for member in context.hub.members() {
             driver.meet(&member);
@@ -214,10 +209,22 @@ impl Driver {
         }
     }
 
+    /// Saves what a restart could not know: bytes received, and time spent.
+    async fn save_figures(&mut self) -> Result<(), StoreError> {
+        let store = &self.context.store;
+        self.traffic
+            .save(store, self.run, &self.context.hub)
+            .await?;
+        let elapsed = self.progress.elapsed();
+        let more = elapsed.saturating_sub(self.saved).as_millis();
+        store
+            .add_elapsed(self.run, u64::try_from(more).unwrap_or(u64::MAX))
+            .await?;
+        self.saved = elapsed;
+        Ok(())
+    }
+
     async fn work(&mut self) -> Result<Found, Stop> {
-        if let Some(reason) = self.context.store.spoiled(self.run).await? {
-            return Err(Stop::Failed(reason));
-        }
         self.gather().await?;
         self.search().await
     }
@@ -372,6 +379,10 @@ impl Driver {
             {
                 self.refused(&name, refusal).await?;
                 Some(Heard::Ready(index))
+            }
+            NodeEvent::Said(_, ToCoordinator::BodyHash(hash)) => {
+                self.body_hash(index, hash);
+                None
             }
             NodeEvent::Said(_, message) => Some(Heard::Said(index, message)),
         })

@@ -1,28 +1,19 @@
 //! Opening a certified sum, and writing down that it was opened.
 
 use collegium_automl::ask::Totals;
-use collegium_crypto::rand_core::Rng;
-use collegium_crypto::randomness::os_rng;
-use collegium_crypto::transcript::{self, domain};
-use collegium_protocol::codec;
 use collegium_protocol::ids::StepNumber;
-use collegium_protocol::message::step::ResultCommitment;
-use collegium_protocol::step::Opening;
+use collegium_protocol::step::{OpenedSum, Opening};
 use serde_json::json;
 use tracing::warn;
 
 use super::live::{Live, StepEnd};
 use super::{Driver, Stop};
 use crate::ledger::{Action as LedgerAction, Entry, Outcome};
-use crate::store::Salt;
-
-/// The largest encoded commitment: a number and two digests, rounded up.
-const MAX_COMMITMENT_BYTES: usize = 128;
 
 impl Driver {
     /// Opens the certified sum; the ledger has the step before anyone sees it.
     pub(super) async fn open(
-        &self,
+        &mut self,
         live: &mut Live,
         opening: Box<Opening>,
     ) -> Result<StepEnd, Stop> {
@@ -36,14 +27,20 @@ impl Driver {
             .map_err(|error| Stop::Failed(format!("opening a sum: {error}")))?;
         let step = opening.plan().reference().step;
         match opened {
-            Ok(sums) => {
+            Ok(opened) => {
                 let contributors = opening
                     .contributors()
                     .iter()
                     .map(|member| member.get())
                     .collect();
-                let totals = Totals { sums, contributors };
-                self.record_opening(live, step, &opening, &totals).await?;
+                let totals = Totals {
+                    sums: opened.sums().to_vec(),
+                    contributors,
+                };
+                self.record_opening(live, &opening, &opened).await?;
+                let key = &self.context.keys.signing;
+                let verification = opening.verification(opened, key);
+                self.begin_check(verification);
                 Ok(StepEnd::Opened(totals))
             }
             Err(failure) => {
@@ -53,7 +50,6 @@ impl Driver {
                     LedgerAction::StepFailed,
                     Outcome::Failed,
                     live,
-                    step,
                     &opening,
                     json!({ "reason": reason }),
                 )
@@ -70,49 +66,17 @@ impl Driver {
     async fn record_opening(
         &self,
         live: &Live,
-        step: StepNumber,
         opening: &Opening,
-        totals: &Totals,
+        opened: &OpenedSum,
     ) -> Result<(), Stop> {
-        let failed = |error: &dyn std::fmt::Display| {
-            Stop::Failed(format!("step {step} cannot be recorded: {error}"))
-        };
-        let mut salt = [0; 32];
-        os_rng()
-            .map_err(|error| failed(&error))?
-            .fill_bytes(&mut salt);
-        let salt = self
-            .context
-            .store
-            .record_salt(self.run, step, Salt(salt))
-            .await?;
-        let encoded = codec::encode(totals).map_err(|error| failed(&error))?;
-        let commitment = transcript::hash(domain::TOTALS_COMMITMENT, &[&salt.0, &encoded]);
-        let told = ResultCommitment {
-            step,
-            proposal: opening.proposal(),
-            totals: commitment,
-        };
-        let told = codec::encode(&told).map_err(|error| failed(&error))?;
         // A step opened once more after a crash is in the ledger already.
-        let object = self.object_name(step);
-        if !live.resumed || !self.context.ledger.states(LedgerAction::Step, &object)? {
-            let evidence = json!({ "numbers": totals.sums.len(), "totals": commitment });
-            self.write_step(
-                LedgerAction::Step,
-                Outcome::Done,
-                live,
-                step,
-                opening,
-                evidence,
-            )
-            .await?;
+        let object = self.object_name(opening.plan().reference().step);
+        if live.resumed && self.context.ledger.states(LedgerAction::Step, &object)? {
+            return Ok(());
         }
-        Ok(self
-            .context
-            .store
-            .record_commitment(self.run, step, &told)
-            .await?)
+        let evidence = json!({ "numbers": opened.sums().len(), "totals": opened.commitment() });
+        self.write_step(LedgerAction::Step, Outcome::Done, live, opening, evidence)
+            .await
     }
 
     /// How the ledger names a step.
@@ -125,10 +89,10 @@ impl Driver {
         action: LedgerAction,
         outcome: Outcome,
         live: &Live,
-        step: StepNumber,
         opening: &Opening,
         mut evidence: serde_json::Value,
     ) -> Result<(), Stop> {
+        let step = opening.plan().reference().step;
         let names = opening
             .contributors()
             .iter()
@@ -143,19 +107,5 @@ impl Driver {
         let entry =
             Entry::new(action, "coordinator", &self.object_name(step), outcome).evidence(evidence);
         Ok(self.context.record(entry).await?)
-    }
-
-    /// What the members are told about the step before.
-    pub(super) async fn previous(&self) -> Result<Option<ResultCommitment>, Stop> {
-        let Some(bytes) = self.context.store.last_commitment(self.run).await? else {
-            return Ok(None);
-        };
-        codec::decode(&bytes, MAX_COMMITMENT_BYTES)
-            .map(Some)
-            .map_err(|error| {
-                Stop::Failed(format!(
-                    "the last step's commitment is damaged: {error}; restore collegium.db"
-                ))
-            })
     }
 }

@@ -1,6 +1,7 @@
 //! The search's thread, and the service of its sums.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use collegium_automl::ask::{Ask, Totals};
 use collegium_automl::federation::{Federation, FederationError, JournalError, Journaled};
@@ -17,12 +18,12 @@ use super::{Driver, Found, Stop};
 use crate::hub::Hub;
 use crate::journal::StoreJournal;
 use crate::progress::Progress;
-use crate::remote::{Call, Remote};
+use crate::remote::{Budget, Call, Remote};
 use crate::runs::RunsError;
 
-/// The traffic is saved every so many steps: often enough that a crash loses
+/// Traffic and time are saved every so many steps: often enough that a crash loses
 /// little of a figure, seldom enough not to cost a disk sync each step.
-const SAVE_TRAFFIC: u32 = 16;
+const SAVE_FIGURES: u32 = 16;
 
 /// Stack of the search's thread: the default of a main thread.
 const STACK_BYTES: usize = 8 << 20;
@@ -31,7 +32,12 @@ impl Driver {
     /// Runs the search to its end.
     pub(super) async fn search(&mut self) -> Result<Found, Stop> {
         let members = self.charter.members().len();
-        let (remote, mut calls, published) = Remote::new(self.context.objects.clone(), members);
+        let budget = self.task.time_budget.map(|seconds| Budget {
+            most: Duration::from_secs(seconds),
+            progress: self.progress.clone(),
+        });
+        let (remote, mut calls, published) =
+            Remote::new(self.context.objects.clone(), members, budget);
         let journal = StoreJournal::new(self.context.store.clone(), self.run, Handle::current());
         let contributors = Contributors::default();
         let federation = Noted {
@@ -59,8 +65,8 @@ impl Driver {
                     Some(call) => {
                         self.serve(call).await?;
                         served += 1;
-                        if served.is_multiple_of(SAVE_TRAFFIC) {
-                            self.traffic.save(&self.context.store, self.run, &self.context.hub).await?;
+                        if served.is_multiple_of(SAVE_FIGURES) {
+                            self.save_figures().await?;
                         }
                         continue;
                     }
@@ -73,6 +79,7 @@ impl Driver {
                 self.note(event).await?;
             }
         }
+        self.settle_checks().await?;
         match done.await {
             Ok(Ok(outcome)) => Ok(Found {
                 outcome: Box::new(outcome),
@@ -155,6 +162,10 @@ impl<F: Federation> Federation for Noted<F> {
 
     fn members(&self) -> usize {
         self.inner.members()
+    }
+
+    fn time_is_up(&mut self, steps: u32) -> Result<bool, FederationError> {
+        self.inner.time_is_up(steps)
     }
 }
 

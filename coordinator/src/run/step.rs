@@ -40,15 +40,19 @@ impl Driver {
             Ok(bytes) => bytes,
             Err(error) => return Ok(Err(error.into())),
         };
-        let failed = |reason| FederationError::Step {
-            sequence: ask.sequence,
-            reason,
-        };
+        let sequence = ask.sequence;
+        let spoiled = |reason| FederationError::Spoiled { sequence, reason };
+        if let Some(reason) = self.context.store.spoiled(self.run, sequence).await? {
+            return Ok(Err(spoiled(reason)));
+        }
         if let Some(certified) = self.certified.take() {
             return Ok(match self.resume(ask, certified).await? {
                 StepEnd::Opened(totals) => Ok(totals),
-                StepEnd::Spoiled(reason) => Err(failed(reason)),
-                StepEnd::Dropped(_) => Err(failed("a certified step was dropped".to_owned())),
+                StepEnd::Spoiled(reason) => Err(spoiled(reason)),
+                StepEnd::Dropped(_) => Err(FederationError::Step {
+                    sequence,
+                    reason: "a certified step was dropped".to_owned(),
+                }),
             });
         }
         loop {
@@ -56,7 +60,7 @@ impl Driver {
             let number = self.attempts.next_number(ask_digest(&bytes));
             match self.step(ask, &bytes, number).await? {
                 StepEnd::Opened(totals) => return Ok(Ok(totals)),
-                StepEnd::Spoiled(reason) => return Ok(Err(failed(reason))),
+                StepEnd::Spoiled(reason) => return Ok(Err(spoiled(reason))),
                 StepEnd::Dropped(dropped) => self.dropped(number, &dropped).await?,
             }
         }
@@ -83,12 +87,10 @@ impl Driver {
         let plan = Arc::new(plan);
         let timing = self.timing();
         let deadline_ms = u64::try_from(timing.upload_wait.as_millis()).unwrap_or(u64::MAX);
-        let previous = self.previous().await?;
         let announce = Announce::sign(
             plan.context().clone(),
             bytes.to_vec().into(),
             deadline_ms,
-            previous,
             &self.context.keys.signing,
         );
         let members: BTreeSet<_> = self.askable().collect();

@@ -83,8 +83,6 @@ CREATE TABLE steps (
     reason      TEXT,
     record      BLOB,
     summed      BLOB,
-    salt        BLOB,
-    commitment  BLOB,
     PRIMARY KEY (run, step)
 ) STRICT;
 CREATE TABLE step_uploads (

@@ -50,10 +50,6 @@ impl Phase {
     }
 }
 
-/// What a step's opening is committed to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Salt(pub [u8; 32]);
-
 /// One finished step of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalRecord {
@@ -253,80 +249,19 @@ impl Store {
         in_order(changed, run, step, what)
     }
 
-    /// Records the salt and the commitment of an opened step, before anything is
-    /// said about it. A step opened again after a crash keeps its first salt: the
-    /// return value is the one to use.
-    ///
-    /// # Errors
-    /// [`StoreError::Query`] or [`StoreError::Damaged`].
-    pub async fn record_salt(
-        &self,
-        run: RunId,
-        step: StepNumber,
-        salt: Salt,
-    ) -> Result<Salt, StoreError> {
-        let (kept,): (Vec<u8>,) = sqlx::query_as(
-            "UPDATE steps SET salt = COALESCE(salt, ?) WHERE run = ? AND step = ? RETURNING salt",
-        )
-        .bind(salt.0.as_slice())
-        .bind(run.to_string())
-        .bind(to_sql(step.0)?)
-        .fetch_one(self.pool())
-        .await
-        .map_err(doing("record a salt"))?;
-        let kept = <[u8; 32]>::try_from(kept.as_slice()).map_err(|_| StoreError::Damaged {
-            what: "a salt",
-            detail: format!("{} bytes", kept.len()),
-        })?;
-        Ok(Salt(kept))
-    }
-
-    /// Records what the coordinator tells the members about an opened step.
+    /// Why the sum of the ask with this number does not open, if it was found not to.
     ///
     /// # Errors
     /// [`StoreError::Query`].
-    pub async fn record_commitment(
-        &self,
-        run: RunId,
-        step: StepNumber,
-        commitment: &[u8],
-    ) -> Result<(), StoreError> {
-        sqlx::query("UPDATE steps SET commitment = ? WHERE run = ? AND step = ?")
-            .bind(commitment)
-            .bind(run.to_string())
-            .bind(to_sql(step.0)?)
-            .execute(self.pool())
-            .await
-            .map(drop)
-            .map_err(doing("record a commitment"))
-    }
-
-    /// The commitment of the last opened step of a run.
-    ///
-    /// # Errors
-    /// [`StoreError::Query`].
-    pub async fn last_commitment(&self, run: RunId) -> Result<Option<Vec<u8>>, StoreError> {
-        let row: Option<(Vec<u8>,)> = sqlx::query_as(
-            "SELECT commitment FROM steps WHERE run = ? AND commitment IS NOT NULL ORDER BY step DESC LIMIT 1",
+    pub async fn spoiled(&self, run: RunId, sequence: u32) -> Result<Option<String>, StoreError> {
+        let row: Option<(Option<String>,)> = sqlx::query_as(
+            "SELECT reason FROM steps WHERE run = ? AND sequence = ? AND state = 'spoiled' LIMIT 1",
         )
         .bind(run.to_string())
+        .bind(sequence)
         .fetch_optional(self.pool())
         .await
-        .map_err(doing("read a commitment"))?;
-        Ok(row.map(|(commitment,)| commitment))
-    }
-
-    /// Why a step of this run was spoiled, if one was.
-    ///
-    /// # Errors
-    /// [`StoreError::Query`].
-    pub async fn spoiled(&self, run: RunId) -> Result<Option<String>, StoreError> {
-        let row: Option<(Option<String>,)> =
-            sqlx::query_as("SELECT reason FROM steps WHERE run = ? AND state = 'spoiled' LIMIT 1")
-                .bind(run.to_string())
-                .fetch_optional(self.pool())
-                .await
-                .map_err(doing("look for a spoiled step"))?;
+        .map_err(doing("look for a spoiled step"))?;
         Ok(row.map(|(reason,)| reason.unwrap_or_default()))
     }
 

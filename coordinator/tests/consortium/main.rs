@@ -88,6 +88,18 @@ async fn a_run_over_quic_ends_with_the_pooled_champion() {
         steps[0]["evidence"]["contributors"],
         serde_json::json!(["a", "b", "c", "d"])
     );
+    let proved = ledger
+        .iter()
+        .filter(|entry| entry["action"] == "verify" && entry["outcome"] == "done");
+    assert_eq!(
+        proved.count(),
+        steps.len(),
+        "every step's totals are proved"
+    );
+    for member in &world.members {
+        let proved = *member.proved.lock().expect("a count");
+        assert_eq!(proved as usize, steps.len(), "{} checked all", member.name);
+    }
     for action in [
         "start",
         "invite",

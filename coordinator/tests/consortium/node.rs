@@ -27,7 +27,8 @@ use collegium_protocol::quic::{
     Client, CloseCode, Connection, FrameReceiver, FrameSender, QuicError, StreamKind,
 };
 use collegium_protocol::step::{
-    Committee, Contributor, LocalVerdict, NodeAction, NodeRecord, ReadyUpload, Seat,
+    Committee, Contributor, EvidenceError, LocalVerdict, NodeAction, NodeRecord, ReadyUpload, Seat,
+    StepEvidence,
 };
 use collegium_protocol::{Digest, Refusal, RefusalCode, SignedCharter, VerifiedCharter};
 
@@ -41,6 +42,8 @@ pub struct Member {
     pub disk: Mutex<BTreeMap<String, NodeRecord>>,
     /// Runs whose end it has heard of.
     pub ended: Mutex<BTreeSet<RunId>>,
+    /// Steps whose totals it found proved.
+    pub proved: Mutex<u32>,
 }
 
 /// How a node's life ends.
@@ -158,6 +161,23 @@ impl Life<'_> {
                         return Ok(Death::AsAsked);
                     }
                     self.committee().certificate(&certificate)
+                }
+                ToNode::Opened(opened) => match &mut self.run {
+                    Some((_, _, contributor)) => {
+                        contributor.opened(&opened).expect("an honest coordinator")
+                    }
+                    None => Vec::new(),
+                },
+                ToNode::Evidence(ready) => {
+                    let bytes = self.fetch(ready.object).await?;
+                    let evidence = StepEvidence::from_bytes(&bytes).expect("evidence");
+                    let charter = self.seat.as_ref().expect("a seat").charter();
+                    match evidence.verify(charter) {
+                        Ok(_) => *self.member.proved.lock().expect("a count") += 1,
+                        Err(EvidenceError::Missing(_)) => {}
+                        Err(error) => panic!("step {}: {error}", ready.step.step),
+                    }
+                    continue;
                 }
                 ToNode::StepDropped { step, .. } => {
                     if let Some((_, _, contributor)) = &mut self.run {
@@ -296,6 +316,11 @@ impl Life<'_> {
                     ));
                 }
                 NodeAction::Upload(upload) => self.upload(&upload).await?,
+                NodeAction::HashBody { opened, upload } => {
+                    let hash = upload.linear_hash(opened.challenge()).expect("a body");
+                    let (_, _, contributor) = self.run.as_ref().expect("a run");
+                    queue.extend(contributor.hashed(&opened, hash));
+                }
                 NodeAction::Send(message) => {
                     self.send(&message).await?;
                     if matches!(message, ToCoordinator::Vote(_)) {

@@ -179,7 +179,7 @@ impl World {
         let identity_tls = TlsIdentity::new(&certificate, &key).expect("a certificate");
         let client = Client::new(&identity_tls, &authority).expect("a client");
         let (identity, sealing) = (Arc::new(identity), Arc::new(sealing));
-        let (disk, ended) = (Mutex::default(), Mutex::default());
+        let (disk, ended, proved) = (Mutex::default(), Mutex::default(), Mutex::default());
         self.members.push(Arc::new(Member {
             name,
             identity,
@@ -188,6 +188,7 @@ impl World {
             csv,
             disk,
             ended,
+            proved,
         }));
     }
 

@@ -7,13 +7,13 @@ use collegium_crypto::identity::SigningIdentity;
 use collegium_crypto::seal::SealingSecret;
 use collegium_protocol::charter::{SignedCharter, VerifiedCharter};
 use collegium_protocol::message::session::{ToCoordinator, ToNode, VERSION};
-use collegium_protocol::message::step::ResultCommitment;
 use collegium_protocol::quic::Connection;
 use collegium_protocol::step::{Committee, Contributor, NodeRecord, Seat};
 use collegium_protocol::{Digest, MemberName, Refusal, RefusalCode, RunId, StepNumber};
 use serde_json::json;
 use tokio::sync::mpsc;
 
+use super::verify::Watch;
 use super::{Event, LinkError, Shared};
 use crate::keys::NodeKeys;
 use crate::ledger::{Action, Entry, Outcome};
@@ -36,8 +36,10 @@ pub(super) struct Member {
     pub(super) runs: BTreeMap<RunId, Run>,
     /// Runs whose report is being written.
     pub(super) reporting: BTreeSet<RunId>,
-    /// What the coordinator committed to of each run's last step, for the ledger.
-    pub(super) commitments: BTreeMap<RunId, ResultCommitment>,
+    /// What is known of each run's opened steps.
+    pub(super) watches: BTreeMap<RunId, Watch>,
+    /// Runs in which the coordinator was found to lie.
+    pub(super) disputed: BTreeSet<RunId>,
     /// The refusal recorded last: a coordinator that repeats itself does not fill the ledger.
     pub(super) last_refusal: Option<(RunId, StepNumber, RefusalCode)>,
     pub(super) outbox: Option<mpsc::Sender<ToCoordinator>>,
@@ -75,7 +77,8 @@ impl Member {
             desk: None,
             runs: BTreeMap::new(),
             reporting: BTreeSet::new(),
-            commitments: BTreeMap::new(),
+            watches: BTreeMap::new(),
+            disputed: BTreeSet::new(),
             last_refusal: None,
             outbox: None,
             outbox_full: false,
@@ -191,6 +194,8 @@ impl Member {
                     self.perform(actions).await?;
                 }
             }
+            ToNode::Opened(opened) => self.step_opened(opened).await?,
+            ToNode::Evidence(ready) => self.evidence_ready(ready),
             ToNode::StepDropped { run, step, reason } => {
                 tracing::info!(%run, %step, %reason, "step dropped");
                 let desk = self.desk.as_mut();
@@ -214,6 +219,8 @@ impl Member {
             } => {
                 self.answered(run, step, about, result).await?;
             }
+            Event::Hashed { opened, result } => self.body_hashed(opened, result).await?,
+            Event::Checked { step, result } => self.checked(step, result).await?,
             Event::Reported { run, result } => self.reported(run, result).await?,
         }
         Ok(None)
@@ -279,11 +286,17 @@ impl Member {
                 let committee = Committee::restore(Arc::clone(&seat), &records);
                 let mut cohorts: BTreeMap<RunId, BTreeSet<Digest>> = BTreeMap::new();
                 for record in &records {
-                    if let NodeRecord::Release(release) = record {
-                        cohorts
-                            .entry(release.run)
-                            .or_default()
-                            .insert(release.cohort);
+                    match record {
+                        NodeRecord::Release(release) => {
+                            cohorts
+                                .entry(release.run)
+                                .or_default()
+                                .insert(release.cohort);
+                        }
+                        NodeRecord::Dispute(record) => {
+                            self.disputed.insert(record.step.run);
+                        }
+                        NodeRecord::Step(_) | NodeRecord::Committee(_) => {}
                     }
                 }
                 let contributors = BTreeMap::new();
@@ -318,6 +331,8 @@ fn run_of(message: &ToNode) -> Option<RunId> {
         ToNode::Deliver(deliver) => Some(deliver.step.run),
         ToNode::Propose(propose) => Some(propose.step.run),
         ToNode::Certificate(certificate) => Some(certificate.step.run),
+        ToNode::Opened(opened) => Some(opened.step.run),
+        ToNode::Evidence(ready) => Some(ready.step.run),
         ToNode::Welcome { .. } | ToNode::Charter(_) | ToNode::Refused(_) | ToNode::Shutdown => None,
     }
 }

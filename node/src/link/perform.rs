@@ -33,6 +33,7 @@ impl Member {
                 NodeAction::Persist(_) => {}
                 NodeAction::Answer { run, step, ask } => self.ask(run, step, ask.as_slice()),
                 NodeAction::Upload(ready) => self.upload(ready),
+                NodeAction::HashBody { opened, upload } => self.shared.spawn_hash(opened, upload),
                 NodeAction::Send(message) => self.deliver(message, &fresh).await?,
             }
         }
@@ -69,7 +70,6 @@ impl Member {
                     "stage": ask.stage,
                     "parts": ask.parts.iter().map(kind).collect::<Vec<_>>(),
                     "objects": ask.objects(),
-                    "previous": self.commitments.get(&run),
                 });
                 self.shared.spawn_answer(run, step, ask, about);
             }

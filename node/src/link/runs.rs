@@ -36,6 +36,10 @@ impl Member {
             // A refusal is looked at afresh: the site's data may be readable by now.
             Some(Run::Refused(_)) | None => {}
         }
+        if self.disputed.contains(&run) {
+            let refusal = RefusalCode::TotalsDisputed.into();
+            return self.refuse_run(run, refusal, json!({"task": digest})).await;
+        }
         match self.allowed(&task, digest) {
             Ok(name) => {
                 tracing::info!(%run, task = name, "run offered");
@@ -179,7 +183,7 @@ impl Member {
             self.perform(actions).await?;
         }
         self.runs.remove(&run);
-        self.commitments.remove(&run);
+        let watch = self.watches.remove(&run).unwrap_or_default();
         let Some(record) = self.shared.store.run(run).await? else {
             // This site never took part.
             return Ok(());
@@ -193,7 +197,11 @@ impl Member {
             tracing::info!(%run, how, "run closed");
             let entry = Entry::new(Action::Close, run, result);
             self.shared
-                .record(entry.evidence(json!({"how": how, "champion": champion})))
+                .record(entry.evidence(json!({
+                    "how": how,
+                    "champion": champion,
+                    "totals": watch.summary(),
+                })))
                 .await?;
             self.shared.store.close_run(run).await?;
         }

@@ -47,10 +47,6 @@ impl Member {
             self.send(ToCoordinator::StepRefused { run, step, refusal });
             return Ok(());
         }
-        // Of a refused announcement nothing is recorded, so its commitment does no harm here.
-        if let Some(previous) = &announce.previous {
-            self.commitments.insert(run, previous.clone());
-        }
         let Some(desk) = &mut self.desk else {
             return Ok(());
         };

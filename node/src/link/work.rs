@@ -2,17 +2,21 @@
 //! report. Each job ends with one [`Event`], whatever happens to the connection meanwhile.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use collegium_automl::ask::{Answer, Ask};
 use collegium_automl::object::ObjectId;
 use collegium_protocol::limits::{MAX_OBJECT_REQUEST_BYTES, MAX_OBJECT_RESPONSE_BYTES};
 use collegium_protocol::message::session::{ObjectRequest, ObjectResponse};
+use collegium_protocol::message::verify::{EvidenceReady, OpenedStep};
 use collegium_protocol::pki::keyfile::{self, Access};
 use collegium_protocol::quic::{Connection, QuicError, StreamKind};
-use collegium_protocol::{Digest, Refusal, RefusalCode, RunId, StepNumber};
+use collegium_protocol::step::{EvidenceError, ReadyUpload, StepEvidence};
+use collegium_protocol::{Digest, Refusal, RefusalCode, RunId, StepNumber, VerifiedCharter};
 
 use tokio::sync::watch;
 
+use super::verify::CheckError;
 use super::{Event, Shared};
 use crate::store::RunRecord;
 use crate::trainer::TrainerError;
@@ -61,6 +65,45 @@ impl Shared {
                 result,
             });
         });
+    }
+
+    /// Hashes the body that was sent in an opened step.
+    pub(super) fn spawn_hash(&self, opened: OpenedStep, upload: Arc<ReadyUpload>) {
+        let shared = self.clone();
+        tokio::task::spawn_blocking(move || {
+            let result = upload.linear_hash(opened.challenge());
+            shared.finish(Event::Hashed { opened, result });
+        });
+    }
+
+    /// Fetches and checks a step's evidence.
+    pub(super) fn spawn_check(&self, ready: EvidenceReady, charter: Arc<VerifiedCharter>) {
+        let shared = self.clone();
+        tokio::spawn(async move {
+            let result = shared.check(ready, charter).await;
+            let step = ready.step;
+            shared.finish(Event::Checked { step, result });
+        });
+    }
+
+    async fn check(
+        &self,
+        ready: EvidenceReady,
+        charter: Arc<VerifiedCharter>,
+    ) -> Result<OpenedStep, CheckError> {
+        let not_had = |error: &dyn std::fmt::Display| CheckError::NotHad(error.to_string());
+        let bytes = self.fetch(ready.object).await.map_err(|e| not_had(&e))?;
+        let checked = tokio::task::spawn_blocking(move || {
+            let evidence = StepEvidence::from_bytes(&bytes)
+                .map_err(|error| EvidenceError::Form(error.to_string()))?;
+            if evidence.step() != ready.step {
+                let why = "it is of another step than announced";
+                return Err(EvidenceError::Form(why.to_owned()));
+            }
+            evidence.verify(&charter)?;
+            Ok(evidence.opened)
+        });
+        Ok(checked.await.map_err(|e| not_had(&e))??)
     }
 
     /// Writes the site's report of a finished run.

@@ -1,5 +1,7 @@
 //! A coordinator by script: it says exactly what a test tells it to say.
 
+mod proof;
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
@@ -365,7 +367,7 @@ impl Script {
 
     pub fn signed(&self, plan: &StepPlan, sequence: u32) -> Announce {
         let ask = Blob(ask(sequence).to_bytes().expect("an ask"));
-        Announce::sign(plan.context().clone(), ask, 60_000, None, &self.coordinator)
+        Announce::sign(plan.context().clone(), ask, 60_000, &self.coordinator)
     }
 
     pub async fn announce_to(&mut self, index: usize, plan: &StepPlan, sequence: u32, part: Part) {
@@ -439,15 +441,7 @@ impl Script {
 
     /// Shows the certificate to everybody; every member must release.
     pub async fn certify(&mut self, propose: &Propose, votes: &[Vote]) -> Vec<Release> {
-        let certified = |vote: &Vote| CertifiedVote {
-            voter: vote.voter,
-            signature: vote.signature,
-        };
-        let certificate = Certificate {
-            step: propose.step,
-            proposal: propose.digest(),
-            votes: votes.iter().map(certified).collect(),
-        };
+        let certificate = certificate(propose, votes);
         let mut releases = Vec::new();
         for index in 0..self.sessions.len() {
             self.send(index, ToNode::Certificate(certificate.clone()))
@@ -469,13 +463,7 @@ impl Script {
         for upload in uploads {
             sum.add_bytes(&upload.body).expect("a body");
         }
-        let shares: Vec<ShareSum> = releases
-            .iter()
-            .map(|release| {
-                let point = SharePoint::new(release.releaser.get()).expect("a point");
-                ShareSum::from_bytes(point, release.share_sum.as_slice()).expect("a share sum")
-            })
-            .collect();
+        let shares = share_sums(releases);
         let threshold = self.charter.thresholds().threshold;
         let key = shamir::interpolate(&shares, threshold).expect("enough releases");
         glwe::open(&sum, &key, &plan.mask_seed(), plan.packing(), uploads.len())
@@ -564,5 +552,25 @@ async fn serve_objects(connection: Connection, objects: Arc<Mutex<Objects>>) {
             .await
             .expect("sends");
         let _ = sender.delivered().await;
+    }
+}
+
+fn share_sums(releases: &[Release]) -> Vec<ShareSum> {
+    let share_sum = |release: &Release| {
+        let point = SharePoint::new(release.releaser.get()).expect("a point");
+        ShareSum::from_bytes(point, release.share_sum.as_slice()).expect("a share sum")
+    };
+    releases.iter().map(share_sum).collect()
+}
+
+fn certificate(propose: &Propose, votes: &[Vote]) -> Certificate {
+    let certified = |vote: &Vote| CertifiedVote {
+        voter: vote.voter,
+        signature: vote.signature,
+    };
+    Certificate {
+        step: propose.step,
+        proposal: propose.digest(),
+        votes: votes.iter().map(certified).collect(),
     }
 }

@@ -97,6 +97,54 @@ async fn nodes_answer_vote_and_release_and_the_sum_opens() {
     }
 }
 
+/// A coordinator that shows a total that is not the sum: every node finds out by itself, says so,
+/// gives nothing more in the run, and remembers it over a restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_shows_false_totals_is_found_out_by_every_node() {
+    let consortium = Consortium::found(3);
+    let (mut sites, mut script) = three(&consortium).await;
+    for (number, more) in [(1, 0), (2, 1)] {
+        let plan = script
+            .announce(StepNumber(number), number as u32, Part::Contribute)
+            .await;
+        let uploads = script.uploads(&plan, &[0, 1, 2]).await;
+        let propose = script.deliver_and_propose(&uploads).await;
+        let votes = script.votes(&propose).await;
+        let releases = script.certify(&propose, &votes).await;
+        let set = (&propose, &votes[..]);
+        script.prove(&plan, &uploads, set, &releases, more).await;
+        for index in (0..3).filter(|_| more > 0) {
+            match script.next(index).await {
+                ToCoordinator::RunRefused { refusal, .. } => {
+                    assert_eq!(refusal.code, RefusalCode::TotalsDisputed, "{refusal}");
+                }
+                other => panic!("expected the end of its part, got {other:?}"),
+            }
+        }
+    }
+    // The honest step before was no reason to leave; after the lie nothing is answered.
+    let plan = script.plan(StepNumber(3), 3);
+    script.announce_to(0, &plan, 3, Part::Contribute).await;
+    script
+        .expect_refusal(0, StepNumber(3), RefusalCode::TotalsDisputed)
+        .await;
+    let state = sites.remove(0).kill().await;
+    let site = Site::in_directory(&consortium, 0, state, Toys::numbered(0));
+    script.rejoin(&consortium, 0).await;
+    script.offer(0).await;
+    match script.next(0).await {
+        ToCoordinator::RunRefused { refusal, .. } => {
+            assert_eq!(refusal.code, RefusalCode::TotalsDisputed);
+        }
+        other => panic!("expected a refusal, got {other:?}"),
+    }
+    let state = site.stop().await;
+    let ledger = state.path().join("ledger/entries.jsonl");
+    let text = std::fs::read_to_string(ledger).expect("reads");
+    let disputes = text.matches("\"action\":\"verify\"").count();
+    assert_eq!(disputes, 1, "{text}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_node_repeats_its_vote_and_gives_no_second_one() {
     let consortium = Consortium::found(3);

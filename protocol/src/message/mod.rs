@@ -7,3 +7,4 @@ pub mod admin;
 pub mod join;
 pub mod session;
 pub mod step;
+pub mod verify;

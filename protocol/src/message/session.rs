@@ -7,11 +7,12 @@ use crate::charter::SignedCharter;
 use crate::codec::Blob;
 use crate::ids::{MemberName, RunId, StepNumber};
 use crate::message::step::{Announce, Certificate, Deliver, Propose, Release, Verdict, Vote};
+use crate::message::verify::{BodyHash, EvidenceReady, OpenedStep};
 use crate::refusal::Refusal;
 
 /// The version of the session's messages. A peer with another version is refused by
 /// [`crate::refusal::RefusalCode::Version`].
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// From a node, on the control stream. Cap: [`crate::limits::MAX_TO_COORDINATOR_BYTES`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +55,8 @@ pub enum ToCoordinator {
     Vote(Vote),
     /// The member's sum of shares over the certified set.
     Release(Release),
+    /// The linear hash of the body this member sent in an opened step.
+    BodyHash(BodyHash),
     /// The site has written its local report on the finished run.
     RunReportReady {
         /// The run.
@@ -97,6 +100,11 @@ pub enum ToNode {
     Propose(Propose),
     /// The votes that certify it.
     Certificate(Certificate),
+    /// A step was opened: the commitment to its totals, which asks contributors for the hash of
+    /// their bodies.
+    Opened(OpenedStep),
+    /// An opened step's evidence can be fetched and checked.
+    Evidence(EvidenceReady),
     /// A step without a certificate is given up; its ask comes again under a higher number, or
     /// the run ends.
     StepDropped {

@@ -33,39 +33,16 @@ pub struct Announce {
     pub deadline_ms: u64,
     /// What is wanted of this member. Not signed: it cannot make a member do anything twice.
     pub part: Part,
-    /// Commitment to the totals of the run's step before, for the members' ledgers.
-    pub previous: Option<ResultCommitment>,
-    /// By the coordinator's key over context, deadline and `previous`.
+    /// By the coordinator's key over context and deadline.
     pub signature: Signature,
-}
-
-/// 8. What the coordinator opened in an earlier step, committed to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ResultCommitment {
-    /// That step.
-    pub step: StepNumber,
-    /// H(U) of the set that was opened.
-    pub proposal: Digest,
-    /// H(salt ‖ totals), salted so that small totals cannot be guessed.
-    pub totals: Digest,
 }
 
 impl Announce {
     /// What the coordinator signs.
     #[must_use]
-    pub fn signed_digest(
-        context: &StepContext,
-        deadline_ms: u64,
-        previous: Option<&ResultCommitment>,
-    ) -> Digest {
+    pub fn signed_digest(context: &StepContext, deadline_ms: u64) -> Digest {
         let mut hasher = Hasher::new(domain::ANNOUNCE);
         hasher.part(context.digest().as_bytes()).number(deadline_ms);
-        if let Some(previous) = previous {
-            hasher
-                .number(previous.step.0)
-                .part(previous.proposal.as_bytes())
-                .part(previous.totals.as_bytes());
-        }
         hasher.finish()
     }
 
@@ -75,17 +52,15 @@ impl Announce {
         context: StepContext,
         ask: Blob,
         deadline_ms: u64,
-        previous: Option<ResultCommitment>,
         coordinator: &SigningIdentity,
     ) -> Self {
-        let digest = Self::signed_digest(&context, deadline_ms, previous.as_ref());
+        let digest = Self::signed_digest(&context, deadline_ms);
         let signature = coordinator.sign(domain::ANNOUNCE, &digest);
         Self {
             context,
             ask,
             deadline_ms,
             part: Part::Contribute,
-            previous,
             signature,
         }
     }

@@ -14,6 +14,7 @@ use super::record::{CommitteeRecord, GivenVote, NodeRecord, ReleaseRecord};
 use super::seat::Seat;
 use super::upload::share_binding;
 use super::{NodeAction, refuse};
+use crate::charter::VerifiedCharter;
 use crate::codec::Blob;
 use crate::ids::{MemberIndex, RunId};
 use crate::limits::{MAX_COHORT_CHANGES, SEALED_SHARE_BYTES};
@@ -63,7 +64,7 @@ impl Committee {
         };
         for record in records {
             match record {
-                NodeRecord::Step(_) => {}
+                NodeRecord::Step(_) | NodeRecord::Dispute(_) => {}
                 NodeRecord::Committee(record) => {
                     let held = BTreeMap::new();
                     let current = Current {
@@ -191,7 +192,7 @@ impl Committee {
             }
             return Ok(vec![NodeAction::Send(ToCoordinator::Vote(given.vote))]);
         }
-        check_proposal(&seat, propose)?;
+        check_proposal(seat.charter(), propose)?;
         let cohort = propose.members();
         self.check_release(&record, &cohort)?;
 
@@ -353,8 +354,7 @@ fn open_share(seat: &Seat, deliver: &Deliver) -> Result<KeyShare, Refusal> {
 
 /// Everything about U that needs no share: sorted members of the roster, each correctly signed,
 /// at least the minimum.
-fn check_proposal(seat: &Seat, propose: &Propose) -> Result<(), Refusal> {
-    let charter = seat.charter();
+pub(super) fn check_proposal(charter: &VerifiedCharter, propose: &Propose) -> Result<(), Refusal> {
     let invalid = |why: &dyn std::fmt::Display| Refusal::new(RefusalCode::ProposalInvalid, why);
     if propose.entries.len() > charter.members().len() {
         return Err(invalid(&"more entries than members"));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use collegium_crypto::encode::Shape;
+use collegium_crypto::linear::LinearHash;
 use collegium_crypto::rand_core::CryptoRng;
 use collegium_crypto::transcript::Digest;
 use zeroize::Zeroizing;
@@ -13,7 +14,9 @@ use super::seat::Seat;
 use super::upload::{ReadyUpload, make_upload};
 use super::{NodeAction, refuse};
 use crate::ids::{RunId, StepNumber};
+use crate::message::session::ToCoordinator;
 use crate::message::step::{Announce, Part, StepRef};
+use crate::message::verify::{BodyHash, OpenedStep};
 use crate::refusal::{Refusal, RefusalCode};
 
 /// What the site itself says to an ask, before anything is recorded or computed.
@@ -36,6 +39,8 @@ pub struct Contributor {
     /// The highest step begun; on disk before anything of it is computed.
     last: Option<StepRef>,
     state: State,
+    /// The last commitment that was answered.
+    committed: Option<OpenedStep>,
 }
 
 enum State {
@@ -67,6 +72,7 @@ impl Contributor {
             run,
             last,
             state: State::Idle,
+            committed: None,
         }
     }
 
@@ -165,6 +171,55 @@ impl Contributor {
             Some(_) => refuse(self.run, step, refusal),
             None => Vec::new(),
         }
+    }
+
+    /// The step was opened: what the coordinator commits to fixes the challenge. Gives `HashBody`,
+    /// once for one commitment; nothing when this member's body is not here any more.
+    ///
+    /// # Errors
+    /// A refusal to take part in the run any longer: a second commitment for one step proves that
+    /// the coordinator lies about one of them.
+    pub fn opened(&mut self, opened: &OpenedStep) -> Result<Vec<NodeAction>, Refusal> {
+        opened.verify(self.seat.charter())?;
+        let State::Answered(upload) = &self.state else {
+            return Ok(Vec::new());
+        };
+        if upload.step != opened.step {
+            return Ok(Vec::new());
+        }
+        match self.committed {
+            Some(before) if before.step != opened.step => {}
+            Some(before) if before.commitment == opened.commitment => return Ok(Vec::new()),
+            Some(_) => {
+                return Err(Refusal::new(
+                    RefusalCode::TotalsDisputed,
+                    "two signed commitments for one step",
+                ));
+            }
+            None => {}
+        }
+        self.committed = Some(*opened);
+        Ok(vec![NodeAction::HashBody {
+            opened: *opened,
+            upload: Arc::clone(upload),
+        }])
+    }
+
+    /// The hash of the body under the challenge of the commitment. Gives `Send(BodyHash)`, or
+    /// nothing when it is not the one last asked for.
+    #[must_use]
+    pub fn hashed(&self, opened: &OpenedStep, hash: LinearHash) -> Vec<NodeAction> {
+        if self.committed.as_ref() != Some(opened) {
+            return Vec::new();
+        }
+        let statement = BodyHash::sign(
+            opened.step,
+            self.seat.index(),
+            opened.commitment,
+            hash,
+            self.seat.identity(),
+        );
+        vec![NodeAction::Send(ToCoordinator::BodyHash(statement))]
     }
 
     /// The coordinator gave the step up: its bytes are forgotten, its number stays used.

@@ -26,6 +26,10 @@
 //! Propose     committee.propose(&propose)             -> Persist, Send(Vote)
 //! Certificate committee.certificate(&certificate)     -> Persist, Send(Release)
 //! StepDropped contributor.dropped(step)
+//! Opened      contributor.opened(&opened)             -> HashBody: off the network's threads, then
+//!               contributor.hashed(&opened, hash)     -> Send(BodyHash)
+//! Evidence    fetch the object, StepEvidence::from_bytes(..).verify(&charter): whoever finds it
+//!               false refuses the run from then on
 //! RunClosed   committee.close(run); drop the contributor
 //! reconnect   nothing: the coordinator repeats what this member still needs, and every repeated
 //!             message is answered byte for byte as before, or refused
@@ -35,7 +39,7 @@
 //!
 //! ```text
 //! step        plan = StepPlan::new(charter, run, attempts.next_number(ask_digest), ask, shape)
-//!             announce = Announce::sign(plan.context().clone(), ask, deadline_ms, previous, key)
+//!             announce = Announce::sign(plan.context().clone(), ask, deadline_ms, key)
 //!             (aggregator, actions) = Aggregator::start(plan, announce, connected, timing, now)
 //! upload      admission = Admission::begin(&plan, from, header); per chunk admission.chunk(bytes)
 //!             (spool the bytes); admitted = admission.finish(trailer); keep `admitted` in the
@@ -48,6 +52,9 @@
 //!             Open(opening)             opening.open(&sum) on a thread of its own: totals, or
 //!                                       the failure that ends the round; after the totals are in
 //!                                       the journal, forget the step's record and spool
+//!             then                      Verification::begin(..) beside the steps that follow: send
+//!                                       its statement to the contributors, collect their hashes,
+//!                                       keep the evidence and tell the members of it
 //!             Dropped(dropped)          attempts.dropped(..): again as a new step, or the end
 //!             Failed(failure)           the end of the run, with the reason for people
 //!             Note(note)                for the log
@@ -64,11 +71,13 @@ pub mod aggregator;
 mod attempts;
 pub mod committee;
 pub mod contributor;
+mod evidence;
 mod opening;
 mod plan;
 mod record;
 mod seat;
 mod upload;
+mod verification;
 
 pub use admission::{Admission, AdmittedUpload};
 pub use aggregator::{
@@ -77,17 +86,22 @@ pub use aggregator::{
 pub use attempts::{Attempts, StepFailure};
 pub use committee::Committee;
 pub use contributor::{Contributor, LocalVerdict};
-pub use opening::Opening;
+pub use evidence::{EvidenceError, ProvedTotals, StepEvidence};
+pub use opening::{OpenedSum, Opening};
 pub use plan::StepPlan;
-pub use record::{CommitteeRecord, GivenVote, NodeRecord, ReleaseRecord, RunRecord, StepRecord};
+pub use record::{
+    CommitteeRecord, DisputeRecord, GivenVote, NodeRecord, ReleaseRecord, RunRecord, StepRecord,
+};
 pub use seat::{Seat, SeatError};
 pub use upload::ReadyUpload;
+pub use verification::Verification;
 
 use std::sync::Arc;
 
 use crate::codec::Blob;
 use crate::ids::{RunId, StepNumber};
 use crate::message::session::ToCoordinator;
+use crate::message::verify::OpenedStep;
 use crate::refusal::Refusal;
 
 /// What a node's machine wants done, in order; see the rule in the [module](self) documentation.
@@ -108,6 +122,14 @@ pub enum NodeAction {
     /// Stream this upload on a stream of its own. The same upload may come again after a
     /// reconnect; its bytes are the same.
     Upload(Arc<ReadyUpload>),
+    /// Hash the upload's body under the commitment's challenge ([`ReadyUpload::linear_hash`]), off
+    /// the network's threads; the hash comes back through [`Contributor::hashed`].
+    HashBody {
+        /// What the coordinator committed to.
+        opened: OpenedStep,
+        /// The body this member sent.
+        upload: Arc<ReadyUpload>,
+    },
     /// Send this on the control stream.
     Send(ToCoordinator),
 }

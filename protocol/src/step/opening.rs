@@ -2,18 +2,23 @@
 
 use std::sync::Arc;
 
-use collegium_crypto::glwe::{self, BodySum};
+use collegium_crypto::glwe::{self, BodySum, Opened, SummedKey};
+use collegium_crypto::identity::SigningIdentity;
+use collegium_crypto::linear::{Challenge, LinearHash};
 use collegium_crypto::shamir::{self, ShareSum};
 use collegium_crypto::transcript::Digest;
 
 use super::attempts::StepFailure;
 use super::plan::StepPlan;
 use crate::ids::MemberIndex;
+use crate::message::step::{Certificate, Propose};
+use crate::message::verify::commitment;
 
 /// At least t verified releases for one certified set.
 pub struct Opening {
     pub(super) plan: Arc<StepPlan>,
-    pub(super) proposal: Digest,
+    pub(super) propose: Propose,
+    pub(super) certificate: Certificate,
     pub(super) contributors: Vec<MemberIndex>,
     pub(super) releases: Vec<ShareSum>,
 }
@@ -45,15 +50,15 @@ impl Opening {
     /// H(U).
     #[must_use]
     pub fn proposal(&self) -> Digest {
-        self.proposal
+        self.certificate.proposal
     }
 
-    /// The summed codes over U, in the shape's order. The residual is checked on every
+    /// What the sum opens to, with the summed codes over U in the shape's order. The residual is checked on every
     /// coefficient; nothing of a step that fails is shown.
     ///
     /// # Errors
     /// [`StepFailure::NotOpened`], which ends the round and names U.
-    pub fn open(&self, sum: &BodySum) -> Result<Vec<u64>, StepFailure> {
+    pub fn open(&self, sum: &BodySum) -> Result<OpenedSum, StepFailure> {
         let failed = |reason: String| StepFailure::NotOpened {
             step: self.plan.reference().step,
             contributors: self.contributors.clone(),
@@ -63,8 +68,57 @@ impl Opening {
         let key =
             shamir::interpolate(&self.releases, threshold).map_err(|e| failed(e.to_string()))?;
         let (seed, packing) = (self.plan.mask_seed(), self.plan.packing());
-        glwe::open(sum, &key, &seed, packing, self.contributors.len())
-            .map(|opened| opened.codes)
-            .map_err(|e| failed(e.to_string()))
+        let opened = glwe::open(sum, &key, &seed, packing, self.contributors.len())
+            .map_err(|e| failed(e.to_string()))?;
+        let context = self.plan.reference().context;
+        let commitment = commitment(&context, &self.proposal(), &opened.digest(&key));
+        // While the sum is at hand: what the contributors' hashes must add up to.
+        let hash = LinearHash::of_sum(Challenge::derive(&commitment), sum);
+        Ok(OpenedSum {
+            key,
+            opened,
+            commitment,
+            hash,
+        })
+    }
+
+    /// Commits to what was opened, so that the contributors can check it.
+    #[must_use]
+    pub fn verification(
+        self,
+        opened: OpenedSum,
+        coordinator: &SigningIdentity,
+    ) -> super::Verification {
+        super::Verification::begin(
+            self.plan,
+            self.propose,
+            self.certificate,
+            opened,
+            coordinator,
+        )
+    }
+}
+
+/// What a sum opened to.
+pub struct OpenedSum {
+    pub(super) key: SummedKey,
+    pub(super) opened: Opened,
+    /// To all of it.
+    pub(super) commitment: Digest,
+    /// The linear hash of the summed body, under the commitment's challenge.
+    pub(super) hash: LinearHash,
+}
+
+impl OpenedSum {
+    /// The summed codes over U, in the shape's order.
+    #[must_use]
+    pub fn sums(&self) -> &[u64] {
+        &self.opened.codes
+    }
+
+    /// The commitment to totals, summed key and residuals.
+    #[must_use]
+    pub fn commitment(&self) -> Digest {
+        self.commitment
     }
 }

@@ -1,7 +1,8 @@
 //! What must survive a crash: plain structs, opaque to the store.
 //!
-//! A node keeps three kinds under [`NodeRecord::key`]: the last step it began to answer in each
-//! run, the last step it served in as committee member (with its vote), and every release. The
+//! A node keeps four kinds under [`NodeRecord::key`]: the last step it began to answer in each
+//! run, the last step it served in as committee member (with its vote), every release, and every
+//! run whose totals it disputes. The
 //! coordinator keeps one [`RunRecord`] per run: the step in progress.
 
 use collegium_crypto::encode::Shape;
@@ -26,6 +27,15 @@ pub enum NodeRecord {
     Committee(CommitteeRecord),
     /// A release that was let out.
     Release(ReleaseRecord),
+    /// The coordinator was found to lie about a step's totals.
+    Dispute(DisputeRecord),
+}
+
+/// A step whose totals this node disputes: it takes no further part in the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DisputeRecord {
+    /// The step.
+    pub step: StepRef,
 }
 
 /// A step this node began to answer: its number is used up, whatever happens next.
@@ -87,6 +97,7 @@ impl NodeRecord {
             Self::Release(record) => {
                 format!("release/{}/{}/{}", record.run, record.ask, record.data)
             }
+            Self::Dispute(record) => format!("dispute/{}", record.step.run),
         }
     }
 
@@ -97,6 +108,7 @@ impl NodeRecord {
             Self::Step(record) => record.step.run,
             Self::Committee(record) => record.step.run,
             Self::Release(record) => record.run,
+            Self::Dispute(record) => record.step.run,
         }
     }
 

@@ -111,8 +111,7 @@ impl Seat {
                 "not the charter's set",
             ));
         }
-        let previous = announce.previous.as_ref();
-        let digest = Announce::signed_digest(context, announce.deadline_ms, previous);
+        let digest = Announce::signed_digest(context, announce.deadline_ms);
         let coordinator = &self.charter.charter().coordinator;
         coordinator
             .verify(domain::ANNOUNCE, &digest, &announce.signature)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use collegium_crypto::error::ShareError;
 use collegium_crypto::glwe::{Encryptor, OneTimeKey};
+use collegium_crypto::linear::{Challenge, LinearHash, LinearHasher};
 use collegium_crypto::params::Thresholds;
 use collegium_crypto::rand_core::CryptoRng;
 use collegium_crypto::shamir::{self, DealtShare, KeyShare, SharePoint};
@@ -38,6 +39,19 @@ impl ReadyUpload {
     /// The body in pieces to write, each at most [`BODY_CHUNK_BYTES`].
     pub fn chunks(&self) -> impl Iterator<Item = &[u8]> {
         self.body.as_slice().chunks(BODY_CHUNK_BYTES)
+    }
+
+    /// h = Σ r^j · c\[j\] over the body's coefficients, for the challenge of a commitment. A few
+    /// milliseconds per megabyte.
+    ///
+    /// # Errors
+    /// `Internal`, when the body was damaged.
+    pub fn linear_hash(&self, challenge: Challenge) -> Result<LinearHash, Refusal> {
+        let mut hasher = LinearHasher::new(challenge);
+        hasher.update(self.body.as_slice());
+        hasher
+            .finish()
+            .map_err(|e| Refusal::new(RefusalCode::Internal, e))
     }
 
     /// The whole body.

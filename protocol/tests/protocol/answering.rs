@@ -29,20 +29,13 @@ fn an_announcement_is_checked_before_anything_is_recorded() {
         let mut forged = good.clone();
         change(&mut forged);
         let context = forged.context.clone();
-        Announce::sign(
-            context,
-            forged.ask,
-            forged.deadline_ms,
-            None,
-            &world.coordinator,
-        )
+        Announce::sign(context, forged.ask, forged.deadline_ms, &world.coordinator)
     };
     let stranger = World::new(4, 201);
     let foreign = Announce::sign(
         good.context.clone(),
         good.ask.clone(),
         1,
-        None,
         &stranger.coordinator,
     );
     let mut later = good.clone();

@@ -11,5 +11,6 @@ mod mixing;
 mod releasing;
 mod simulation;
 mod support;
+mod verification;
 mod voting;
 mod wire;

@@ -19,6 +19,7 @@ pub(super) struct Certified {
     propose: Propose,
     proposal: Arc<ToNode>,
     message: Arc<ToNode>,
+    certificate: Certificate,
     digest: collegium_crypto::transcript::Digest,
     releases: BTreeMap<MemberIndex, ShareSum>,
     refused: BTreeMap<MemberIndex, Refusal>,
@@ -29,7 +30,8 @@ impl Certified {
         Self {
             proposal: Arc::new(ToNode::Propose(propose.clone())),
             digest: certificate.proposal,
-            message: Arc::new(ToNode::Certificate(certificate)),
+            message: Arc::new(ToNode::Certificate(certificate.clone())),
+            certificate,
             propose,
             releases: BTreeMap::new(),
             refused: BTreeMap::new(),
@@ -119,8 +121,9 @@ impl Certified {
         if self.releases.len() >= thresholds.threshold {
             out.push(Action::Open(Box::new(Opening {
                 plan: Arc::clone(&core.plan),
-                proposal: self.digest,
                 contributors: self.propose.members(),
+                propose: self.propose,
+                certificate: self.certificate,
                 releases: self.releases.into_values().collect(),
             })));
             return State::Over;

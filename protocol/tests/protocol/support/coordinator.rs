@@ -82,7 +82,7 @@ impl Coordinator {
         let charter = Arc::clone(&self.charter);
         let plan = Arc::new(StepPlan::new(charter, self.run, step, ask, shape()).unwrap());
         let context = plan.context().clone();
-        let announce = Announce::sign(context, Blob(ask.to_vec()), 30_000, None, &self.identity);
+        let announce = Announce::sign(context, Blob(ask.to_vec()), 30_000, &self.identity);
         let timing = Timing {
             on_restart: self.attempts.on_restart(),
             ..self.timing
@@ -154,7 +154,8 @@ impl Coordinator {
                     let step = opening.plan().reference().step;
                     let sum = self.sum.as_ref().expect("the sum was synced before");
                     self.outcome = Some(match opening.open(sum) {
-                        Ok(sums) => {
+                        Ok(opened) => {
+                            let sums = opened.sums().to_vec();
                             let contributors = opening.contributors().to_vec();
                             Outcome::Totals {
                                 step,

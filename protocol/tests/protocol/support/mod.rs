@@ -131,7 +131,7 @@ impl World {
 
     pub fn announce(&self, plan: &StepPlan, ask: &[u8]) -> Announce {
         let context = plan.context().clone();
-        Announce::sign(context, Blob(ask.to_vec()), 30_000, None, &self.coordinator)
+        Announce::sign(context, Blob(ask.to_vec()), 30_000, &self.coordinator)
     }
 
     pub fn nodes(&self) -> Vec<Node> {

@@ -107,6 +107,7 @@ impl Node {
                     self.perform(actions, fuel, sent);
                 }
                 NodeAction::Upload(upload) => sent.push(Up::Upload(upload)),
+                NodeAction::HashBody { .. } => panic!("nothing was opened"),
                 NodeAction::Send(message) => sent.push(Up::Message(message)),
             }
         }
