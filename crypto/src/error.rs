@@ -234,6 +234,34 @@ pub enum ShareError {
     },
 }
 
+/// Published values of a degree test that do not pass, or do not suffice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum DegreeError {
+    /// Too few values to say anything.
+    #[error("{found} values of the degree test, at least {needed} are needed")]
+    TooFew {
+        /// Values given.
+        found: usize,
+        /// Values needed.
+        needed: usize,
+    },
+    /// Two values of one seat.
+    #[error("two values of the degree test from seat {point}")]
+    Duplicate {
+        /// The seat.
+        point: u16,
+    },
+    /// The values do not fit one polynomial: the dealer shared wrongly, or a member published a
+    /// wrong value.
+    #[error(
+        "the dealing fails the degree test: its values do not lie on a polynomial of degree below {threshold}; leave the dealer out of the step"
+    )]
+    Degree {
+        /// Threshold.
+        threshold: usize,
+    },
+}
+
 /// Sealing or opening a sealed message failed. Why is not told apart, on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum SealError {

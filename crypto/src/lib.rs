@@ -6,7 +6,7 @@
 //!
 //! **In scope:** the ring and its noise ([`field`], [`ntt`], [`noise`], [`mask`]), encryption and
 //! opening ([`glwe`], [`body`]), packing integers into coefficients ([`encode`]), sharing a key among a
-//! committee ([`shamir`]) and drawing one ([`committee`]), sealing a share to one member ([`seal`]),
+//! committee ([`shamir`]), testing that it was shared well ([`degree`]), drawing a committee ([`committee`]), sealing a share to one member ([`seal`]),
 //! hashes that add like ciphertexts, for verifying sums ([`linear`]), identities and signatures
 //! ([`identity`]), hashing with domain separation ([`transcript`]), and the compiled-in
 //! parameters and thresholds ([`params`]).
@@ -33,6 +33,7 @@
 
 pub mod body;
 pub mod committee;
+pub mod degree;
 pub mod encode;
 pub mod error;
 pub mod field;

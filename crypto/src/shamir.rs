@@ -47,7 +47,7 @@ impl SharePoint {
         self.0
     }
 
-    const fn element(self) -> u64 {
+    pub(crate) const fn element(self) -> u64 {
         self.0 as u64
     }
 }
@@ -65,6 +65,11 @@ impl KeyShare {
     #[must_use]
     pub const fn point(&self) -> SharePoint {
         self.point
+    }
+
+    /// f_c at the point, for every coefficient c.
+    pub(crate) fn coefficients(&self) -> &[u64] {
+        &self.coefficients
     }
 
     /// The bytes that are sealed to the member: [`SHARE_BYTES`] of them.

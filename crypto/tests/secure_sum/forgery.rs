@@ -1,0 +1,161 @@
+//! The forgery: why the challenge of the linear hash must follow from the totals.
+//!
+//! A coordinator that opened a sum honestly publishes other totals. If it knows the challenge r
+//! before it has committed to them, two free coefficients of the summed key are enough to make the
+//! rebuilt body hash to the sum of the members' signed hashes, with every residual in bound. That
+//! is the negative control. With r derived from the commitment the same trick fails, since every
+//! try changes r.
+
+use crate::consortium::{Dealing, add, mask_seed, plan, release};
+use collegium_crypto::glwe::{self, Opened};
+use collegium_crypto::ntt::Transformed;
+use collegium_crypto::params::DEGREE;
+use collegium_crypto::rand_core::SeedableRng;
+use collegium_crypto::{
+    BodySum, Challenge, Digest, LinearHash, LinearHasher, MaskSeed, Packing, SummedKey, domain,
+    field, hash, open, rebuild, shamir,
+};
+
+const MEMBERS: usize = 4;
+
+/// A finished step as the coordinator knows it.
+struct Step {
+    packing: Packing,
+    seed: MaskSeed,
+    dealings: Vec<Dealing>,
+    key: SummedKey,
+    opened: Opened,
+}
+
+fn step() -> Step {
+    let mut rng = chacha20::ChaCha20Rng::seed_from_u64(77);
+    let (packing, seed) = (plan(&[(65_535, 40)], MEMBERS), mask_seed("forgery"));
+    let dealings: Vec<_> = (0..MEMBERS as u64)
+        .map(|member| {
+            let codes: Vec<u64> = (0..40).map(|i| 1000 * member + i).collect();
+            Dealing::new(&packing, &seed, &codes, MEMBERS, 3, &mut rng)
+        })
+        .collect();
+    let releases: Vec<_> = (1..=3).map(|point| release(&dealings, point)).collect();
+    let key = shamir::interpolate(&releases, 3).unwrap();
+    let sum = add(&packing, &dealings);
+    let opened = open(&sum, &key, &seed, &packing, MEMBERS).unwrap();
+    Step {
+        packing,
+        seed,
+        dealings,
+        key,
+        opened,
+    }
+}
+
+impl Step {
+    /// What members sign: the sum of the hashes of what they sent.
+    fn signed(&self, challenge: Challenge) -> LinearHash {
+        let mut total = LinearHash::default();
+        for dealing in &self.dealings {
+            let mut hasher = LinearHasher::new(challenge);
+            hasher.update(&dealing.body);
+            total.add(&hasher.finish().unwrap());
+        }
+        total
+    }
+
+    /// The hash of the body that published totals stand for.
+    fn claimed(&self, challenge: Challenge, messages: &[u64], key: &SummedKey) -> LinearHash {
+        let residuals = &self.opened.residuals;
+        let rebuilt = rebuild(&self.seed, &self.packing, MEMBERS, key, messages, residuals);
+        LinearHash::of_sum(challenge, &rebuilt.unwrap().sum)
+    }
+
+    /// Totals with one code changed, and the summed key under which they hash right at `challenge`.
+    fn forge(&self, challenge: Challenge) -> (Vec<u64>, SummedKey) {
+        let mut messages = self.opened.messages.clone();
+        messages[7] += 1;
+        // The signed hash less the claimed one, under the honest key: what the key has to make up.
+        let [missing_a, missing_b] = difference(
+            self.signed(challenge),
+            self.claimed(challenge, &messages, &self.key),
+        );
+        // The hash is linear in the key: what adding 1 to coefficient 0, and to 1, adds to it.
+        let [[a, b], [c, d]] = [0, 1].map(|place| self.effect(challenge, place));
+        let determinant = field::sub(field::mul(a, d), field::mul(b, c));
+        let scale = field::invert(determinant);
+        let solve = |one: u64, two: u64| field::mul(field::sub(one, two), scale);
+        let first = solve(field::mul(missing_a, d), field::mul(missing_b, c));
+        let second = solve(field::mul(a, missing_b), field::mul(b, missing_a));
+        let mut key = self.key.coefficients().to_vec();
+        key[0] = field::add(key[0], first);
+        key[1] = field::add(key[1], second);
+        let bytes: Vec<u8> = key.iter().flat_map(|word| word.to_le_bytes()).collect();
+        (messages, SummedKey::from_bytes(&bytes).unwrap())
+    }
+
+    /// The hash of a_0 · X^place, cut to the body's length.
+    fn effect(&self, challenge: Challenge, place: usize) -> [u64; 2] {
+        let mut monomial = vec![0; DEGREE];
+        monomial[place] = 1;
+        let mut product = vec![0; DEGREE];
+        self.seed.expand(0, &mut product);
+        Transformed::new(&monomial).multiply(&mut product);
+        product.truncate(self.packing.coefficients());
+        let bytes: Vec<u8> = product.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let sum = BodySum::from_bytes(product.len(), &bytes).unwrap();
+        parts(LinearHash::of_sum(challenge, &sum))
+    }
+}
+
+fn parts(hash: LinearHash) -> [u64; 2] {
+    let bytes = hash.to_bytes();
+    let words = bytes.as_chunks::<8>().0;
+    [words[0], words[1]].map(u64::from_le_bytes)
+}
+
+fn difference(one: LinearHash, other: LinearHash) -> [u64; 2] {
+    let ([a, b], [c, d]) = (parts(one), parts(other));
+    [field::sub(a, c), field::sub(b, d)]
+}
+
+#[test]
+fn honest_totals_hash_to_what_the_members_signed() {
+    let step = step();
+    let challenge = Challenge::derive(&step.opened.digest(&step.key));
+    let claimed = step.claimed(challenge, &step.opened.messages, &step.key);
+    assert_eq!(claimed, step.signed(challenge));
+}
+
+#[test]
+fn a_challenge_known_before_the_totals_is_forged() {
+    let step = step();
+    // From the manifest alone, say: any digest that does not bind the totals.
+    let early: Digest = hash(domain::COHORT, &[b"the manifest"]);
+    let challenge = Challenge::derive(&early);
+    let (messages, key) = step.forge(challenge);
+    assert_ne!(messages, step.opened.messages);
+    assert_eq!(
+        step.claimed(challenge, &messages, &key),
+        step.signed(challenge)
+    );
+}
+
+#[test]
+fn a_challenge_that_follows_from_the_totals_is_not() {
+    let step = step();
+    // The best the coordinator can do: forge for some challenge, commit, and meet another one.
+    let mut challenge = Challenge::derive(&step.opened.digest(&step.key));
+    for _ in 0..3 {
+        let (messages, key) = step.forge(challenge);
+        challenge = Challenge::derive(&glwe::digest(&messages, &key, &step.opened.residuals));
+        assert_ne!(
+            step.claimed(challenge, &messages, &key),
+            step.signed(challenge)
+        );
+    }
+    // Nor do false totals pass under the honest key.
+    let mut messages = step.opened.messages.clone();
+    messages[0] += 1;
+    let residuals = &step.opened.residuals;
+    challenge = Challenge::derive(&glwe::digest(&messages, &step.key, residuals));
+    let claimed = step.claimed(challenge, &messages, &step.key);
+    assert_ne!(claimed, step.signed(challenge));
+}
