@@ -107,3 +107,25 @@ impl Federation for Remote {
         Ok(self.budget.as_ref().is_some_and(spent))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_is_up_by_the_clock_that_watchers_see_over_all_starts_of_the_daemon() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let objects = ObjectStore::open(directory.path()).expect("opens");
+        let spent = |before: u64, most: Option<u64>| {
+            let budget = most.map(|most| Budget {
+                most: Duration::from_secs(most),
+                progress: Progress::new(Duration::from_secs(before)),
+            });
+            let (mut remote, _calls, _published) = Remote::new(objects.clone(), 4, budget);
+            remote.time_is_up(1).expect("it knows")
+        };
+        assert!(spent(3600, Some(3600)));
+        assert!(!spent(0, Some(3600)));
+        assert!(!spent(3600, None));
+    }
+}
