@@ -8,8 +8,6 @@
 //!
 //! Reduction uses 2^64 ≡ 2^32 − 1 and 2^96 ≡ −1 (mod q).
 
-use zeroize::Zeroize;
-
 /// The modulus, 2^64 − 2^32 + 1.
 pub const Q: u64 = 0xffff_ffff_0000_0001;
 
@@ -86,7 +84,7 @@ pub const fn reduce_wide(wide: u128) -> u64 {
 }
 
 /// A sum of products that is reduced once, at its end. Holds up to 2^32 of them.
-#[derive(Clone, Copy, Default, Zeroize)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Dot {
     /// Σ of the products' lower 64 bits.
     low: u128,

@@ -41,9 +41,7 @@ impl MaskSeed {
     /// If `out` does not have [`DEGREE`] elements.
     pub fn expand(&self, index: u64, out: &mut [u64]) {
         assert_eq!(out.len(), DEGREE, "a mask has {DEGREE} coefficients");
-        let mut hasher = Hasher::new(domain::MASK_EXPAND);
-        hasher.part(self.0.as_bytes()).number(index);
-        xof::elements(&hasher, out);
+        xof::expand(domain::MASK_EXPAND, self.0.as_bytes(), index, out);
     }
 }
 

@@ -62,33 +62,37 @@ impl NoiseSeed {
 
 /// The terms that given random bytes stand for; 20 bytes a term, whatever is over is ignored.
 pub fn from_bytes(bytes: &[u8], out: &mut [i8]) {
-    for (term, chunk) in out.iter_mut().zip(bytes.as_chunks::<BYTES_PER_TERM>().0) {
-        *term = ones(chunk).wrapping_sub(NOISE_ETA as u8) as i8;
+    // Compiled for the processor's own instruction for counting ones, where it has one; without it
+    // the count is arithmetic on the word. Neither branches nor looks up.
+    pulp::Arch::new().dispatch(Count { bytes, out });
+}
+
+struct Count<'a> {
+    bytes: &'a [u8],
+    out: &'a mut [i8],
+}
+
+impl pulp::NullaryFnOnce for Count<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let chunks = self.bytes.as_chunks::<BYTES_PER_TERM>().0;
+        for (term, chunk) in self.out.iter_mut().zip(chunks) {
+            *term = ones(chunk).wrapping_sub(NOISE_ETA as u8) as i8;
+        }
     }
 }
 
-/// Ones in 160 bits, added up in parallel within a word: by fours, by eights, then all.
+/// Ones in 160 bits.
 #[inline(always)]
-fn ones(bytes: &[u8; BYTES_PER_TERM]) -> u8 {
+const fn ones(bytes: &[u8; BYTES_PER_TERM]) -> u8 {
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t] = *bytes;
     let first = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
     let second = u64::from_le_bytes([i, j, k, l, m, n, o, p]);
-    let third = u64::from(u32::from_le_bytes([q, r, s, t]));
-    // Three counts of at most 4 make at most 12: they fit in four bits.
-    let fours = by_fours(first)
-        .wrapping_add(by_fours(second))
-        .wrapping_add(by_fours(third));
-    const EIGHTS: u64 = 0x0f0f_0f0f_0f0f_0f0f;
-    // At most 24 in each byte, at most 160 in all.
-    let eights = (fours & EIGHTS).wrapping_add((fours >> 4) & EIGHTS);
-    (eights.wrapping_mul(0x0101_0101_0101_0101) >> 56) as u8
-}
-
-/// The number of ones in each group of four bits.
-#[inline(always)]
-const fn by_fours(word: u64) -> u64 {
-    let twos = word.wrapping_sub((word >> 1) & 0x5555_5555_5555_5555);
-    (twos & 0x3333_3333_3333_3333).wrapping_add((twos >> 2) & 0x3333_3333_3333_3333)
+    let third = u32::from_le_bytes([q, r, s, t]);
+    // At most 160 in all.
+    (first.count_ones() + second.count_ones() + third.count_ones()) as u8
 }
 
 #[cfg(test)]

@@ -196,7 +196,7 @@ pub(crate) fn lagrange(points: &[u64], target: u64) -> Vec<u64> {
 }
 
 /// Σ weight · vector, coefficient by coefficient, each reduced once. No branch on the vectors.
-pub(crate) fn combine(weights: &[u64], vectors: &[&[u64]]) -> Vec<u64> {
+fn combine(weights: &[u64], vectors: &[&[u64]]) -> Vec<u64> {
     /// Coefficients added up at a time: their sums stay in the first-level cache.
     const BLOCK: usize = 256;
     let mut combined = vec![0; DEGREE];
@@ -213,8 +213,6 @@ pub(crate) fn combine(weights: &[u64], vectors: &[&[u64]]) -> Vec<u64> {
             *value = sum.value();
         }
     }
-    // Partial sums of secret vectors; what is left in registers is beyond us.
-    sums.zeroize();
     combined
 }
 

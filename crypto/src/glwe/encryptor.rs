@@ -164,13 +164,36 @@ impl Encryptor {
         self.key.multiply(polynomial);
         self.noise.draw(first as u64, terms);
         let mut bytes = vec![0; messages.len() * COEFFICIENT_BYTES];
-        let (words, _) = bytes.as_chunks_mut::<COEFFICIENT_BYTES>();
-        let products = polynomial.iter().zip(terms.iter());
-        for ((word, &message), (&product, &term)) in words.iter_mut().zip(messages).zip(products) {
+        pulp::Arch::new().dispatch(Assemble {
+            products: polynomial,
+            terms,
+            messages,
+            body: &mut bytes,
+        });
+        Some(bytes)
+    }
+}
+
+/// a·s + e + Δ·m, coefficient by coefficient, compiled for the processor's vector instructions.
+struct Assemble<'a> {
+    products: &'a [u64],
+    terms: &'a [i8],
+    messages: &'a [u64],
+    body: &'a mut [u8],
+}
+
+impl pulp::NullaryFnOnce for Assemble<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let (words, _) = self.body.as_chunks_mut::<COEFFICIENT_BYTES>();
+        let noisy = self.products.iter().zip(self.terms);
+        for ((word, &message), (&product, &term)) in words.iter_mut().zip(self.messages).zip(noisy)
+        {
             let noisy = field::add(product, field::from_signed(i64::from(term)));
             *word = field::add(noisy, message).to_le_bytes();
         }
-        Some(bytes)
     }
 }
 

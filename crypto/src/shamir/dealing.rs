@@ -15,11 +15,12 @@
 //! Which seats are seeded depends on the dealer ([`is_seeded`]), so that over all dealers each seat
 //! gets about as many whole shares as any other.
 
-use super::{KeyShare, SharePoint, combine, lagrange};
+use super::{KeyShare, SharePoint, lagrange};
 use crate::error::ShareError;
+use crate::field::Dot;
 use crate::glwe::OneTimeKey;
 use crate::params::{DEGREE, MAX_COMMITTEE};
-use crate::transcript::{Hasher, domain};
+use crate::transcript::domain;
 use crate::xof;
 use rand_core::CryptoRng;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
@@ -41,10 +42,9 @@ impl ShareSeed {
 
     /// The share of the seat at `point`.
     fn expand(&self, point: SharePoint) -> KeyShare {
-        let mut hasher = Hasher::new(domain::SHARE_EXPAND);
-        hasher.part(&self.0).number(point.element());
         let mut coefficients = vec![0; DEGREE];
-        xof::elements(&hasher, &mut coefficients);
+        let number = point.element();
+        xof::expand(domain::SHARE_EXPAND, &self.0, number, &mut coefficients);
         KeyShare {
             point,
             coefficients,
@@ -149,27 +149,40 @@ pub fn deal(
 }
 
 /// The polynomials through the key at 0 and the seeded shares at their points.
-struct Through<'a> {
+struct Through {
     points: Vec<u64>,
-    values: Vec<&'a [u64]>,
+    /// For every coefficient in turn the values at all points, so that what is summed lies together.
+    values: Zeroizing<Vec<u64>>,
 }
 
-impl<'a> Through<'a> {
-    fn new(key: &'a OneTimeKey, seeded: &'a [KeyShare]) -> Self {
+impl Through {
+    fn new(key: &OneTimeKey, seeded: &[KeyShare]) -> Self {
         let points = seeded.iter().map(|share| share.point.element());
-        let values = seeded.iter().map(|share| share.coefficients.as_slice());
-        Self {
-            points: [0].into_iter().chain(points).collect(),
-            values: [key.coefficients()].into_iter().chain(values).collect(),
+        let points: Vec<u64> = [0].into_iter().chain(points).collect();
+        let mut values = Zeroizing::new(vec![0; DEGREE * points.len()]);
+        let vectors = seeded.iter().map(KeyShare::coefficients);
+        for (place, vector) in [key.coefficients()].into_iter().chain(vectors).enumerate() {
+            let column = values.iter_mut().skip(place).step_by(points.len());
+            for (value, &coefficient) in column.zip(vector) {
+                *value = coefficient;
+            }
         }
+        Self { points, values }
     }
 
     /// Their values at another point. The weights depend on points only, which are public.
     fn share(&self, point: SharePoint) -> KeyShare {
         let weights = lagrange(&self.points, point.element());
+        let coefficients = self.values.chunks_exact(weights.len()).map(|values| {
+            let mut sum = Dot::default();
+            for (&weight, &value) in weights.iter().zip(values) {
+                sum.add(weight, value);
+            }
+            sum.value()
+        });
         KeyShare {
             point,
-            coefficients: combine(&weights, &self.values),
+            coefficients: coefficients.collect(),
         }
     }
 }
