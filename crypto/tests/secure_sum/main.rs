@@ -8,4 +8,5 @@ mod forgery;
 mod mixing;
 mod oracle;
 mod property;
+mod timing;
 mod vectors;

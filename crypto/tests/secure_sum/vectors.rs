@@ -7,6 +7,7 @@
 //! the outputs for the inputs in the files.
 
 use crate::consortium::{Dealing, plan, release, words};
+use collegium_crypto::degree::{self, DegreeChallenge, DegreeValue};
 use collegium_crypto::encode::{Packing, Segment, Shape};
 use collegium_crypto::params::{DEGREE, ParamSet};
 use collegium_crypto::rand_core::SeedableRng;
@@ -14,7 +15,7 @@ use collegium_crypto::seal::{SealingPublic, SealingSecret};
 use collegium_crypto::shamir::{self, DealtShare, KeyShare, SharePoint};
 use collegium_crypto::{
     BodyCheck, BodyHasher, Challenge, Digest, IdentityKey, LinearHash, LinearHasher, MaskSeed,
-    Signature, SigningIdentity, Thresholds, committee, hash, noise, open,
+    Signature, SigningIdentity, Thresholds, committee, field, hash, noise, open,
 };
 use serde_json::{Value, json};
 
@@ -22,11 +23,12 @@ use serde_json::{Value, json};
 type Answer = Result<Value, String>;
 type Computation = fn(&Value) -> Answer;
 
-fn computers() -> [(&'static str, Computation); 9] {
+fn computers() -> [(&'static str, Computation); 10] {
     [
         ("mask", mask),
         ("noise", noise_terms),
         ("sharing", sharing),
+        ("degree", degree_test),
         ("linear", linear),
         ("committee", committee),
         ("encoding", encoding),
@@ -269,6 +271,52 @@ fn linear(input: &Value) -> Answer {
     hasher.update(&bytes(text(input, "body")));
     let hash = hasher.finish().map_err(code)?;
     Ok(json!({ "challenge": hex(&challenge.to_bytes()), "hash": hash }))
+}
+
+/// Key shares of all seats, one coefficient's polynomial perhaps raised by X^dealt.
+fn raised(input: &Value, shares: Vec<KeyShare>, dealt: u64) -> Vec<KeyShare> {
+    let Some(place) = input.get("raise").map(|place| number(place) as usize) else {
+        return shares;
+    };
+    let raise = |share: KeyShare| {
+        let mut bytes = share.to_bytes();
+        let word = &mut bytes.as_chunks_mut::<8>().0[place];
+        let power = field::pow(u64::from(share.point().get()), dealt);
+        *word = field::add(u64::from_le_bytes(*word), power).to_le_bytes();
+        KeyShare::from_bytes(share.point(), &bytes).unwrap()
+    };
+    shares.into_iter().map(raise).collect()
+}
+
+fn published(input: &Value) -> Result<Vec<DegreeValue>, String> {
+    if let Some(values) = input.get("values") {
+        let values = values.as_array().unwrap().iter().map(|pair| {
+            let point = SharePoint::new(number(&pair[0]) as u16).map_err(code)?;
+            let bytes = bytes(pair[1].as_str().unwrap());
+            let bytes = bytes.try_into().map_err(|_| "Length".to_owned())?;
+            DegreeValue::from_bytes(point, &bytes).map_err(code)
+        });
+        return values.collect();
+    }
+    let (committee, dealt) = (size(input, "committee"), size(input, "dealt"));
+    let mut rng = rng(input);
+    let key = collegium_crypto::OneTimeKey::generate(&mut rng);
+    let masks = degree::deal_mask(committee, dealt, &mut rng).map_err(code)?;
+    let shares = crate::consortium::deal(&key, committee, dealt, 0, &mut rng);
+    let shares = raised(input, shares, dealt as u64);
+    let rho = DegreeChallenge::derive(&digest(input, "sealed")?);
+    let seats = numbers(&input["seats"]).into_iter();
+    Ok(seats
+        .map(|seat| seat as usize - 1)
+        .map(|place| rho.value(&masks[place], &shares[place]))
+        .collect())
+}
+
+fn degree_test(input: &Value) -> Answer {
+    let values = published(input)?;
+    degree::check(&values, size(input, "threshold")).map_err(code)?;
+    let values = values.iter().map(|value| hex(&value.to_bytes()).into());
+    Ok(json!({ "values": values.collect::<Vec<Value>>() }))
 }
 
 fn committee(input: &Value) -> Answer {
