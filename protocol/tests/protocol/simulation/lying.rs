@@ -19,7 +19,8 @@ use crate::support::{Node, Up, World, rng, totals};
 /// What the coordinator may do next. Members and steps are drawn when it is done.
 #[derive(Debug, Clone, Copy)]
 enum Op {
-    /// Offers a run to a member, which reads its rows only then.
+    /// Offers the second run to a member, which reads its rows only then. They may have changed
+    /// since the first.
     Offer,
     /// Announces a new step, to some members.
     Announce,
@@ -43,8 +44,6 @@ enum Op {
     Replay,
     /// A member's process dies: after this message, or in the middle of it.
     Crash,
-    /// A member's rows change.
-    NewRows,
 }
 
 fn pick(rng: &mut impl CryptoRng) -> Op {
@@ -60,8 +59,7 @@ fn pick(rng: &mut impl CryptoRng) -> Op {
         77..83 => Op::Drive,
         83..86 => Op::Drop,
         86..94 => Op::Replay,
-        94..99 => Op::Crash,
-        _ => Op::NewRows,
+        _ => Op::Crash,
     }
 }
 
@@ -80,7 +78,8 @@ pub struct Lying<'w, R> {
     steps: Vec<Step>,
     said: Vec<ToNode>,
     fuel: BTreeMap<MemberIndex, usize>,
-    rows_changed: bool,
+    /// Whether rows change between the runs: then one ask may be opened on each version.
+    may_change: bool,
     watch: Watch,
     tally: Tally,
 }
@@ -120,7 +119,7 @@ impl<'w, R: CryptoRng> Lying<'w, R> {
             steps: Vec::new(),
             said: Vec::new(),
             fuel: BTreeMap::new(),
-            rows_changed: false,
+            may_change: seed % 4 == 0,
             watch: Watch::new(thresholds.min_contributors, MAX_COHORT_CHANGES),
             tally: Tally::default(),
         }
@@ -155,10 +154,9 @@ impl<'w, R: CryptoRng> Lying<'w, R> {
             node.restart();
             self.tally.crashes += 1;
         }
-        let data = node.data;
         self.said.push(message);
         for up in sent {
-            self.watch.sent(to, data, &up)?;
+            self.watch.sent(&self.nodes[to.position()], &up)?;
             self.hear(to, up);
         }
         Ok(())
@@ -191,7 +189,11 @@ impl<'w, R: CryptoRng> Lying<'w, R> {
         match op {
             Op::Offer => {
                 let (member, run) = (self.somebody(), self.runs[1]);
-                self.nodes[member.position()].unseen.remove(&run);
+                let changed = self.may_change && below(&mut self.rng, 2) == 0;
+                let node = &mut self.nodes[member.position()];
+                if node.unseen.remove(&run) && changed {
+                    node.rows.insert(run, Digest([99; 32]));
+                }
                 Ok(())
             }
             Op::Announce => self.announce(),
@@ -219,12 +221,6 @@ impl<'w, R: CryptoRng> Lying<'w, R> {
             Op::Crash => {
                 let (member, after) = (self.somebody(), below(&mut self.rng, 4));
                 self.fuel.insert(member, after);
-                Ok(())
-            }
-            Op::NewRows => {
-                self.rows_changed = true;
-                let (member, version) = (self.somebody(), below(&mut self.rng, 200));
-                self.nodes[member.position()].data = Digest([version as u8 + 20; 32]);
                 Ok(())
             }
         }
@@ -473,7 +469,7 @@ impl<'w, R: CryptoRng> Lying<'w, R> {
                 self.tally.opened += 1;
                 let cohorts = opened_asks.entry(step.ask).or_default();
                 cohorts.insert(members);
-                if cohorts.len() > 1 && !self.rows_changed {
+                if cohorts.len() > 1 && !self.may_change {
                     return Err(format!("one ask was opened with the sets {cohorts:?}"));
                 }
             }

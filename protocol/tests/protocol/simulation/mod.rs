@@ -26,8 +26,15 @@ const STORMS: u64 = 1000;
 const LYING: u64 = 1000;
 
 /// Seeds that once broke a promise, or were chosen by hand: they come first, for ever.
-const KEPT_STORMS: &[u64] = &[];
-const KEPT_LYING: &[u64] = &[];
+const KEPT_STORMS: &[u64] = &[
+    // A member released after its vote was synced and lost: the watch had taken that for a release
+    // without a vote.
+    657,
+];
+const KEPT_LYING: &[u64] = &[
+    // Rows changed in the middle of a run, which no daemon lets happen.
+    473,
+];
 
 #[test]
 fn no_storm_breaks_a_promise() {

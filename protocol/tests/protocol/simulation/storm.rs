@@ -275,7 +275,7 @@ impl<'w, R: CryptoRng> Storm<'w, R> {
             .map(|liar| liar.always);
         for up in sent {
             let Some(always) = lie else {
-                self.watch.sent(to, self.nodes[place].data, &up)?;
+                self.watch.sent(&self.nodes[place], &up)?;
                 self.up.push((to, up.into()));
                 continue;
             };

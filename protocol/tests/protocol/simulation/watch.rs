@@ -6,7 +6,7 @@ use collegium_protocol::message::session::ToCoordinator;
 use collegium_protocol::message::step::{Announce, Propose, StepRef, cohort_digest};
 use collegium_protocol::{Digest, MemberIndex, RunId, StepNumber};
 
-use crate::support::{Parts, Up};
+use crate::support::{Node, Parts, Up};
 
 /// A broken promise, in words.
 pub type Checked = Result<(), String>;
@@ -57,8 +57,9 @@ impl Watch {
         self.sets.insert(propose.digest(), propose.members());
     }
 
-    /// An honest member that holds rows of digest `data` sent this.
-    pub fn sent(&mut self, from: MemberIndex, data: Digest, up: &Up) -> Checked {
+    /// An honest member sent this.
+    pub fn sent(&mut self, node: &Node, up: &Up) -> Checked {
+        let from = node.index();
         match up {
             Up::Upload(upload) => {
                 let body = Parts::of(upload).body_digest();
@@ -71,9 +72,12 @@ impl Watch {
                     format!("member {from} voted for two sets in step {:?}", vote.step)
                 })
             }
-            Up::Message(ToCoordinator::Release(release)) => {
-                self.release(from, data, release.step, release.proposal)
-            }
+            Up::Message(ToCoordinator::Release(release)) => self.release(
+                from,
+                node.rows_of(release.step.run),
+                release.step,
+                release.proposal,
+            ),
             Up::Message(_) => Ok(()),
         }
     }
@@ -101,9 +105,10 @@ impl Watch {
                 members.len()
             )
         })?;
-        let voted = self.votes.get(&(from, number(step)));
-        holds(voted == Some(&set), || {
-            format!("member {from} released a set it had not voted for")
+        // The vote itself may have been lost on its way, or in a crash after it was synced.
+        let voted = *self.votes.entry((from, number(step))).or_insert(set);
+        holds(voted == set, || {
+            format!("member {from} released another set than it voted for")
         })?;
         let first = *self.released.entry(number(step)).or_insert(set);
         holds(first == set, || {

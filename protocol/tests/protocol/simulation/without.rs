@@ -64,8 +64,7 @@ impl Attack {
     }
 
     fn note(&mut self, place: usize, up: &Up) {
-        let node = &self.nodes[place];
-        let found: Checked = self.watch.sent(node.index(), node.data, up);
+        let found: Checked = self.watch.sent(&self.nodes[place], up);
         self.broken = self.broken.take().or(found.err());
     }
 

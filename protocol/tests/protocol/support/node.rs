@@ -24,6 +24,8 @@ pub struct Node {
     pub committee: Committee,
     pub disk: BTreeMap<String, Vec<u8>>,
     pub data: Digest,
+    /// The digest of its rows in runs where they are others than [`Node::data`].
+    pub rows: BTreeMap<RunId, Digest>,
     /// What this site answers; [`codes`] unless it is made to contribute something else.
     pub answer: fn(MemberIndex, &[u8]) -> Vec<u64>,
     rng_seed: u64,
@@ -52,6 +54,7 @@ impl Node {
             committee,
             disk,
             data,
+            rows: BTreeMap::new(),
             answer: codes,
             rng_seed,
         }
@@ -60,6 +63,11 @@ impl Node {
     /// Draws other randomness from here on.
     pub fn reseed(&mut self, seed: u64) {
         self.rng_seed = seed;
+    }
+
+    /// The digest of the rows that this site takes part in a run with.
+    pub fn rows_of(&self, run: RunId) -> Digest {
+        self.rows.get(&run).copied().unwrap_or(self.data)
     }
 
     pub fn index(&self) -> MemberIndex {
@@ -98,7 +106,7 @@ impl Node {
             let refusal = RefusalCode::UnknownRun.into();
             (UNSEEN_DATA, LocalVerdict::Refused(refusal))
         } else {
-            (self.data, LocalVerdict::Allowed { shape: shape() })
+            (self.rows_of(run), LocalVerdict::Allowed { shape: shape() })
         };
         let mut actions = self.committee.announce(announce, data);
         actions.extend(self.contributor_of(run).announce(announce, local));
