@@ -199,6 +199,6 @@ impl Step {
         for entry in &propose.entries {
             sum.add_bytes(&self.bodies[&entry.body]).unwrap();
         }
-        opening.open(&sum).unwrap()
+        opening.open(&sum).unwrap().sums().to_vec()
     }
 }

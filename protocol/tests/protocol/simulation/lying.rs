@@ -42,8 +42,6 @@ enum Op {
     Drop,
     /// Repeats any message it ever sent, to any member.
     Replay,
-    /// A member's process dies: after this message, or in the middle of it.
-    Crash,
 }
 
 fn pick(rng: &mut impl CryptoRng) -> Op {
@@ -57,9 +55,8 @@ fn pick(rng: &mut impl CryptoRng) -> Op {
         57..69 => Op::Certify,
         69..77 => Op::ShowTwoSets,
         77..83 => Op::Drive,
-        83..86 => Op::Drop,
-        86..94 => Op::Replay,
-        _ => Op::Crash,
+        83..87 => Op::Drop,
+        _ => Op::Replay,
     }
 }
 
@@ -119,7 +116,7 @@ impl<'w, R: CryptoRng> Lying<'w, R> {
             steps: Vec::new(),
             said: Vec::new(),
             fuel: BTreeMap::new(),
-            may_change: seed % 4 == 0,
+            may_change: seed.is_multiple_of(4),
             watch: Watch::new(thresholds.min_contributors, MAX_COHORT_CHANGES),
             tally: Tally::default(),
         }
@@ -144,8 +141,13 @@ impl<'w, R: CryptoRng> Lying<'w, R> {
         })
     }
 
-    /// Sends `message` to an honest member and takes in what it says.
+    /// Sends `message` to an honest member and takes in what it says. Its process may die in the
+    /// middle of what it does then: before it synced its record, or before it sent its answer.
     fn tell(&mut self, to: MemberIndex, message: ToNode) -> Checked {
+        let binding = matches!(message, ToNode::Propose(_) | ToNode::Certificate(_));
+        if below(&mut self.rng, if binding { 8 } else { 80 }) == 0 {
+            self.fuel.insert(to, below(&mut self.rng, 3));
+        }
         let node = &mut self.nodes[to.position()];
         let fuel = self.fuel.entry(to).or_insert(usize::MAX);
         let sent = node.receive(&message, fuel);
@@ -217,11 +219,6 @@ impl<'w, R: CryptoRng> Lying<'w, R> {
                 let message = self.said[below(&mut self.rng, last + 1)].clone();
                 let to = self.somebody();
                 self.tell(to, message)
-            }
-            Op::Crash => {
-                let (member, after) = (self.somebody(), below(&mut self.rng, 4));
-                self.fuel.insert(member, after);
-                Ok(())
             }
         }
     }
@@ -424,8 +421,17 @@ impl<'w, R: CryptoRng> Lying<'w, R> {
             for deliver in self.steps[place].deliveries(member, &mut self.rng) {
                 self.tell(member, ToNode::Deliver(deliver))?;
             }
-            let shown = sets[below(&mut self.rng, sets.len())].clone();
-            self.show_set(place, member, shown)?;
+            let shown = below(&mut self.rng, sets.len());
+            let crashes = self.tally.crashes;
+            self.show_set(place, member, sets[shown].clone())?;
+            if self.tally.crashes > crashes {
+                // What does it remember? It gets its shares again, and sees another set.
+                let other = sets[(shown + 1) % sets.len()].clone();
+                for deliver in self.steps[place].deliveries(member, &mut self.rng) {
+                    self.tell(member, ToNode::Deliver(deliver))?;
+                }
+                self.show_set(place, member, other)?;
+            }
         }
         for propose in &sets {
             let certificate = self.certificate(place, propose);

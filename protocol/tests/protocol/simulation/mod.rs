@@ -30,6 +30,9 @@ const KEPT_STORMS: &[u64] = &[
     // A member released after its vote was synced and lost: the watch had taken that for a release
     // without a vote.
     657,
+    // A liar dealt a bad share to a member that was away, voted, and withheld its release: the
+    // certified step waits for the liar, or for a person.
+    1819,
 ];
 const KEPT_LYING: &[u64] = &[
     // Rows changed in the middle of a run, which no daemon lets happen.
@@ -48,6 +51,7 @@ fn no_storm_breaks_a_promise() {
         "{total:?}"
     );
     assert!(total.opened as u64 > STORMS, "{total:?}");
+    assert!(total.stalled < 10, "{total:?}");
 }
 
 #[test]

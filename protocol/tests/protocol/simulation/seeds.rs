@@ -59,6 +59,7 @@ pub fn below(rng: &mut impl Rng, n: usize) -> usize {
 pub struct Tally {
     pub opened: usize,
     pub spoiled: usize,
+    pub stalled: usize,
     pub dropped: usize,
     pub crashes: usize,
     pub releases: usize,
@@ -70,6 +71,7 @@ impl Tally {
     fn add(&mut self, other: Self) {
         self.opened += other.opened;
         self.spoiled += other.spoiled;
+        self.stalled += other.stalled;
         self.dropped += other.dropped;
         self.crashes += other.crashes;
         self.releases += other.releases;

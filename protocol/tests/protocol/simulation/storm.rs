@@ -1,13 +1,14 @@
 //! An honest coordinator and its members in a storm: messages are lost, late, repeated and out of
 //! order, processes die in the middle of what they do, members come and go, and some of them lie.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use collegium_crypto::rand_core::{CryptoRng, Rng};
 use collegium_protocol::limits::MAX_COHORT_CHANGES;
 use collegium_protocol::message::session::ToNode;
-use collegium_protocol::step::{Attempts, Event, StepFailure};
-use collegium_protocol::{MemberIndex, StepNumber};
+use collegium_protocol::step::{Aggregator, Attempts, Event, Note, Phase, StepFailure};
+use collegium_protocol::{MemberIndex, RefusalCode, StepNumber};
 
 use super::lies::{LIES, Lie, Sent, other_numbers};
 use super::seeds::{Tally, Worlds, below};
@@ -401,6 +402,32 @@ impl<'w, R: CryptoRng> Storm<'w, R> {
         }
     }
 
+    /// The set is certified and nothing is under way: every honest member has released, or cannot
+    /// because a liar dealt it a bad share while it was away. The step waits for the liar.
+    fn waits_for_a_liar(&self) -> bool {
+        let Some(machine) = &self.coordinator.aggregator else {
+            return false;
+        };
+        let Phase::Certified { releases } = machine.phase() else {
+            return false;
+        };
+        let is_liar = |member: MemberIndex| self.liars.iter().any(|liar| liar.member == member);
+        let robbed: BTreeSet<_> = self
+            .coordinator
+            .notes
+            .iter()
+            .filter_map(|note| match note {
+                Note::Refused { from, refusal } if refusal.code == RefusalCode::ShareMissing => {
+                    Some(*from)
+                }
+                _ => None,
+            })
+            .filter(|member| !is_liar(*member))
+            .collect();
+        let honest = self.nodes.len() - self.liars.len();
+        !robbed.is_empty() && releases + robbed.len() >= honest
+    }
+
     /// The weather clears: everybody comes back and everything arrives. Now every ask must come to
     /// an end, and whoever lies goes on lying.
     fn heal(&mut self) -> Checked {
@@ -429,11 +456,29 @@ impl<'w, R: CryptoRng> Storm<'w, R> {
             } else if !self.up.is_empty() {
                 let (from, sent) = self.up.remove(0);
                 self.send_to_coordinator(from, sent)?;
+            } else if self.waits_for_a_liar() {
+                // Nothing but a person's decision ends it; see docs/security.md, Not promised.
+                self.tally.stalled += 1;
+                self.coordinator
+                    .handle(Event::Cancel, self.now, &mut self.fuel);
+                self.coordinator.outcome = None;
+                self.next()?;
             } else {
                 self.now += Duration::from_secs(30);
                 self.event(Event::Tick)?;
             }
         }
-        Err(format!("stuck at ask {} ({:?})", self.ask, self.lies()))
+        let phase = self.coordinator.aggregator.as_ref().map(Aggregator::phase);
+        let last = self
+            .coordinator
+            .notes
+            .iter()
+            .rev()
+            .take(4)
+            .collect::<Vec<_>>();
+        let (ask, lies) = (self.ask, self.lies());
+        Err(format!(
+            "stuck at ask {ask} in {phase:?} ({lies:?}): {last:?}"
+        ))
     }
 }
