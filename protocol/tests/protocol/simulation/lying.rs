@@ -22,6 +22,9 @@ enum Op {
     /// Offers the second run to a member, which reads its rows only then. They may have changed
     /// since the first.
     Offer,
+    /// Offers it to everybody, and announces its last step once more: those who had heard of the
+    /// step before they had rows for it answer now.
+    OfferLate,
     /// Announces a new step, to some members.
     Announce,
     /// Announces an old step's number again with another ask, or an old announcement once more.
@@ -46,8 +49,9 @@ enum Op {
 
 fn pick(rng: &mut impl CryptoRng) -> Op {
     match below(rng, 100) {
-        0..6 => Op::Offer,
-        6..16 => Op::Announce,
+        0..4 => Op::Offer,
+        4..8 => Op::OfferLate,
+        8..16 => Op::Announce,
         16..22 => Op::AnnounceAgain,
         22..27 => Op::Accomplice,
         27..41 => Op::Deliver,
@@ -190,14 +194,11 @@ impl<'w, R: CryptoRng> Lying<'w, R> {
     fn apply(&mut self, op: Op) -> Checked {
         match op {
             Op::Offer => {
-                let (member, run) = (self.somebody(), self.runs[1]);
-                let changed = self.may_change && below(&mut self.rng, 2) == 0;
-                let node = &mut self.nodes[member.position()];
-                if node.unseen.remove(&run) && changed {
-                    node.rows.insert(run, Digest([99; 32]));
-                }
+                let member = self.somebody();
+                self.offer(member);
                 Ok(())
             }
+            Op::OfferLate => self.offer_late(),
             Op::Announce => self.announce(),
             Op::AnnounceAgain => self.announce_again(),
             Op::Accomplice => {
@@ -223,11 +224,37 @@ impl<'w, R: CryptoRng> Lying<'w, R> {
         }
     }
 
+    fn offer(&mut self, member: MemberIndex) {
+        let run = self.runs[1];
+        let changed = self.may_change && below(&mut self.rng, 2) == 0;
+        let node = &mut self.nodes[member.position()];
+        if node.unseen.remove(&run) && changed {
+            node.rows.insert(run, Digest([99; 32]));
+        }
+    }
+
+    fn offer_late(&mut self) -> Checked {
+        let run = self.runs[1];
+        let last = self
+            .steps
+            .iter()
+            .rposition(|step| step.announce.context.run == run);
+        let Some(place) = last else {
+            return Ok(());
+        };
+        for member in self.honest() {
+            self.offer(member);
+            let message = ToNode::Announce(self.steps[place].announce.clone());
+            self.tell(member, message)?;
+        }
+        self.show_at(place, 1)
+    }
+
     fn announce(&mut self) -> Checked {
         if self.steps.len() >= MOST_STEPS {
             return self.announce_again();
         }
-        let run = self.runs[usize::from(below(&mut self.rng, 3) == 0)];
+        let run = self.runs[below(&mut self.rng, 2)];
         let of_run = |step: &&Step| step.announce.context.run == run;
         let last = self
             .steps
@@ -413,9 +440,13 @@ impl<'w, R: CryptoRng> Lying<'w, R> {
 
     /// Delivers everything, shows each member one of `sets` sets, and then certifies what it can.
     fn show(&mut self, sets: usize) -> Checked {
-        let Some(place) = self.some_step() else {
-            return Ok(());
-        };
+        match self.some_step() {
+            Some(place) => self.show_at(place, sets),
+            None => Ok(()),
+        }
+    }
+
+    fn show_at(&mut self, place: usize, sets: usize) -> Checked {
         let sets: Vec<_> = (0..sets).map(|_| self.set(place)).collect();
         for member in self.honest() {
             for deliver in self.steps[place].deliveries(member, &mut self.rng) {
