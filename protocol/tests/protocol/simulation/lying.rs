@@ -394,6 +394,32 @@ impl<'w, R: CryptoRng> Lying<'w, R> {
         self.steps[place].certificate(self.world, &self.accomplices, propose)
     }
 
+    /// A certificate that lacks votes is filled up, by whatever means.
+    fn completed(&mut self, place: usize, mut certificate: Certificate) -> Certificate {
+        let quorum = self.world.charter.thresholds().quorum;
+        let Some(first) = certificate.votes.first().copied() else {
+            return certificate;
+        };
+        if certificate.votes.len() >= quorum {
+            self.steps[place].certificates.push(certificate.clone());
+            return certificate;
+        }
+        match below(&mut self.rng, 4) {
+            // One vote over and over.
+            0 => certificate.votes.resize(quorum, first),
+            // One signature for everybody.
+            1 => {
+                let signature = first.signature;
+                let forged = |voter| CertifiedVote { voter, signature };
+                certificate.votes = self.world.members().into_iter().map(forged).collect();
+            }
+            // Votes for anything in the step, as if they were for this set.
+            2 => certificate.votes = self.steps[place].relabelled(),
+            _ => {}
+        }
+        certificate
+    }
+
     fn certify(&mut self) -> Checked {
         let Some(place) = self.some_step() else {
             return Ok(());
@@ -404,27 +430,10 @@ impl<'w, R: CryptoRng> Lying<'w, R> {
         }
         let propose = proposals[below(&mut self.rng, proposals.len())].clone();
         let mut certificate = self.certificate(place, &propose);
+        let other = below(&mut self.rng, self.steps.len());
         match below(&mut self.rng, 10) {
-            // Votes for anything in the step, as if they were for this set.
-            0 => certificate.votes = self.steps[place].relabelled(),
+            0 => certificate.step = self.steps[other].plan.reference(),
             1 => {
-                let doubled = certificate.votes.first().copied();
-                certificate.votes.extend(doubled);
-            }
-            2 => {
-                let missing = self.world.members().into_iter();
-                let signature = certificate.votes.first().map(|vote| vote.signature);
-                let forged = missing.zip(signature.into_iter().cycle());
-                certificate.votes = forged
-                    .map(|(voter, signature)| CertifiedVote { voter, signature })
-                    .collect();
-            }
-            3 => {
-                let other = below(&mut self.rng, self.steps.len());
-                certificate.step = self.steps[other].plan.reference();
-            }
-            4 => {
-                let other = below(&mut self.rng, self.steps.len());
                 let others = &self.steps[other].certificates;
                 if !others.is_empty() {
                     certificate = others[below(&mut self.rng, others.len())].clone();
@@ -432,7 +441,7 @@ impl<'w, R: CryptoRng> Lying<'w, R> {
                     certificate.proposal = propose.digest();
                 }
             }
-            _ => self.steps[place].certificates.push(certificate.clone()),
+            _ => certificate = self.completed(place, certificate),
         }
         let to = self.somebody();
         self.tell(to, ToNode::Certificate(certificate))
@@ -466,7 +475,7 @@ impl<'w, R: CryptoRng> Lying<'w, R> {
         }
         for propose in &sets {
             let certificate = self.certificate(place, propose);
-            self.steps[place].certificates.push(certificate.clone());
+            let certificate = self.completed(place, certificate);
             for member in self.honest() {
                 self.tell(member, ToNode::Certificate(certificate.clone()))?;
             }
