@@ -4,8 +4,10 @@
 mod admission;
 mod aggregation;
 mod answering;
+mod blame;
 mod charters;
 mod coding;
+mod committees;
 mod crashes;
 mod mixing;
 mod releasing;

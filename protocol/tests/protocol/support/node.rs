@@ -129,7 +129,10 @@ impl Node {
     /// The complaint about a delivery, if any.
     pub fn verdict(&mut self, deliver: &Deliver) -> Option<Refusal> {
         match self.tell(ToNode::Deliver(deliver.clone())).as_slice() {
-            [Up::Message(ToCoordinator::Verdict(verdict))] => verdict.complaint.clone(),
+            [Up::Message(ToCoordinator::Verdict(verdict))] => verdict
+                .complaint
+                .as_ref()
+                .map(|complaint| complaint.reason.clone()),
             [Up::Message(ToCoordinator::StepRefused { refusal, .. })] => Some(refusal.clone()),
             other => panic!("expected a verdict: {other:?}"),
         }
