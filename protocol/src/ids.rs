@@ -79,7 +79,7 @@ impl fmt::Display for MemberIndex {
 }
 
 /// A seat on the committee, from 1 in the charter's order. It is also the point at which the
-/// seat's key shares are taken, which is why zero (the key itself) is no seat. Up to 64 members
+/// seat's key shares are taken, which is why zero (the key itself) is no seat. Up to 96 members
 /// everybody has the seat of its own index; a drawn committee is numbered anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u16", into = "u16")]

@@ -368,3 +368,44 @@ fn a_proposal_may_name_members_without_a_seat() {
     forged.entries[50].signature = forged.entries[51].signature;
     assert_eq!(node.vote(&forged), Err(RefusalCode::ProposalInvalid));
 }
+
+/// P(at least `least` of `seats` seats drawn from `members` go to the `colluding`), as a sum of
+/// the hypergeometric distribution.
+fn probability(members: u32, colluding: u32, seats: u32, least: u32) -> f64 {
+    let ln_factorial = |n: u32| (1..=n).map(|i| f64::from(i).ln()).sum::<f64>();
+    let ln_choose = |n, k| ln_factorial(n) - ln_factorial(k) - ln_factorial(n - k);
+    (least..=seats.min(colluding))
+        .map(|c| {
+            let ways = ln_choose(colluding, c) + ln_choose(members - colluding, seats - c);
+            (ways - ln_choose(members, seats)).exp()
+        })
+        .sum()
+}
+
+/// The table of docs/adr/0006.
+#[test]
+fn a_drawn_committee_is_as_safe_as_the_documents_say() {
+    let thresholds = World::new(LARGE, 703).charter.thresholds().to_owned();
+    let (seats, least) = (
+        thresholds.committee as u32,
+        thresholds.max_colluding as u32 + 1,
+    );
+    assert_eq!((seats, least), (96, 32));
+    // So many must collude before two sets can both be certified: 2Q - k.
+    let mixing = 2 * thresholds.quorum as u32 - seats;
+    assert_eq!(mixing, 34);
+    for (colluding, over_f, two_sets, keys) in [
+        (100, 1.8e-11, 4.0e-13, -171.0),
+        (150, 1.5e-6, 1.2e-7, -119.2),
+        (200, 8.5e-4, 1.5e-4, -88.2),
+        (250, 3.4e-2, 1.1e-2, -66.4),
+    ] {
+        let near = |found: f64, stated: f64| (found / stated - 1.0).abs() < 0.05;
+        let found = probability(1000, colluding, seats, least);
+        assert!(near(found, over_f), "{colluding}: {found:e}");
+        let found = probability(1000, colluding, seats, mixing);
+        assert!(near(found, two_sets), "{colluding}: {found:e}");
+        let found = probability(1000, colluding, seats, thresholds.threshold as u32).log2();
+        assert!((found - keys).abs() < 0.1, "{colluding}: 2^{found}");
+    }
+}

@@ -9,6 +9,7 @@ mod charters;
 mod coding;
 mod committees;
 mod crashes;
+mod large;
 mod mixing;
 mod releasing;
 mod simulation;
