@@ -115,7 +115,7 @@ fn a_large_charter_needs_every_members_own_reveal() {
         ),
         (
             "a member missing with its reveal",
-            |signed, _| drop(signed.signatures.remove(5)),
+            |signed, _| signed.signatures.retain(|one| one.signer.get() != 6),
             CharterError::MissingSignatures {
                 found: 99,
                 needed: 100,
