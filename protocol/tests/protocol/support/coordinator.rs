@@ -114,10 +114,10 @@ impl Coordinator {
                 };
                 match admit(aggregator.plan(), from, &upload) {
                     Ok(admitted) => {
-                        let claim = admitted.claim();
+                        let receipt = admitted.receipt();
                         let body = upload.body().to_vec();
                         self.spool.entry(from).or_insert((admitted, body));
-                        Event::Uploaded(claim)
+                        Event::Uploaded(receipt)
                     }
                     Err(_) => return Vec::new(),
                 }
