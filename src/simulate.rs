@@ -19,8 +19,8 @@ use collegium_automl::table::{Table, TableMapping};
 use collegium_automl::task::Task;
 use collegium_automl::{local, simulate};
 use collegium_crypto::encode::{Packing, Segment, Shape};
-use collegium_crypto::params::ParamSet;
-use collegium_protocol::limits::SEALED_SHARE_BYTES;
+use collegium_crypto::params::{ParamSet, Thresholds};
+use collegium_protocol::limits::sealed_shares_bytes;
 use serde_json::{Value, json};
 
 use crate::demo::{Board, report, round};
@@ -221,7 +221,8 @@ fn upload_bytes(ask: &Ask, members: usize) -> Option<u64> {
         })
         .collect();
     let packing = Packing::plan(&Shape(shape), members, ParamSet::current()).ok()?;
-    (members >= 3).then(|| (packing.body_len() + members * SEALED_SHARE_BYTES) as u64)
+    let thresholds = Thresholds::for_members(members).ok()?;
+    Some((packing.body_len() + sealed_shares_bytes(&thresholds)) as u64)
 }
 
 fn reports(

@@ -134,15 +134,19 @@ async fn respond(
             .await
         }
         AdminRequest::FetchCharter { which } => charter_service::fetch(&context.store, which).await,
-        AdminRequest::SubmitCharterSignature { charter, signature } => {
+        AdminRequest::SubmitCharterSignature {
+            charter,
+            signature,
+            reveal,
+        } => {
             let name: MemberName = peer
                 .subject
                 .name
                 .parse()
                 .map_err(|error| Refusal::new(RefusalCode::NotAllowed, error))?;
+            let (store, ledger) = (&context.store, &context.ledger);
             let response =
-                charter_service::sign(&context.store, &context.ledger, &name, charter, signature)
-                    .await?;
+                charter_service::sign(store, ledger, &name, charter, signature, reveal).await?;
             context.reload_charter().await.map_err(internal)?;
             Ok(response)
         }

@@ -3,7 +3,7 @@
 
 use collegium_crypto::identity::Signature;
 use collegium_crypto::transcript::{Digest, hash};
-use collegium_protocol::charter::{Charter, NewMember, SignedCharter};
+use collegium_protocol::charter::{Charter, CharterSignature, NewMember, Reveal, SignedCharter};
 use collegium_protocol::ids::{MemberIndex, MemberName};
 use collegium_protocol::message::admin::{AdminResponse, WhichCharter};
 use collegium_protocol::{Refusal, RefusalCode};
@@ -159,27 +159,37 @@ fn select(
                     format_args!("{name} has not joined yet"),
                 )
             })?;
+            let commitment = member.commitment.ok_or_else(|| {
+                let why = format_args!(
+                    "{name} joined by an earlier version, without committing to its part of the \
+                     beacon; invite it again, and let it join again"
+                );
+                Refusal::new(RefusalCode::CharterInvalid, why)
+            })?;
             Ok(NewMember {
                 name: member.name.clone(),
                 contact: member.contact.clone(),
                 identity: member.identity,
                 sealing: member.sealing.clone(),
+                commitment,
             })
         })
         .collect()
 }
 
-/// Takes a member's signature. When it was the last one needed, the charter is in force.
+/// Takes a member's signature, with its part of the beacon where a committee is drawn. When it
+/// was the last one needed, the charter is in force.
 ///
 /// # Errors
-/// A refusal when the charter is not the proposed one, the member is not in it, or the
-/// signature does not verify.
+/// A refusal when the charter is not the proposed one, the member is not in it, the signature
+/// does not verify, or what it reveals is not what it committed to.
 pub async fn sign(
     store: &Store,
     ledger: &Ledger,
     member: &MemberName,
     charter: Digest,
     signature: Signature,
+    reveal: Option<Reveal>,
 ) -> Result<AdminResponse, Refusal> {
     let mut transaction = store
         .pool()
@@ -209,12 +219,17 @@ pub async fn sign(
         .find(|entry| entry.name == *member)
         .map(|entry| entry.index);
     let index = index.ok_or_else(|| Refusal::new(RefusalCode::UnknownMember, member))?;
+    let one = CharterSignature {
+        signer: index,
+        signature,
+        reveal,
+    };
     signed
-        .add(index, signature, None)
+        .add(one.clone(), None)
         .map_err(|error| Refusal::new(RefusalCode::BadSignature, error))?;
     let digest = charter.to_string();
     let verified = signed.verify(None).is_ok();
-    add_signature(&mut transaction, &digest, member, &signature)
+    add_signature(&mut transaction, &digest, member, &one)
         .await
         .map_err(internal)?;
     // What the ledger states is durable before anybody can see it.
@@ -259,27 +274,35 @@ async fn current(
     };
     let mut signed = SignedCharter::from_bytes(&body).map_err(damaged)?;
     if which == WhichCharter::Proposed {
-        let rows: Vec<(String, Vec<u8>)> =
-            sqlx::query_as("SELECT member, signature FROM charter_signatures WHERE digest = ?")
-                .bind(digest)
-                .fetch_all(&mut *connection)
-                .await
-                .map_err(doing("read a charter's signatures"))?;
-        for (member, signature) in rows {
+        let rows: Vec<(String, Vec<u8>, Option<Vec<u8>>)> = sqlx::query_as(
+            "SELECT member, signature, reveal FROM charter_signatures WHERE digest = ?",
+        )
+        .bind(digest)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(doing("read a charter's signatures"))?;
+        for (member, signature, reveal) in rows {
             let signature: [u8; 64] = signature
                 .try_into()
                 .map_err(|_| damaged("a signature's length"))?;
+            let reveal = reveal
+                .map(|bytes| bytes.try_into().map(Reveal::from_bytes))
+                .transpose()
+                .map_err(|_| damaged("a reveal's length"))?;
             let entry = signed
                 .charter
                 .members
                 .iter()
                 .find(|entry| entry.name.as_str() == member);
-            let index = entry
+            let signer = entry
                 .map(|entry| entry.index)
                 .ok_or_else(|| damaged("a signer is no member"))?;
-            signed
-                .add(index, Signature::from_bytes(signature), None)
-                .map_err(damaged)?;
+            let one = CharterSignature {
+                signer,
+                signature: Signature::from_bytes(signature),
+                reveal,
+            };
+            signed.add(one, None).map_err(damaged)?;
         }
     }
     Ok(Some(signed))
@@ -323,14 +346,16 @@ async fn add_signature(
     connection: &mut SqliteConnection,
     digest: &str,
     member: &MemberName,
-    signature: &Signature,
+    one: &CharterSignature,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT OR REPLACE INTO charter_signatures (digest, member, signature) VALUES (?, ?, ?)",
+        "INSERT OR REPLACE INTO charter_signatures (digest, member, signature, reveal) \
+         VALUES (?, ?, ?, ?)",
     )
     .bind(digest)
     .bind(member.as_str())
-    .bind(signature.to_bytes().as_slice())
+    .bind(one.signature.to_bytes().as_slice())
+    .bind(one.reveal.map(|reveal| reveal.as_bytes().to_vec()))
     .execute(connection)
     .await
     .map_err(doing("store a signature"))?;

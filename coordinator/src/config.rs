@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use collegium_protocol::step::BlamePolicy;
 use config::{Config as Merged, File, FileFormat, Source, Value, ValueKind};
 use serde::Deserialize;
 
@@ -82,6 +83,11 @@ pub struct Step {
     /// A proposed step that has too few votes after this long is dropped and
     /// asked again under a new number. Default: `1min`.
     pub vote_wait: Span,
+    /// What follows when signed complaints prove a member faulty: `record`
+    /// writes it down, `exclude` lets the run's following steps go on without
+    /// that member's contribution as long as enough others contribute. A seat
+    /// on the committee is never taken away. Default: `record`.
+    pub blame: BlamePolicy,
 }
 
 /// Timing of a run.
@@ -113,13 +119,14 @@ pub struct Shutdown {
 
 /// Every key with its built-in default. `state` depends on the environment and
 /// is put in by [`Config::load`].
-const DEFAULTS: [(&str, &str); 10] = [
+const DEFAULTS: [(&str, &str); 11] = [
     ("listen", "0.0.0.0:7443"),
     ("log.level", "info"),
     ("log.format", "human"),
     ("step.straggler_wait", "30s"),
     ("step.upload_wait", "10min"),
     ("step.vote_wait", "1min"),
+    ("step.blame", "record"),
     ("run.accept_wait", "10s"),
     ("spool.memory", "256MiB"),
     ("shutdown.grace", "5s"),
@@ -339,6 +346,9 @@ mod tests {
         assert_eq!(config.step.upload_wait, Span(Duration::from_secs(600)));
         assert_eq!(config.spool.memory, Bytes(256 << 20));
         assert_eq!(config.log.format, LogFormat::Human);
+        assert_eq!(config.step.blame, BlamePolicy::Record);
+        let strict = Config::load(&sources(&[("step.blame", "exclude")])).expect("loads");
+        assert_eq!(strict.step.blame, BlamePolicy::Exclude);
     }
 
     #[test]
@@ -430,6 +440,7 @@ mod tests {
             ("listen", "nowhere"),
             ("log.format", "xml"),
             ("spool.memory", "12parsecs"),
+            ("step.blame", "forgive"),
         ] {
             let error = Config::load(&sources(&[(key, value)]))
                 .expect_err(key)

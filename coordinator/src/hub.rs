@@ -8,16 +8,18 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use collegium_protocol::ids::MemberName;
+use collegium_protocol::limits::MAX_MEMBERS;
 use collegium_protocol::message::session::{ToCoordinator, ToNode};
 use collegium_protocol::quic::{CloseCode, Connection};
 use tokio::sync::{mpsc, watch};
 
 use crate::upload::{Arrived, OpenStep};
 
-/// Messages waiting for one node. A step of 64 members delivers 64 shares to
-/// each, and a reconnect repeats them once; a node that is further behind than
-/// that does not read, and is disconnected.
-const OUTBOUND: usize = 256;
+/// Messages waiting for one node. A step delivers a share of every member to
+/// each seat, with some messages around them, and a reconnect repeats them
+/// once; a node that is further behind than that does not read, and is
+/// disconnected.
+const OUTBOUND: usize = 2 * (MAX_MEMBERS + 8);
 
 /// Events waiting for the run. Sessions wait when it is full, which slows the
 /// nodes down by flow control instead of filling memory.

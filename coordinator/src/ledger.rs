@@ -44,6 +44,10 @@ pub enum Action {
     StepFailed,
     /// The totals of a step were proved to be the sum of what was sent, or not.
     Verify,
+    /// A member complained about the share that another dealt it.
+    Complaint,
+    /// Complaints prove a member faulty.
+    Faulty,
     /// A run ended.
     RunEnd,
     /// A champion was registered.
@@ -69,6 +73,8 @@ impl Action {
             Self::Step => "step",
             Self::StepFailed => "step-failed",
             Self::Verify => "verify",
+            Self::Complaint => "complaint",
+            Self::Faulty => "faulty",
             Self::RunEnd => "run-end",
             Self::Champion => "champion",
             Self::Refuse => "refuse",

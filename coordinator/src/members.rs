@@ -5,20 +5,21 @@ use std::time::{Duration, SystemTime};
 use collegium_crypto::identity::IdentityKey;
 use collegium_crypto::seal::SealingPublic;
 use collegium_protocol::ids::MemberName;
+use collegium_protocol::limits::MAX_MEMBERS;
 use collegium_protocol::message::admin::MemberSummary;
 use collegium_protocol::message::join::JoinRequest;
 use collegium_protocol::pki::{
     INVITE_DAYS, InviteSecret, IssuedCertificate, Revocations, Role, Serial,
 };
-use collegium_protocol::{Refusal, RefusalCode};
+use collegium_protocol::{Digest, Refusal, RefusalCode};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use crate::store::{Store, StoreError, doing, now_seconds};
 
-/// Invitations that may be open at once: a forgotten script cannot fill the disk, and no
-/// consortium of at most 64 members needs more.
-pub const MAX_OPEN_INVITES: i64 = 256;
+/// Invitations that may be open at once: one for each member of the largest consortium, so that a
+/// forgotten script cannot fill the disk.
+pub const MAX_OPEN_INVITES: i64 = MAX_MEMBERS as i64;
 
 /// A member as it joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct MemberRecord {
     pub identity: IdentityKey,
     /// Key that shares are sealed to.
     pub sealing: SealingPublic,
+    /// Commitment to its part of the beacon; none if it joined by an earlier version.
+    pub commitment: Option<Digest>,
     /// Its certificate, PEM.
     pub certificate: String,
     /// The certificate's serial number.
@@ -141,7 +144,9 @@ pub async fn redeem(
     if used_at.is_some() {
         return known
             .filter(|member| {
-                member.identity == request.identity && member.sealing == request.sealing
+                member.identity == request.identity
+                    && member.sealing == request.sealing
+                    && member.commitment == Some(request.commitment)
             })
             .map(Redeemed::Again)
             .ok_or_else(|| {
@@ -190,6 +195,7 @@ fn record(request: &JoinRequest, issued: &IssuedCertificate) -> MemberRecord {
         contact: request.contact.clone(),
         identity: request.identity,
         sealing: request.sealing.clone(),
+        commitment: Some(request.commitment),
         certificate: issued.pem.clone(),
         serial: issued.peer.serial,
         joined_at: now_seconds(),
@@ -232,13 +238,14 @@ async fn check_keys(
 async fn save(connection: &mut SqliteConnection, member: &MemberRecord) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT OR REPLACE INTO members \
-         (name, contact, identity_key, sealing_key, certificate, serial, joined_at) \
-         VALUES (?, ?, ?, ?, ?, ?, ?)",
+         (name, contact, identity_key, sealing_key, commitment, certificate, serial, joined_at) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(member.name.as_str())
     .bind(&member.contact)
     .bind(member.identity.to_string())
     .bind(member.sealing.as_bytes().as_slice())
+    .bind(member.commitment.map(|commitment| commitment.to_string()))
     .bind(&member.certificate)
     .bind(member.serial.to_string())
     .bind(member.joined_at)
@@ -333,6 +340,8 @@ fn read(row: &SqliteRow) -> Result<MemberRecord, StoreError> {
     let reading = || doing("read a member");
     let text = |column: &str| row.try_get::<String, _>(column).map_err(reading());
     let sealing: Vec<u8> = row.try_get("sealing_key").map_err(reading())?;
+    let commitment: Option<String> = row.try_get("commitment").map_err(reading())?;
+    let commitment = commitment.map(|text| text.parse()).transpose();
     Ok(MemberRecord {
         name: damaged("a member's name", text("name")?.parse())?,
         contact: text("contact")?,
@@ -341,6 +350,7 @@ fn read(row: &SqliteRow) -> Result<MemberRecord, StoreError> {
             "a member's sealing key",
             SealingPublic::from_bytes(&sealing),
         )?,
+        commitment: damaged("a member's commitment", commitment)?,
         certificate: text("certificate")?,
         serial: damaged("a certificate's serial", text("serial")?.parse())?,
         joined_at: row.try_get("joined_at").map_err(reading())?,

@@ -1,5 +1,7 @@
 //! Who takes part in a run, as far as is known now: pure bookkeeping.
 
+use std::collections::BTreeSet;
+
 use collegium_protocol::ids::MemberName;
 use collegium_protocol::{Digest, Refusal};
 
@@ -18,6 +20,8 @@ enum Standing {
 struct Member {
     name: MemberName,
     present: bool,
+    /// Whether it votes and releases.
+    seated: bool,
     standing: Standing,
 }
 
@@ -39,7 +43,7 @@ pub enum Readiness {
 pub struct Needed {
     /// Members that must contribute.
     pub contributors: usize,
-    /// Members that must vote and release, whether they contribute or not.
+    /// Seats that must vote and release, whether their holders contribute or not.
     pub committee: usize,
 }
 
@@ -51,18 +55,29 @@ pub struct Participants {
 }
 
 impl Participants {
-    /// Nobody is present and nobody has answered.
+    /// Nobody is present and nobody has answered; everybody has a seat on the committee.
     #[must_use]
     pub fn new(roster: impl IntoIterator<Item = MemberName>, needed: Needed) -> Self {
         let member = |name| Member {
             name,
             present: false,
+            seated: true,
             standing: Standing::Silent,
         };
         Self {
             members: roster.into_iter().map(member).collect(),
             needed,
         }
+    }
+
+    /// Only these members have a seat on the committee.
+    #[must_use]
+    pub fn with_committee<'a>(mut self, seats: impl IntoIterator<Item = &'a MemberName>) -> Self {
+        let seats: BTreeSet<_> = seats.into_iter().collect();
+        for member in &mut self.members {
+            member.seated = seats.contains(&member.name);
+        }
+        self
     }
 
     fn member(&mut self, name: &MemberName) -> Option<&mut Member> {
@@ -120,6 +135,11 @@ impl Participants {
             .map(|member| &member.name)
     }
 
+    fn seats_present(&self) -> usize {
+        let serves = |member: &&Member| member.present && member.seated;
+        self.members.iter().filter(serves).count()
+    }
+
     /// Members that are connected and have answered the offer, either way, in
     /// roster order.
     pub fn answered(&self) -> impl Iterator<Item = &MemberName> {
@@ -170,7 +190,7 @@ impl Participants {
             ));
         }
         if self.contributors().count() < self.needed.contributors
-            || self.present().count() < self.needed.committee
+            || self.seats_present() < self.needed.committee
         {
             return Readiness::Waiting(self.shortage());
         }
@@ -204,14 +224,26 @@ impl Participants {
                 .map(|member| member.name.as_str());
             names.collect::<Vec<_>>().join(", ")
         };
+        let seats = self.members.iter().filter(|member| member.seated).count();
         let absent = names(&|member| !member.present);
         let silent = names(&|member| member.present && member.standing == Standing::Silent);
         let mut text = format!(
             "{} of {} members ready, {} are needed",
             self.contributors().count(),
             self.members.len(),
-            self.needed.contributors.max(self.needed.committee),
+            if seats == self.members.len() {
+                self.needed.contributors.max(self.needed.committee)
+            } else {
+                self.needed.contributors
+            },
         );
+        if seats < self.members.len() {
+            text.push_str(&format!(
+                "; {} of {seats} seats of the committee connected, {} are needed",
+                self.seats_present(),
+                self.needed.committee,
+            ));
+        }
         for (who, what) in [
             (absent, "not connected"),
             (silent, "not ready"),
@@ -312,6 +344,30 @@ mod tests {
                 && text.contains("no column `disease`"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_run_waits_for_seats_too() {
+        let seats = ["a", "b"].map(name);
+        let needed = Needed {
+            contributors: 2,
+            committee: 2,
+        };
+        let roster = ["a", "b", "c", "d"].map(name);
+        let mut participants = Participants::new(roster, needed).with_committee(&seats);
+        for who in ["a", "c", "d"] {
+            join(&mut participants, who);
+        }
+        let Readiness::Waiting(text) = participants.readiness() else {
+            panic!("must wait for the seat of b")
+        };
+        assert_eq!(
+            text,
+            "3 of 4 members ready, 2 are needed; 1 of 2 seats of the committee connected, 2 are \
+             needed; not connected: b"
+        );
+        participants.came(&name("b"));
+        assert_eq!(participants.readiness(), Readiness::Enough);
     }
 
     #[test]

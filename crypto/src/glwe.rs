@@ -16,6 +16,7 @@
 //! what was opened, are below.
 
 use crate::error::ShareError;
+use crate::linear::{Challenge, LinearHash};
 use crate::params::DEGREE;
 use crate::randomness::fill_uniform;
 use crate::shamir;
@@ -48,11 +49,37 @@ impl OneTimeKey {
         &self.0
     }
 
+    /// What is kept of the key until its step is opened, to vouch for its part in the summed key.
+    #[must_use]
+    pub fn witness(&self) -> KeyWitness {
+        KeyWitness(self.0.clone())
+    }
+
     /// A chosen key, for tests at the extremes.
     #[cfg(test)]
     pub(crate) fn chosen(coefficients: Vec<u64>) -> Self {
         assert_eq!(coefficients.len(), DEGREE);
         Self(coefficients)
+    }
+}
+
+/// A key that encrypts nothing any more and can do one thing, once: hash itself under the challenge
+/// of the opened step. As secret as the key; wiped when dropped.
+///
+/// Without it, totals could not be proved: whoever may choose the summed key S freely finds, for any
+/// totals and residuals, one that rebuilds the very body that was sent, as long as that body has no
+/// more than 4096 coefficients (`tests/secure_sum/forgery.rs` does it). The hash tells the coordinator one linear
+/// combination of the key over F_{q²}: two of the key's 4096 coordinates, so to speak (perfect
+/// hints: Dachman-Soled, Ducas, Gong and Rossi, *LWE with Side Information*, CRYPTO 2020). A second
+/// one would tell two more, which is why hashing uses the witness up.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct KeyWitness(Vec<u64>);
+
+impl KeyWitness {
+    /// Σ r^k · s\[k\], k from 0.
+    #[must_use]
+    pub fn linear_hash(self, challenge: Challenge) -> LinearHash {
+        LinearHash::of_values(challenge, &self.0)
     }
 }
 
@@ -71,6 +98,12 @@ impl SummedKey {
     #[must_use]
     pub fn coefficients(&self) -> &[u64] {
         &self.0
+    }
+
+    /// What the contributors' [`KeyWitness::linear_hash`] add up to.
+    #[must_use]
+    pub fn linear_hash(&self, challenge: Challenge) -> LinearHash {
+        LinearHash::of_values(challenge, &self.0)
     }
 
     /// The key as [`shamir::SHARE_BYTES`] bytes: 8-byte little-endian words below q.

@@ -58,8 +58,13 @@ impl LinearHash {
     /// The hash of a summed body.
     #[must_use]
     pub fn of_sum(challenge: Challenge, sum: &BodySum) -> Self {
+        Self::of_values(challenge, sum.values())
+    }
+
+    /// The hash of canonical coefficients.
+    pub(crate) fn of_values(challenge: Challenge, values: &[u64]) -> Self {
         let mut hasher = LinearHasher::new(challenge);
-        hasher.absorb_all(sum.values());
+        hasher.absorb_all(values);
         hasher.state()
     }
 

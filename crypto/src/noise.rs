@@ -192,7 +192,7 @@ mod tests {
     /// Variance of a sum of n terms is 40·n, and the bound E(n) is never exceeded.
     #[test]
     fn summed_noise_has_the_expected_variance_and_keeps_its_bound() {
-        const DRAWS: usize = 1 << 16;
+        const DRAWS: usize = 1 << 19;
         let seed = NoiseSeed::from_bytes(*b"noise: variance of summed noise.");
         for members in [1usize, 3, 4, 16] {
             let mut sums = vec![0i64; DRAWS];

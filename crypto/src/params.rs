@@ -36,7 +36,8 @@ pub struct ParamSet {
 }
 
 /// N = 4096, 64-bit q, uniform keys, CBD(80): an estimated 230 bits against the coordinator
-/// together with all but two members (lattice-estimator, MATZOV model; see docs).
+/// together with all but two members (lattice-estimator, MATZOV model). The argument, and how to
+/// recompute the estimate: docs/parameters.md and crypto/estimate.
 pub static N4096_Q64_CBD80_V1: ParamSet = ParamSet {
     id: "collegium-glwe-n4096-q64-cbd80-v1",
     degree: DEGREE,
@@ -87,8 +88,8 @@ impl ParamSet {
     }
 
     /// E(n): the bound that the summed noise of `contributors` members keeps, ⌈10.5·6.33·√n⌉.
-    /// |Σe| exceeds it with probability below 2^-60 over 2^24 coefficients. Integer arithmetic
-    /// only, so that every machine agrees.
+    /// Any of 2^24 coefficients exceeds it with probability 2^-62.6 for four members, 2^-59.4 at
+    /// most. Integer arithmetic only, so that every machine agrees.
     #[must_use]
     pub fn noise_bound(&self, contributors: usize) -> u64 {
         // 10.5 · 6.33 = 66.465, so E² · 1000² >= 66465² · n with the smallest such E.

@@ -51,7 +51,7 @@ pub mod domain {
     /// The totals of a step.
     pub const RESULT: &str = "collegium/result/v1";
     /// A charter.
-    pub const CHARTER: &str = "collegium/charter/v1";
+    pub const CHARTER: &str = "collegium/charter/v2";
     /// A member's signature under a charter.
     pub const CHARTER_SIGNATURE: &str = "collegium/charter-signature/v1";
     /// A task file.

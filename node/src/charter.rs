@@ -104,17 +104,20 @@ impl Proposal {
         &self.state
     }
 
-    /// Signs it and hands the signature in; returns the charter as it is then.
+    /// Signs it and hands the signature in, with this member's part of the beacon where the
+    /// charter draws a committee; returns the charter as it is then.
     ///
     /// # Errors
-    /// [`SteerError::Admin`], for instance when another charter was proposed meanwhile.
+    /// [`SteerError::Admin`], for instance when another charter was proposed meanwhile;
+    /// [`SteerError::Keys`] when the part was revealed for another charter.
     pub async fn sign(self) -> Result<CharterState, SteerError> {
         let charter = &self.state.charter.charter;
         let signature = charter.sign(&self.keys.identity);
+        let reveal = self.keys.beacon.reveal(charter)?;
         let digest = charter.digest();
         let state = self
             .client
-            .submit_charter_signature(digest, signature)
+            .submit_charter_signature(digest, signature, reveal)
             .await?;
         self.client.finish().await;
         Ok(state)
@@ -136,7 +139,9 @@ fn check(
         .iter()
         .find(|member| member.name == keys.member);
     let as_made = own.is_some_and(|member| {
-        member.identity == keys.identity.public() && member.sealing == *keys.sealing.public()
+        member.identity == keys.identity.public()
+            && member.sealing == *keys.sealing.public()
+            && member.commitment == keys.commitment()
     });
     if !as_made {
         return Err(SteerError::NotAMember(keys.member.to_string()));

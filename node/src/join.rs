@@ -185,6 +185,7 @@ async fn redeem(
         contact(member),
         &fresh.identity,
         fresh.sealing.public().clone(),
+        fresh.nonce.commitment(&fresh.identity.public()),
         fresh.tls.signing_request()?,
     );
     let connection = quic::join(&code.address, code.authority).await?;

@@ -4,6 +4,9 @@
 //! identity.key     Ed25519, signs uploads, votes, releases and the charter      0600
 //! sealing.key      X-Wing, opens the shares that others seal to this member     0600
 //! tls.key          ECDSA P-256, the connection's key                            0600
+//! beacon.key       32 random bytes, this member's part of the beacon that draws  0600
+//!                  a large consortium's committee; the charter holds a commitment
+//! beacon.revealed  the one charter for which they were revealed
 //! tls.pem          the certificate for it, signed by the consortium's authority
 //! authority.pem    that authority
 //! membership.json  the member's name, the consortium's, the coordinator's address
@@ -16,16 +19,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use collegium_crypto::{SealingSecret, SigningIdentity, os_rng};
-use collegium_protocol::MemberName;
+use collegium_protocol::charter::BeaconNonce;
 use collegium_protocol::pki::keyfile::{self, Access};
 use collegium_protocol::pki::{AuthorityCertificate, Peer, PkiError, Role, TlsIdentity, TlsKey};
 use collegium_protocol::quic::{Client, QuicError};
+use collegium_protocol::{Digest, MemberName};
 use serde::{Deserialize, Serialize};
 
-/// What the two key files that are not X.509 call themselves: both hold 32 bytes, and one must
-/// not pass for the other.
+use crate::beacon::BeaconPart;
+
+/// What the key files that are not X.509 call themselves: all hold 32 bytes, and none must pass
+/// for another.
 const IDENTITY_KIND: &str = "identity";
 const SEALING_KIND: &str = "sealing";
+const BEACON_KIND: &str = "beacon";
 
 /// Why the keys cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +69,17 @@ pub enum KeyError {
         /// Whom it should be for.
         member: MemberName,
     },
+    /// The part of the beacon is not secret any more.
+    #[error(
+        "do not sign: this site revealed its part of the beacon for the charter {charter}, so \
+         whoever proposes another one could choose its committee; ask the coordinator's operator \
+         why there is a second proposal, and if it must be, for a new invitation: joining again \
+         commits to fresh randomness and keeps the keys"
+    )]
+    Revealed {
+        /// For which charter.
+        charter: String,
+    },
     /// The keys cannot be used for a connection.
     #[error(transparent)]
     Quic(#[from] QuicError),
@@ -88,6 +106,14 @@ impl KeyFiles {
 
     fn sealing(&self) -> PathBuf {
         self.directory.join("sealing.key")
+    }
+
+    fn beacon(&self) -> PathBuf {
+        self.directory.join("beacon.key")
+    }
+
+    fn revealed(&self) -> PathBuf {
+        self.directory.join("beacon.revealed")
     }
 
     fn tls(&self) -> PathBuf {
@@ -129,6 +155,8 @@ pub struct NodeKeys {
     pub identity: Arc<SigningIdentity>,
     /// Opens shares sealed to the member.
     pub sealing: Arc<SealingSecret>,
+    /// This member's part of the beacon that draws a large consortium's committee.
+    pub beacon: BeaconPart,
     /// Dials the coordinator.
     pub client: Client,
     /// What the own certificate says.
@@ -148,7 +176,10 @@ impl NodeKeys {
             path: state.to_owned(),
         })?;
         let FreshKeys {
-            identity, sealing, ..
+            identity,
+            sealing,
+            nonce,
+            ..
         } = FreshKeys::load(&files)?;
         let tls = TlsIdentity::load(&files.certificate(), &files.tls())?;
         let authority = AuthorityCertificate::load(&files.authority())?;
@@ -165,10 +196,17 @@ impl NodeKeys {
             coordinator: membership.coordinator,
             identity: Arc::new(identity),
             sealing: Arc::new(sealing),
+            beacon: BeaconPart::new(nonce, files.revealed()),
             client: Client::new(&tls, &authority)?,
             certificate: tls.peer().clone(),
             authority,
         })
+    }
+
+    /// What the charter must name as this member's commitment.
+    #[must_use]
+    pub fn commitment(&self) -> Digest {
+        self.beacon.commitment(&self.identity.public())
     }
 }
 
@@ -193,12 +231,14 @@ pub fn membership(state: &Path) -> Result<Option<Membership>, KeyError> {
 pub(crate) struct FreshKeys {
     pub(crate) identity: SigningIdentity,
     pub(crate) sealing: SealingSecret,
+    pub(crate) nonce: BeaconNonce,
     pub(crate) tls: TlsKey,
 }
 
 impl FreshKeys {
     /// Makes all private keys, or takes those of an earlier try to join that broke off: the
-    /// coordinator may know them already.
+    /// coordinator may know them already. A part of the beacon that was revealed is secret no more;
+    /// it alone is made afresh.
     pub(crate) fn make_or_load(files: &KeyFiles) -> Result<Self, KeyError> {
         keyfile::create_private_dir(&files.directory)?;
         if !files.identity().exists() {
@@ -208,6 +248,12 @@ impl FreshKeys {
         if !files.sealing().exists() {
             let sealing = SealingSecret::generate(&mut os_rng()?);
             keyfile::create_secret(&files.sealing(), SEALING_KIND, &sealing.to_bytes())?;
+        }
+        if files.revealed().exists() || !files.beacon().exists() {
+            let nonce = BeaconNonce::generate(&mut os_rng()?);
+            keyfile::replace_secret(&files.beacon(), BEACON_KIND, &nonce.to_bytes())?;
+            // After a crash before this the fresh part counts as revealed, and is made anew.
+            keyfile::remove(&files.revealed())?;
         }
         if !files.tls().exists() {
             TlsKey::generate()?.create_file(&files.tls())?;
@@ -224,10 +270,13 @@ impl FreshKeys {
                 path: files.sealing(),
                 reason: error.to_string(),
             })?;
+        let nonce = keyfile::read_secret(&files.beacon(), BEACON_KIND)?;
+        let nonce = BeaconNonce::from_bytes(&nonce);
         let tls = TlsKey::load(&files.tls())?;
         Ok(Self {
             identity,
             sealing,
+            nonce,
             tls,
         })
     }
@@ -249,12 +298,12 @@ pub(crate) fn keep(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use collegium_protocol::pki::{Authority, Subject};
     use std::time::SystemTime;
 
-    fn joined(state: &Path, name: &str) -> Result<NodeKeys, KeyError> {
+    pub(crate) fn joined(state: &Path, name: &str) -> Result<NodeKeys, KeyError> {
         let files = KeyFiles::of(state);
         let fresh = FreshKeys::make_or_load(&files).expect("keys");
         let now = SystemTime::now();
@@ -288,8 +337,9 @@ mod tests {
             .expect("loads");
         assert_eq!(first.identity.public(), again.identity.public());
         assert_eq!(first.sealing.public(), again.sealing.public());
+        assert_eq!(first.commitment(), again.commitment());
         assert_eq!(again.member.as_str(), "site-a");
-        for name in ["identity.key", "sealing.key", "tls.key"] {
+        for name in ["identity.key", "sealing.key", "tls.key", "beacon.key"] {
             let path = state.path().join("keys").join(name);
             let mode = std::fs::metadata(&path)
                 .expect("a file")

@@ -18,6 +18,7 @@
 //! Start reading at [`app`], then [`link`].
 
 pub mod app;
+pub mod beacon;
 pub mod charter;
 pub mod check;
 pub mod config;

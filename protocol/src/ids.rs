@@ -3,9 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use collegium_crypto::shamir::SharePoint;
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{MAX_MEMBERS, MAX_NAME_BYTES};
+use crate::limits::{MAX_COMMITTEE, MAX_MEMBERS, MAX_NAME_BYTES};
 
 /// Why a text or number is not an id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -16,16 +17,19 @@ pub enum IdError {
          beginning with a letter or digit (for example hospital-a)"
     )]
     Name(String),
-    /// Not a committee index.
+    /// Not an index of the roster.
     #[error("{0} is not a member index: indices run from 1 to {MAX_MEMBERS}")]
     Index(u64),
+    /// Not a seat of a committee.
+    #[error("{0} is not a committee seat: seats run from 1 to {MAX_COMMITTEE}")]
+    Seat(u64),
     /// Not 16 bytes in hexadecimal.
     #[error("'{0}' is not an id: expected 32 hexadecimal digits")]
     Hex(String),
 }
 
-/// A member's index in the charter, from 1: also its evaluation point in the key sharing, which
-/// is why zero (the secret itself) cannot be an index.
+/// A member's index in the charter's roster, from 1. Every member may contribute under it;
+/// whether it also holds a [`SeatNumber`] is the charter's to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u16", into = "u16")]
 pub struct MemberIndex(u16);
@@ -71,6 +75,62 @@ impl From<MemberIndex> for u16 {
 impl fmt::Display for MemberIndex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// A seat on the committee, from 1 in the charter's order. It is also the point at which the
+/// seat's key shares are taken, which is why zero (the key itself) is no seat. Up to 96 members
+/// everybody has the seat of its own index; a drawn committee is numbered anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u16", into = "u16")]
+pub struct SeatNumber(SharePoint);
+
+impl SeatNumber {
+    /// Checks the range 1 to [`MAX_COMMITTEE`].
+    ///
+    /// # Errors
+    /// [`IdError::Seat`] outside that range.
+    pub fn new(number: u16) -> Result<Self, IdError> {
+        SharePoint::new(number)
+            .map(Self)
+            .map_err(|_| IdError::Seat(number.into()))
+    }
+
+    /// The seat as a number, from 1.
+    #[must_use]
+    pub fn get(self) -> u16 {
+        self.0.get()
+    }
+
+    /// Where the seat's key shares are taken.
+    #[must_use]
+    pub fn point(self) -> SharePoint {
+        self.0
+    }
+
+    /// The place in a list kept in seat order, from 0.
+    #[must_use]
+    pub fn position(self) -> usize {
+        usize::from(self.0.get()) - 1
+    }
+}
+
+impl TryFrom<u16> for SeatNumber {
+    type Error = IdError;
+    fn try_from(number: u16) -> Result<Self, IdError> {
+        Self::new(number)
+    }
+}
+
+impl From<SeatNumber> for u16 {
+    fn from(seat: SeatNumber) -> u16 {
+        seat.get()
+    }
+}
+
+impl fmt::Display for SeatNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
     }
 }
 

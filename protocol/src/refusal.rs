@@ -61,6 +61,7 @@ codes! {
     103 UnknownMember "not a member under the charter in force";
     104 Busy "too much is under way; try again later";
     105 Internal "the peer failed inside; its log says why";
+    106 NoSeat "the member holds no seat on the committee";
     110 UnknownRun "no such run here";
     111 UnknownObject "no such object here";
     112 Conflict "it is already done, or something else stands in its place";
@@ -91,6 +92,7 @@ codes! {
     158 TotalsDisputed "the coordinator committed to two different results of one step, or showed totals that are not the sum";
     160 UploadInvalid "the upload has a wrong length, signature or value";
     161 UploadDuplicate "this member's upload is already in";
+    162 ShareFaulty "the share that the dealer signed does not open, or is not a share";
 }
 
 /// A refusal: a stable code and a line of detail.

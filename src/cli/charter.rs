@@ -7,8 +7,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
 use clap::Subcommand;
+use collegium_protocol::ids::SeatNumber;
 use collegium_protocol::quic::CharterState;
-use collegium_protocol::{Charter, MemberName};
+use collegium_protocol::{Charter, MemberIndex, MemberName, VerifiedCharter};
 use serde_json::{Value, json};
 
 use super::client::Coordinator;
@@ -180,12 +181,26 @@ fn words(title: &str, state: &CharterState) -> String {
         "  coordinator  {}",
         charter.coordinator.fingerprint().words()
     ));
-    for member in &charter.members {
+    let verified = state.charter.verify(None).ok();
+    if charter.draws_committee() {
         line(format!(
-            "  {:>2} {:<16} {}",
+            "  committee    {} of {} members, drawn {}",
+            charter.committee,
+            charter.members.len(),
+            match &verified {
+                Some(_) => "by a beacon of every member's randomness; seats are marked",
+                None => "when every member has signed, by a beacon of their randomness",
+            }
+        ));
+    }
+    for member in &charter.members {
+        let seat = seat(verified.as_ref(), member.index);
+        line(format!(
+            "  {:>2} {:<16} {}{}",
             member.index,
             member.name,
-            member.identity.fingerprint().words()
+            member.identity.fingerprint().words(),
+            seat.map_or_else(String::new, |seat| format!("  (seat {seat})")),
         ));
         line(format!("     {:<16} {}", "", member.contact));
     }
@@ -193,6 +208,12 @@ fn words(title: &str, state: &CharterState) -> String {
         line(format!("  not yet signed by: {}", names(&state.missing)));
     }
     text
+}
+
+/// The seat that a drawn committee gives to a member.
+fn seat(charter: Option<&VerifiedCharter>, member: MemberIndex) -> Option<u16> {
+    let drawn = charter.filter(|charter| charter.charter().draws_committee());
+    drawn?.seat_of(member).map(SeatNumber::get)
 }
 
 fn names(members: &[MemberName]) -> String {
@@ -208,15 +229,18 @@ fn describe(state: Option<CharterState>) -> Value {
         return Value::Null;
     };
     let charter = &state.charter.charter;
+    let verified = state.charter.verify(None).ok();
     json!({
         "consortium": charter.consortium,
         "version": charter.version,
         "digest": charter.digest(),
+        "committee": charter.committee,
         "quorum": charter.quorum,
         "threshold": charter.threshold,
         "min_contributors": charter.min_contributors,
         "members": charter.members.iter().map(|member| json!({
             "index": member.index,
+            "seat": verified.as_ref().and_then(|charter| charter.seat_of(member.index)),
             "name": member.name,
             "contact": member.contact,
             "fingerprint": member.identity.fingerprint().to_string(),

@@ -35,12 +35,14 @@ impl Fixture {
         site: &Site,
     ) -> Result<(SignedCharter, Vec<MemberName>), Refusal> {
         let signature = charter.sign(&site.identity);
+        let reveal = charter.draws_committee().then(|| site.nonce.reveal());
         sign(
             &self.store,
             &self.ledger,
             &name(member),
             charter.digest(),
             signature,
+            reveal,
         )
         .await
         .map(unpack)
@@ -166,4 +168,54 @@ async fn a_proposal_names_what_is_wrong_with_its_list() {
         .await
         .expect_err("none");
     assert_eq!(none.code, RefusalCode::CharterMissing);
+}
+
+#[tokio::test]
+async fn a_large_charter_takes_each_members_own_reveal_and_draws_by_all_of_them() {
+    let fixture = Fixture::new().await;
+    let mut sites = Vec::new();
+    for number in 0..97 {
+        let name = format!("site-{number:02}");
+        sites.push((fixture.joined(&name).await, name));
+    }
+    let (proposal, _) = fixture.propose(&[]).await.expect("proposed");
+    let charter = &proposal.charter;
+    assert!(charter.draws_committee());
+    // Neither nothing nor another's randomness stands for the member's own.
+    let (site, member) = &sites[0];
+    let signature = charter.sign(&site.identity);
+    for reveal in [None, Some(sites[1].0.nonce.reveal())] {
+        let (member, digest) = (name(member), charter.digest());
+        let refusal = sign(
+            &fixture.store,
+            &fixture.ledger,
+            &member,
+            digest,
+            signature,
+            reveal,
+        )
+        .await
+        .expect_err("no reveal of its own");
+        assert_eq!(refusal.code, RefusalCode::BadSignature);
+    }
+    for (site, member) in &sites {
+        assert!(in_force(&fixture.store).await.expect("reads").is_none());
+        fixture.sign(member, charter, site).await.expect("signed");
+    }
+    let in_force = in_force(&fixture.store).await.expect("reads");
+    let verified = in_force.expect("in force").verify(None).expect("verifies");
+    assert_eq!(verified.committee().len(), 96);
+}
+
+#[tokio::test]
+async fn a_member_without_a_commitment_joins_again_first() {
+    let (fixture, _) = four().await;
+    sqlx::query("UPDATE members SET commitment = NULL WHERE name = 'hospital-c'")
+        .execute(fixture.store.pool())
+        .await
+        .expect("as an earlier version left it");
+    let refusal = fixture.propose(&[]).await.expect_err("no commitment");
+    assert!(refusal.to_string().contains("hospital-c"), "{refusal}");
+    fixture.joined("hospital-c").await;
+    fixture.propose(&[]).await.expect("proposed");
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use collegium_crypto::os_rng;
 use collegium_crypto::{SealingSecret, SigningIdentity};
+use collegium_protocol::charter::BeaconNonce;
 use collegium_protocol::pki::{Subject, TlsKey};
 
 use super::*;
@@ -69,6 +70,7 @@ pub(crate) fn name(text: &str) -> MemberName {
 /// A site's keys.
 pub(crate) struct Site {
     pub(crate) identity: SigningIdentity,
+    pub(crate) nonce: BeaconNonce,
     sealing: SealingSecret,
     tls: TlsKey,
 }
@@ -78,6 +80,7 @@ impl Site {
         let mut rng = os_rng().expect("randomness");
         Self {
             identity: SigningIdentity::generate(&mut rng),
+            nonce: BeaconNonce::generate(&mut rng),
             sealing: SealingSecret::generate(&mut rng),
             tls: TlsKey::generate().expect("a key"),
         }
@@ -100,6 +103,7 @@ impl Site {
             contact,
             &self.identity,
             sealing,
+            self.nonce.commitment(&self.identity.public()),
             request,
         )
     }

@@ -96,12 +96,12 @@ impl Live {
         if arrived.step != self.aggregator.plan().reference() {
             return None;
         }
-        let claim = arrived.admitted.claim();
+        let receipt = arrived.admitted.receipt();
         self.uploads.entry(arrived.member).or_insert(Upload {
             admitted: arrived.admitted,
             body: Some(arrived.body),
         });
-        Some(Event::Uploaded(claim))
+        Some(Event::Uploaded(receipt))
     }
 }
 

@@ -21,7 +21,7 @@ use collegium_automl::task::Task;
 use collegium_protocol::context::task_digest;
 use collegium_protocol::ids::{MemberIndex, MemberName, RunId};
 use collegium_protocol::message::session::{ToCoordinator, ToNode};
-use collegium_protocol::step::Attempts;
+use collegium_protocol::step::{Attempts, Blame};
 use collegium_protocol::{Digest, Refusal, VerifiedCharter};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
@@ -84,6 +84,8 @@ struct Driver {
     traffic: Traffic,
     attempts: Attempts,
     checks: Checks,
+    /// What members' complaints prove; begins anew when the daemon restarts, the ledger does not.
+    blame: Blame,
     /// A step that an earlier process left with a certificate.
     certified: Option<CertifiedStep>,
     /// What the watchers were last told that the run waits for.
@@ -180,7 +182,9 @@ impl Driver {
             checks: Checks::default(),
             attempts: Attempts::after(context.store.last_step(run).await?),
             traffic: Traffic::begin(&context.store, run, &context.hub, &names).await?,
-            participants: Participants::new(roster, needed),
+            participants: Participants::new(roster, needed)
+                .with_committee(charter.seats().map(|(_, member)| &member.name)),
+            blame: Blame::new(&charter),
             offer: ToNode::RunOffer {
                 run,
                 task: source.to_vec().into(),

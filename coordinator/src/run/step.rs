@@ -17,7 +17,7 @@ use collegium_protocol::limits::MAX_UPLOAD_TRAILER_BYTES;
 use collegium_protocol::message::session::ToNode;
 use collegium_protocol::message::step::Announce;
 use collegium_protocol::step::{
-    self, Action, AdmittedUpload, Aggregator, Dropped, Event, Note, Resumed,
+    self, Accusation, Action, AdmittedUpload, Aggregator, Dropped, Event, Note, Resumed,
     RunRecord as StepState, StepFailure, StepPlan, Timing,
 };
 use collegium_protocol::{Digest, codec};
@@ -66,6 +66,28 @@ impl Driver {
         }
     }
 
+    /// Whose contribution the next step goes on without, and says so.
+    fn left_out(&self) -> BTreeSet<MemberIndex> {
+        let willing = self.participants.contributors();
+        let willing = willing.filter_map(|name| self.index(name)).collect();
+        let minimum = self.charter.thresholds().min_contributors;
+        let policy = self.context.config.step.blame;
+        let left_out = self.blame.left_out(policy, &willing, minimum);
+        for member in &left_out {
+            let name = self.called(*member);
+            info!(run = %self.run, name, "a step goes on without a member proven faulty");
+            let text = format!("going on without {name}, which complaints prove faulty");
+            self.progress.publish("note", json!({ "text": text }));
+        }
+        left_out
+    }
+
+    /// A member for people.
+    fn called(&self, member: MemberIndex) -> String {
+        self.name(member)
+            .map_or_else(|| format!("member {member}"), ToString::to_string)
+    }
+
     fn timing(&self) -> Timing {
         let config = &self.context.config.step;
         Timing {
@@ -95,8 +117,14 @@ impl Driver {
         );
         let members: BTreeSet<_> = self.askable().collect();
         debug!(run = %self.run, step = %number, sequence = ask.sequence, members = members.len(), "step begins");
-        let (aggregator, actions) =
-            Aggregator::start(plan.clone(), announce, members, timing, Duration::ZERO);
+        let (aggregator, actions) = Aggregator::start_without(
+            self.left_out(),
+            plan.clone(),
+            announce,
+            members,
+            timing,
+            Duration::ZERO,
+        );
         self.context.hub.set_step(Some(Arc::new(OpenStep::new(
             plan,
             self.context.spool.clone(),
@@ -317,28 +345,11 @@ impl Driver {
             .map_err(|failure: StepFailure| Stop::Failed(failure.to_string()))
     }
 
-    async fn note_step(&self, live: &Live, note: Note) -> Result<(), Stop> {
+    async fn note_step(&mut self, live: &Live, note: Note) -> Result<(), Stop> {
         let step = live.aggregator.plan().reference().step;
-        let name = |index| {
-            self.name(index)
-                .map_or_else(|| format!("member {index}"), ToString::to_string)
-        };
+        let name = |member| self.called(member);
         match note {
-            Note::Complaint {
-                by,
-                dealer,
-                refusal,
-            } => {
-                warn!(run = %self.run, %step, by = name(by), dealer = name(dealer), %refusal, "complaint about a share");
-                let entry = Entry::new(
-                    LedgerAction::StepFailed,
-                    &format!("node/{}", name(by)),
-                    &self.object_name(step),
-                    Outcome::Refused,
-                )
-                .evidence(json!({ "dealer": name(dealer), "complaint": refusal.to_string() }));
-                self.context.record(entry).await?;
-            }
+            Note::Complaint(accusation) => self.accused(&accusation).await?,
             Note::Refused { from, refusal } => {
                 info!(run = %self.run, %step, member = name(from), %refusal, "a member refuses");
                 let text = format!("{} refuses in step {step}: {refusal}", name(from));
@@ -347,6 +358,52 @@ impl Driver {
             Note::Ignored { from, why } => {
                 debug!(run = %self.run, %step, member = name(from), why, "message ignored")
             }
+        }
+        Ok(())
+    }
+
+    /// A signed complaint: on record with everything that verifies it, and what is proven by it
+    /// and those before it.
+    async fn accused(&mut self, accusation: &Accusation) -> Result<(), Stop> {
+        let (by, dealer) = (
+            self.called(accusation.by()),
+            self.called(accusation.dealer()),
+        );
+        let step = accusation.step();
+        let before = self.blame.faulty();
+        let finding = self.blame.take(accusation);
+        let complaint = accusation.complaint();
+        warn!(run = %self.run, step = %step.step, by, dealer, refusal = %complaint.reason, %finding, "complaint about a share");
+        let object = self.object_name(step.step);
+        let entry = Entry::new(
+            LedgerAction::Complaint,
+            &format!("node/{by}"),
+            &object,
+            Outcome::Refused,
+        )
+        .evidence(json!({
+            "dealer": dealer,
+            "complaint": complaint.reason.to_string(),
+            "code": u16::from(complaint.reason.code),
+            "context": step.context,
+            "shares": accusation.shares(),
+            "leaf": complaint.leaf,
+            "signature": complaint.signature.to_string(),
+            "finding": finding.to_string(),
+        }));
+        self.context.record(entry).await?;
+        for member in self.blame.faulty().difference(&before) {
+            let name = self.called(*member);
+            let entry = Entry::new(
+                LedgerAction::Faulty,
+                &format!("node/{name}"),
+                &object,
+                Outcome::Failed,
+            )
+            .evidence(json!({ "finding": finding.to_string() }));
+            self.context.record(entry).await?;
+            let text = format!("{name} is proven faulty: {finding}");
+            self.progress.publish("note", json!({ "text": text }));
         }
         Ok(())
     }

@@ -2,10 +2,10 @@
 
 /// The version this binary writes. A state directory with a higher one is
 /// refused: an older binary cannot know what it would destroy.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// Statements that lead from version *i* to version *i* + 1.
-pub(super) const MIGRATIONS: [&str; VERSION as usize] = [V1];
+pub(super) const MIGRATIONS: [&str; VERSION as usize] = [V1, V2];
 
 /// Times are seconds since 1970; digests, run ids and names are text; blobs are
 /// codec bytes (requests, records) or the file as it was submitted (tasks).
@@ -106,4 +106,11 @@ CREATE TABLE champions (
     object     TEXT NOT NULL,
     registered INTEGER NOT NULL
 ) STRICT;
+";
+
+/// Commitments and reveals for the beacon. A member that joined before has none, and joins again
+/// before a charter can be proposed with it.
+const V2: &str = "
+ALTER TABLE members ADD COLUMN commitment TEXT;
+ALTER TABLE charter_signatures ADD COLUMN reveal BLOB;
 ";

@@ -13,6 +13,7 @@ use collegium_coordinator::init::{self, InitOptions};
 use collegium_crypto::identity::SigningIdentity;
 use collegium_crypto::randomness::os_rng;
 use collegium_crypto::seal::SealingSecret;
+use collegium_protocol::charter::BeaconNonce;
 use collegium_protocol::ids::RunId;
 use collegium_protocol::limits::{MAX_JOIN_REQUEST_BYTES, MAX_JOIN_RESPONSE_BYTES};
 use collegium_protocol::message::admin::WhichCharter;
@@ -153,6 +154,7 @@ impl World {
             format!("Hospital {name}"),
             &identity,
             sealing.public().clone(),
+            BeaconNonce::generate(&mut rng).commitment(&identity.public()),
             key.signing_request().expect("a request"),
         );
         let connection = quic::join(&code.address, code.authority)
@@ -208,8 +210,9 @@ impl World {
                 .expect("fetches")
                 .expect("a proposal");
             let charter = proposed.charter.charter;
+            let signature = charter.sign(&member.identity);
             client
-                .submit_charter_signature(charter.digest(), charter.sign(&member.identity))
+                .submit_charter_signature(charter.digest(), signature, None)
                 .await
                 .expect("signed");
         }

@@ -1,5 +1,6 @@
 //! Dealers and a committee without a network: what members would do in a step.
 
+use collegium_crypto::glwe::KeyWitness;
 use collegium_crypto::rand_core::CryptoRng;
 use collegium_crypto::shamir::{self, DealtShare, KeyShare, SharePoint, ShareSum};
 use collegium_crypto::{
@@ -11,6 +12,7 @@ use collegium_crypto::{
 pub struct Dealing {
     pub body: Vec<u8>,
     pub shares: Vec<KeyShare>,
+    pub witness: KeyWitness,
 }
 
 impl Dealing {
@@ -25,10 +27,15 @@ impl Dealing {
     ) -> Self {
         let key = OneTimeKey::generate(rng);
         let shares = deal(&key, committee, threshold, 0, rng);
+        let witness = key.witness();
         let body = Encryptor::new(key, seed, packing, codes, rng)
             .unwrap()
             .into_body();
-        Self { body, shares }
+        Self {
+            body,
+            shares,
+            witness,
+        }
     }
 
     /// The dealer's own key, put together again from its shares.

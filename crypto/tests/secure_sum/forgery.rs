@@ -5,6 +5,10 @@
 //! rebuilt body hash to the sum of the members' signed hashes, with every residual in bound. That
 //! is the negative control. With r derived from the commitment the same trick fails, since every
 //! try changes r.
+//!
+//! Hashing bodies alone is not enough, though: a body of at most 4096 coefficients is rebuilt exactly
+//! by *any* totals under some summed key. So members hash their keys too, and the summed key is
+//! bound by the same challenge.
 
 use crate::consortium::{Dealing, add, mask_seed, plan, release};
 use collegium_crypto::glwe::{self, Opened};
@@ -91,17 +95,63 @@ impl Step {
         (messages, SummedKey::from_bytes(&bytes).unwrap())
     }
 
-    /// The hash of a_0 · X^place, cut to the body's length.
-    fn effect(&self, challenge: Challenge, place: usize) -> [u64; 2] {
+    /// Totals with one code changed, and a summed key that rebuilds the very body that was sent: as
+    /// many coefficients of the key as the body has are solved for.
+    fn forge_key(&self) -> (Vec<u64>, SummedKey) {
+        let mut messages = self.opened.messages.clone();
+        messages[7] += 1;
+        let size = self.packing.coefficients();
+        // The message grew by 1 at place 7, so a_0 times the change of the key must fall by Δ there.
+        let delta = self.packing.segments()[0].delta;
+        let columns: Vec<_> = (0..size).map(|place| self.column(place)).collect();
+        let mut rows: Vec<Vec<u64>> = (0..size)
+            .map(|row| {
+                let fall = if row == 7 { field::sub(0, delta) } else { 0 };
+                let row = columns.iter().map(|column| column[row]);
+                row.chain([fall]).collect()
+            })
+            .collect();
+        eliminate(&mut rows);
+        let mut key = self.key.coefficients().to_vec();
+        for (coefficient, row) in key.iter_mut().zip(&rows) {
+            *coefficient = field::add(*coefficient, row[size]);
+        }
+        let bytes: Vec<u8> = key.iter().flat_map(|word| word.to_le_bytes()).collect();
+        (messages, SummedKey::from_bytes(&bytes).unwrap())
+    }
+
+    /// a_0 · X^place, cut to the body's length.
+    fn column(&self, place: usize) -> Vec<u64> {
         let mut monomial = vec![0; DEGREE];
         monomial[place] = 1;
         let mut product = vec![0; DEGREE];
         self.seed.expand(0, &mut product);
         Transformed::new(&monomial).multiply(&mut product);
         product.truncate(self.packing.coefficients());
+        product
+    }
+
+    /// The hash of a_0 · X^place, cut to the body's length.
+    fn effect(&self, challenge: Challenge, place: usize) -> [u64; 2] {
+        let product = self.column(place);
         let bytes: Vec<u8> = product.iter().flat_map(|word| word.to_le_bytes()).collect();
         let sum = BodySum::from_bytes(product.len(), &bytes).unwrap();
         parts(LinearHash::of_sum(challenge, &sum))
+    }
+}
+
+/// Gauss and Jordan over F_q: the solution stands in the last column.
+fn eliminate(rows: &mut [Vec<u64>]) {
+    for pivot in 0..rows.len() {
+        let scale = field::invert(rows[pivot][pivot]);
+        let row: Vec<_> = rows[pivot].iter().map(|v| field::mul(*v, scale)).collect();
+        for other in rows.iter_mut() {
+            let factor = other[pivot];
+            for (value, &own) in other.iter_mut().zip(&row) {
+                *value = field::sub(*value, field::mul(factor, own));
+            }
+        }
+        rows[pivot] = row;
     }
 }
 
@@ -158,4 +208,24 @@ fn a_challenge_that_follows_from_the_totals_is_not() {
     challenge = Challenge::derive(&glwe::digest(&messages, &step.key, residuals));
     let claimed = step.claimed(challenge, &messages, &step.key);
     assert_ne!(claimed, step.signed(challenge));
+}
+
+/// The negative control for hashing bodies alone: no challenge helps, for the body is the true one.
+#[test]
+fn a_freely_chosen_key_passes_every_check_of_the_bodies_and_not_that_of_the_keys() {
+    let step = step();
+    let (messages, key) = step.forge_key();
+    assert_ne!(messages, step.opened.messages);
+    let residuals = &step.opened.residuals;
+    let challenge = Challenge::derive(&glwe::digest(&messages, &key, residuals));
+    let claimed = step.claimed(challenge, &messages, &key);
+    assert_eq!(claimed, step.signed(challenge), "the bodies' hashes agree");
+
+    let honest = step.key.linear_hash(challenge);
+    let mut signed = LinearHash::default();
+    for dealing in step.dealings {
+        signed.add(&dealing.witness.linear_hash(challenge));
+    }
+    assert_eq!(signed, honest);
+    assert_ne!(signed, key.linear_hash(challenge), "the keys' hashes tell");
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use collegium_crypto::identity::SigningIdentity;
 use collegium_crypto::seal::SealingSecret;
 use collegium_protocol::charter::{SignedCharter, VerifiedCharter};
+use collegium_protocol::limits::MAX_MEMBERS;
 use collegium_protocol::message::session::{ToCoordinator, ToNode, VERSION};
 use collegium_protocol::quic::Connection;
 use collegium_protocol::step::{Committee, Contributor, NodeRecord, Seat};
@@ -18,9 +19,9 @@ use super::{Event, LinkError, Shared};
 use crate::keys::NodeKeys;
 use crate::ledger::{Action, Entry, Outcome};
 
-/// Messages of a run that may wait while its rows are read: a step's announcement, 64
-/// deliveries, a proposal and a certificate, and the same of one more step.
-const MAX_HELD: usize = 134;
+/// Messages of a run that may wait while its rows are read: a step's announcement, a delivery
+/// from every member, a proposal and a certificate, and the same of one more step.
+const MAX_HELD: usize = 2 * (MAX_MEMBERS + 3);
 
 /// Why a session ends from this side, in words; `None` to go on.
 pub(super) type Verdict = Result<Option<String>, LinkError>;

@@ -1,6 +1,6 @@
 //! One session: a connection, its control stream, and the loop over messages and results.
 
-use collegium_protocol::limits::{MAX_TO_COORDINATOR_BYTES, MAX_TO_NODE_BYTES};
+use collegium_protocol::limits::{MAX_MEMBERS, MAX_TO_COORDINATOR_BYTES, MAX_TO_NODE_BYTES};
 use collegium_protocol::message::session::{ToCoordinator, ToNode, VERSION};
 use collegium_protocol::quic::{CloseCode, Connection, FrameSender, QuicError, StreamKind};
 use tokio::sync::{mpsc, watch};
@@ -9,9 +9,9 @@ use tokio::time::{Duration, timeout};
 use super::member::Member;
 use super::{Event, LinkError, stopped};
 
-/// Messages that may wait for the coordinator to read them. A step has at most 64 verdicts, a
-/// vote and a release; more than this many waiting means that nobody reads.
-const OUTBOX: usize = 256;
+/// Messages that may wait for the coordinator to read them. A step has at most one verdict for each
+/// member, a vote and a release; more than this many waiting means that nobody reads.
+const OUTBOX: usize = 2 * (MAX_MEMBERS + 8);
 /// How long the goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(2);
 

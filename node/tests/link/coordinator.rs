@@ -13,8 +13,11 @@ use collegium_automl::profile::{ProfilePart, RefineColumn};
 use collegium_crypto::glwe;
 use collegium_crypto::shamir::{self, SharePoint, ShareSum};
 use collegium_crypto::{SealingSecret, Segment, Shape, SigningIdentity, os_rng};
+use collegium_node::beacon::BeaconPart;
 use collegium_node::keys::NodeKeys;
-use collegium_protocol::charter::{Charter, NewMember, SignedCharter, VerifiedCharter};
+use collegium_protocol::charter::{
+    BeaconNonce, Charter, CharterSignature, NewMember, SignedCharter, VerifiedCharter,
+};
 use collegium_protocol::codec::Blob;
 use collegium_protocol::context::task_digest;
 use collegium_protocol::limits::{
@@ -137,6 +140,8 @@ impl Consortium {
             coordinator: self.server.local_address().to_string(),
             identity: Arc::clone(&member.identity),
             sealing: Arc::clone(&member.sealing),
+            // This consortium is its own committee: nothing is revealed.
+            beacon: BeaconPart::new(BeaconNonce::from_bytes(&[3; 32]), "unused".into()),
             client: Client::new(&member.tls, self.authority.certificate()).expect("a client"),
             certificate: member.tls.peer().clone(),
             authority: self.authority.certificate().clone(),
@@ -174,6 +179,7 @@ fn charter(members: &[Member], coordinator: &SigningIdentity, contact: &[&str]) 
         contact: contact.join(""),
         identity: member.identity.public(),
         sealing: member.sealing.public().clone(),
+        commitment: Digest([2; 32]),
     };
     let charter = Charter::found(
         "Toys",
@@ -185,11 +191,12 @@ fn charter(members: &[Member], coordinator: &SigningIdentity, contact: &[&str]) 
     .expect("a charter");
     let mut signed = SignedCharter::unsigned(charter);
     for (index, member) in (1..).zip(members) {
-        let index = MemberIndex::new(index).expect("an index");
-        let signature = signed.charter.sign(&member.identity);
-        signed
-            .add(index, signature, None)
-            .expect("its own signature");
+        let signature = CharterSignature {
+            signer: MemberIndex::new(index).expect("an index"),
+            signature: signed.charter.sign(&member.identity),
+            reveal: None,
+        };
+        signed.add(signature, None).expect("its own signature");
     }
     signed
 }

@@ -69,6 +69,35 @@ pub enum CharterError {
     /// A signature does not verify, or its signer is not a member.
     #[error("the signature of member {0} does not verify: the charter or the key was changed")]
     BadSignature(MemberIndex),
+    /// A committee is to be drawn, and a signer did not reveal its part of the beacon.
+    #[error(
+        "member {0} signed without revealing the randomness it committed to, and the committee \
+         cannot be drawn without it: let it sign again"
+    )]
+    MissingReveal(MemberIndex),
+    /// What a signer revealed is not what it committed to.
+    #[error(
+        "what member {0} revealed is not the randomness it committed to: ask it, and found the \
+         consortium anew if it cannot sign properly"
+    )]
+    WrongReveal(MemberIndex),
+    /// Something was revealed where nothing is drawn.
+    #[error(
+        "member {0} revealed randomness that this charter does not ask for; it is not secret any \
+         more and must not draw a committee"
+    )]
+    NeedlessReveal(MemberIndex),
+    /// A later version is too large for this program.
+    #[error(
+        "version {version} has {members} members: this program draws a committee for a founding \
+         charter only"
+    )]
+    CommitteeNotDrawn {
+        /// In the charter.
+        version: u32,
+        /// In the charter.
+        members: usize,
+    },
     /// The file cannot be read.
     #[error("the charter file cannot be read: {0}")]
     Text(String),

@@ -4,10 +4,18 @@
 //! A charter is in force when it verifies: version 1 by the signature of every founding member,
 //! every later version by at least Q members of the version before. [`VerifiedCharter`] is the
 //! proof; the step machines accept nothing else.
+//!
+//! The **roster** is every member, by [`MemberIndex`]; the **committee** is those who hold shares,
+//! vote and release, by
+//! [`crate::ids::SeatNumber`]. Up to 96 members they are the same people in the same
+//! order. Of more members 96 are drawn by a [`beacon`] that needs a reveal of every founding
+//! member.
 
+pub mod beacon;
 mod error;
 mod signed;
 
+pub use beacon::{BeaconNonce, Reveal};
 pub use error::CharterError;
 pub use signed::{CharterSignature, SignedCharter, VerifiedCharter};
 
@@ -35,7 +43,7 @@ pub struct Charter {
     pub params: String,
     /// Key that signs announcements.
     pub coordinator: IdentityKey,
-    /// k: size of the committee; everybody, up to 64 members.
+    /// k: seats on the committee; everybody up to 96 members, 96 drawn ones beyond.
     pub committee: u16,
     /// Q: votes that certify a contributing set.
     pub quorum: u16,
@@ -55,7 +63,7 @@ pub struct Charter {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CharterMember {
-    /// Committee index and Shamir point, from 1 in list order.
+    /// Roster index, from 1 in list order.
     pub index: MemberIndex,
     /// Short name.
     pub name: MemberName,
@@ -65,6 +73,8 @@ pub struct CharterMember {
     pub identity: IdentityKey,
     /// Key that shares are sealed to.
     pub sealing: SealingPublic,
+    /// Commitment to the member's part of the [`beacon`], made when it joined.
+    pub commitment: Digest,
 }
 
 impl Charter {
@@ -91,6 +101,7 @@ impl Charter {
                     contact: member.contact,
                     identity: member.identity,
                     sealing: member.sealing,
+                    commitment: member.commitment,
                 })
             })
             .collect::<Result<_, CharterError>>()?;
@@ -140,7 +151,8 @@ impl Charter {
                 .part(member.name.as_str().as_bytes())
                 .part(member.contact.as_bytes())
                 .part(&member.identity.to_bytes())
-                .part(member.sealing.as_bytes());
+                .part(member.sealing.as_bytes())
+                .part(member.commitment.as_bytes());
         }
         hasher.finish()
     }
@@ -149,6 +161,13 @@ impl Charter {
     #[must_use]
     pub fn sign(&self, identity: &SigningIdentity) -> Signature {
         identity.sign(domain::CHARTER_SIGNATURE, &self.digest())
+    }
+
+    /// Whether there are more members than seats, so that a committee is drawn and every signer
+    /// reveals its part of the [`beacon`].
+    #[must_use]
+    pub fn draws_committee(&self) -> bool {
+        self.members.len() > usize::from(self.committee)
     }
 
     /// Checks everything that needs no signature: sizes, indices, distinct names and keys,
@@ -177,7 +196,14 @@ impl Charter {
             "sealing key",
             self.members.iter().map(|m| *m.sealing.as_bytes()),
         )?;
-        self.check_thresholds()
+        self.check_thresholds()?;
+        if self.draws_committee() && self.version > 1 {
+            return Err(CharterError::CommitteeNotDrawn {
+                version: self.version,
+                members: self.members.len(),
+            });
+        }
+        Ok(())
     }
 
     fn check_thresholds(&self) -> Result<(), CharterError> {
@@ -228,6 +254,8 @@ pub struct NewMember {
     pub identity: IdentityKey,
     /// Key that shares are sealed to.
     pub sealing: SealingPublic,
+    /// Commitment to the member's part of the [`beacon`], made when it joined.
+    pub commitment: Digest,
 }
 
 fn thresholds(members: usize) -> Result<Thresholds, CharterError> {

@@ -1,14 +1,16 @@
 //! Signatures under a charter, and what makes it valid.
 
+use collegium_crypto::committee;
 use collegium_crypto::identity::Signature;
 use collegium_crypto::params::{ParamSet, Thresholds};
 use collegium_crypto::transcript::Digest;
 use serde::{Deserialize, Serialize};
 
+use super::beacon::{Reveal, beacon};
 use super::{Charter, CharterError, CharterMember, form, thresholds};
 use crate::codec;
 use crate::domain;
-use crate::ids::{MemberIndex, MemberName};
+use crate::ids::{MemberIndex, MemberName, SeatNumber};
 use crate::limits::{MAX_CHARTER_BYTES, MAX_CHARTER_TEXT_BYTES};
 use crate::message::step::strictly_sorted;
 use crate::refusal::{Refusal, RefusalCode};
@@ -31,6 +33,9 @@ pub struct CharterSignature {
     pub signer: MemberIndex,
     /// Over the charter's digest.
     pub signature: Signature,
+    /// The signer's part of the beacon; there exactly when a committee is drawn. It needs no
+    /// signature of its own: only one value opens the commitment that every member signed.
+    pub reveal: Option<Reveal>,
 }
 
 impl SignedCharter {
@@ -43,21 +48,23 @@ impl SignedCharter {
         }
     }
 
-    /// Adds a signature after checking it. A second one of the same signer replaces the first.
+    /// Adds a signature after checking it and what it reveals. A second one of the same signer
+    /// replaces the first.
     ///
     /// # Errors
     /// [`CharterError::BadSignature`] when it does not verify under the signer's key (in the
-    /// version before, if there is one).
+    /// version before, if there is one); `MissingReveal`, `WrongReveal` or `NeedlessReveal`.
     pub fn add(
         &mut self,
-        signer: MemberIndex,
-        signature: Signature,
+        signature: CharterSignature,
         previous: Option<&VerifiedCharter>,
     ) -> Result<(), CharterError> {
         let signers = previous.map_or(&self.charter, |pinned| &pinned.signed.charter);
-        check(signers, signer, &self.charter.digest(), &signature)?;
-        self.signatures.retain(|other| other.signer != signer);
-        self.signatures.push(CharterSignature { signer, signature });
+        check(signers, &self.charter.digest(), &signature)?;
+        self.check_reveal(&signature)?;
+        self.signatures
+            .retain(|other| other.signer != signature.signer);
+        self.signatures.push(signature);
         self.signatures.sort_by_key(|other| other.signer);
         Ok(())
     }
@@ -128,7 +135,8 @@ impl SignedCharter {
             return Err(form("signatures must be strictly sorted by signer"));
         }
         for one in &self.signatures {
-            check(signers, one.signer, digest, &one.signature)?;
+            check(signers, digest, one)?;
+            self.check_reveal(one)?;
         }
         let found = self.signatures.len();
         if found < needed {
@@ -147,6 +155,45 @@ impl SignedCharter {
             });
         }
         Ok(())
+    }
+
+    /// Whether a signer revealed its part of the beacon, if and only if one is needed.
+    fn check_reveal(&self, one: &CharterSignature) -> Result<(), CharterError> {
+        match (self.charter.draws_committee(), &one.reveal) {
+            (false, None) => Ok(()),
+            (false, Some(_)) => Err(CharterError::NeedlessReveal(one.signer)),
+            (true, None) => Err(CharterError::MissingReveal(one.signer)),
+            (true, Some(reveal)) => {
+                let member = self.charter.member(one.signer);
+                member
+                    .filter(|member| reveal.opens(&member.commitment, &member.identity))
+                    .map(|_| ())
+                    .ok_or(CharterError::WrongReveal(one.signer))
+            }
+        }
+    }
+
+    /// The members that sit on the committee, in seat order: everybody, or those that the beacon
+    /// draws.
+    fn committee(&self, digest: &Digest) -> Result<Vec<MemberIndex>, CharterError> {
+        let members = &self.charter.members;
+        if !self.charter.draws_committee() {
+            return Ok(members.iter().map(|member| member.index).collect());
+        }
+        // Only a founding charter comes here, and its signers are its members.
+        let mut reveals = Vec::with_capacity(members.len());
+        for member in members {
+            let of_member = |one: &&CharterSignature| one.signer == member.index;
+            let one = self.signatures.iter().find(of_member);
+            let one = one.ok_or(CharterError::MissingReveal(member.index))?;
+            self.check_reveal(one)?;
+            reveals.extend(one.reveal);
+        }
+        let beacon = beacon(digest, &reveals);
+        committee::draw(&beacon, members.len(), self.charter.committee.into())
+            .into_iter()
+            .map(|index| MemberIndex::new(index).map_err(form))
+            .collect()
     }
 
     /// The file for people.
@@ -194,6 +241,8 @@ pub struct VerifiedCharter {
     digest: Digest,
     params: &'static ParamSet,
     thresholds: Thresholds,
+    /// In seat order, which is also roster order.
+    committee: Vec<MemberIndex>,
 }
 
 impl VerifiedCharter {
@@ -201,11 +250,13 @@ impl VerifiedCharter {
         let params = ParamSet::by_id(&signed.charter.params).map_err(form)?;
         let mut thresholds = thresholds(signed.charter.members.len())?;
         thresholds.min_contributors = signed.charter.min_contributors.into();
+        let committee = signed.committee(&digest)?;
         Ok(Self {
             signed,
             digest,
             params,
             thresholds,
+            committee,
         })
     }
 
@@ -249,6 +300,29 @@ impl VerifiedCharter {
     #[must_use]
     pub fn thresholds(&self) -> &Thresholds {
         &self.thresholds
+    }
+
+    /// The members that hold seats, in seat order.
+    #[must_use]
+    pub fn committee(&self) -> &[MemberIndex] {
+        &self.committee
+    }
+
+    /// Every seat with the member that holds it, in seat order.
+    pub fn seats(&self) -> impl Iterator<Item = (SeatNumber, &CharterMember)> {
+        let numbers = (1..).map_while(|number| SeatNumber::new(number).ok());
+        let members = self
+            .committee
+            .iter()
+            .filter_map(|index| self.member(*index));
+        numbers.zip(members)
+    }
+
+    /// The seat that a member holds, if it holds one.
+    #[must_use]
+    pub fn seat_of(&self, member: MemberIndex) -> Option<SeatNumber> {
+        let position = self.committee.binary_search(&member).ok()?;
+        SeatNumber::new(u16::try_from(position + 1).ok()?).ok()
     }
 
     /// The members, by index.
@@ -297,17 +371,37 @@ impl VerifiedCharter {
     }
 }
 
-fn check(
-    signers: &Charter,
-    signer: MemberIndex,
-    digest: &Digest,
-    signature: &Signature,
-) -> Result<(), CharterError> {
+impl VerifiedCharter {
+    /// Checks the signature of a member in its office as committee member.
+    ///
+    /// # Errors
+    /// As [`VerifiedCharter::check_signature`], and `NoSeat` when the member holds no seat.
+    pub fn check_seat_signature(
+        &self,
+        member: MemberIndex,
+        domain: &'static str,
+        digest: &Digest,
+        signature: &Signature,
+        what: &str,
+    ) -> Result<SeatNumber, Refusal> {
+        let Some(seat) = self.seat_of(member) else {
+            return Err(Refusal::new(
+                RefusalCode::NoSeat,
+                format_args!("{what} of member {member}"),
+            ));
+        };
+        self.check_signature(member, domain, digest, signature, what)?;
+        Ok(seat)
+    }
+}
+
+fn check(signers: &Charter, digest: &Digest, one: &CharterSignature) -> Result<(), CharterError> {
+    let signer = one.signer;
     let member = signers
         .member(signer)
         .ok_or(CharterError::BadSignature(signer))?;
     member
         .identity
-        .verify(domain::CHARTER_SIGNATURE, digest, signature)
+        .verify(domain::CHARTER_SIGNATURE, digest, &one.signature)
         .map_err(|_| CharterError::BadSignature(signer))
 }

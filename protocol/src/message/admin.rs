@@ -10,7 +10,7 @@ use collegium_crypto::identity::{IdentityKey, Signature};
 use collegium_crypto::transcript::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::charter::SignedCharter;
+use crate::charter::{Reveal, SignedCharter};
 use crate::codec::Blob;
 use crate::ids::{MemberName, RunId};
 use crate::refusal::Refusal;
@@ -70,6 +70,8 @@ pub enum AdminRequest {
         charter: Digest,
         /// By the member's identity key. The signer is the member of the certificate.
         signature: Signature,
+        /// Its part of the beacon, where the charter draws a committee.
+        reveal: Option<Reveal>,
     },
 }
 

@@ -14,7 +14,7 @@ use crate::ids::MemberName;
 use crate::refusal::{Refusal, RefusalCode};
 
 /// The version of these messages.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// What a site sends to become a member. Cap: [`crate::limits::MAX_JOIN_REQUEST_BYTES`].
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,10 +31,12 @@ pub struct JoinRequest {
     pub identity: IdentityKey,
     /// Key that shares will be sealed to.
     pub sealing: SealingPublic,
+    /// Commitment to the member's part of the beacon; goes into the charter.
+    pub commitment: Digest,
     /// PKCS#10 request (DER) for the TLS key.
     pub request: Blob,
     /// By `identity`, over [`JoinRequest::digest`]: the site holds the key it names, and means
-    /// it for this name, sealing key and TLS key.
+    /// it for this name, sealing key, commitment and TLS key.
     pub signature: Signature,
 }
 
@@ -47,32 +49,39 @@ impl JoinRequest {
         contact: String,
         identity: &SigningIdentity,
         sealing: SealingPublic,
+        commitment: Digest,
         request: Vec<u8>,
     ) -> Self {
-        let public = identity.public();
-        let digest = digest(&secret, &name, &contact, &public, &sealing, &request);
-        Self {
+        let mut unsigned = Self {
             version: VERSION,
             secret,
             name,
             contact,
-            identity: public,
+            identity: identity.public(),
             sealing,
+            commitment,
             request: Blob(request),
-            signature: identity.sign(domain::JOIN, &digest),
-        }
+            signature: Signature::from_bytes([0; 64]),
+        };
+        unsigned.signature = identity.sign(domain::JOIN, &unsigned.digest());
+        unsigned
     }
 
     /// What the signature covers: everything else in the request.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        digest(
-            &self.secret,
-            &self.name,
-            &self.contact,
-            &self.identity,
-            &self.sealing,
-            self.request.as_slice(),
+        hash(
+            domain::JOIN,
+            &[
+                &VERSION.to_be_bytes(),
+                &self.secret,
+                self.name.as_str().as_bytes(),
+                self.contact.as_bytes(),
+                &self.identity.to_bytes(),
+                self.sealing.as_bytes(),
+                self.commitment.as_bytes(),
+                self.request.as_slice(),
+            ],
         )
     }
 
@@ -104,28 +113,6 @@ impl std::fmt::Debug for JoinRequest {
             .field("identity", &self.identity)
             .finish_non_exhaustive()
     }
-}
-
-fn digest(
-    secret: &[u8; 16],
-    name: &MemberName,
-    contact: &str,
-    identity: &IdentityKey,
-    sealing: &SealingPublic,
-    request: &[u8],
-) -> Digest {
-    hash(
-        domain::JOIN,
-        &[
-            &VERSION.to_be_bytes(),
-            secret,
-            name.as_str().as_bytes(),
-            contact.as_bytes(),
-            &identity.to_bytes(),
-            sealing.as_bytes(),
-            request,
-        ],
-    )
 }
 
 /// The answer. Cap: [`crate::limits::MAX_JOIN_RESPONSE_BYTES`].
@@ -163,6 +150,7 @@ mod tests {
             "Hospital A".to_owned(),
             &identity,
             sealing.public().clone(),
+            Digest([5; 32]),
             vec![1, 2, 3],
         )
     }
@@ -171,7 +159,8 @@ mod tests {
     fn a_request_proves_possession_of_its_identity_key() {
         let good = request();
         assert_eq!(good.verify(), Ok(()));
-        let changes: [fn(&mut JoinRequest); 5] = [
+        let changes: [fn(&mut JoinRequest); 6] = [
+            |r| r.commitment = Digest([6; 32]),
             |r| r.secret = [8; 16],
             |r| r.name = MemberName::new("hospital-b").expect("a name"),
             |r| r.contact.push('!'),

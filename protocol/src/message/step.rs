@@ -8,7 +8,7 @@ use crate::charter::VerifiedCharter;
 use crate::codec::Blob;
 use crate::context::StepContext;
 use crate::domain;
-use crate::ids::{MemberIndex, RunId, StepNumber};
+use crate::ids::{MemberIndex, RunId, SeatNumber, StepNumber};
 use crate::refusal::{Refusal, RefusalCode};
 
 /// What the coordinator wants of a member in a step.
@@ -90,18 +90,19 @@ pub struct UploadHeader {
 /// [`crate::limits::MAX_UPLOAD_TRAILER_BYTES`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UploadTrailer {
-    /// One for each committee member, in index order.
+    /// One for each seat of the committee, in seat order.
     pub shares: Vec<SealedShare>,
     /// By the dealer over context, H(bodies) and H(shares); see [`UploadClaim`].
     pub signature: Signature,
 }
 
-/// A key share sealed to one committee member.
+/// A key share sealed to the member that holds a seat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SealedShare {
-    /// Whom it is sealed to.
-    pub recipient: MemberIndex,
-    /// [`crate::limits::SEALED_SHARE_BYTES`] bytes.
+    /// The seat, which is also the point of the share.
+    pub seat: SeatNumber,
+    /// The share whole ([`crate::limits::SEALED_SHARE_BYTES`] bytes), or the seed it expands from
+    /// ([`crate::limits::SEALED_SEED_BYTES`]); which, is not the dealer's choice.
     pub sealed: Blob,
 }
 
@@ -111,12 +112,12 @@ impl SealedShare {
     pub fn leaf(&self) -> Digest {
         hash(
             domain::SHARE_LEAF,
-            &[&self.recipient.get().to_le_bytes(), self.sealed.as_slice()],
+            &[&self.seat.get().to_le_bytes(), self.sealed.as_slice()],
         )
     }
 }
 
-/// H(shares), from the leaves in committee order. Every recipient gets the leaves beside its own
+/// H(shares), from the leaves in seat order. Every recipient gets the leaves beside its own
 /// share, so that the dealer's one signature proves each share.
 #[must_use]
 pub fn shares_digest(leaves: &[Digest]) -> Digest {
@@ -222,7 +223,7 @@ pub struct Deliver {
     pub step: StepRef,
     /// What the dealer signed.
     pub claim: UploadClaim,
-    /// Leaves of all the dealer's sealed shares, in committee order.
+    /// Leaves of all the dealer's sealed shares, in seat order.
     pub leaves: Vec<Digest>,
     /// The share sealed to this member.
     pub share: SealedShare,
@@ -238,7 +239,76 @@ pub struct Verdict {
     /// H(shares) of the delivery this is about.
     pub shares: Digest,
     /// `None`: the share is in order.
-    pub complaint: Option<Refusal>,
+    pub complaint: Option<Complaint>,
+}
+
+/// A seat's statement that it cannot use the share it was dealt, signed so that it stands as
+/// evidence of who said what about whom. It does not prove the share wrong: nobody else can open
+/// it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Complaint {
+    /// Leaf of the sealed share this is about.
+    pub leaf: Digest,
+    /// Why. The code is signed; the line of detail is for people.
+    pub reason: Refusal,
+    /// By the complaining member over context, dealer, H(shares), leaf and the reason's code.
+    pub signature: Signature,
+}
+
+impl Complaint {
+    fn signed_digest(
+        context: &Digest,
+        dealer: MemberIndex,
+        shares: &Digest,
+        leaf: &Digest,
+        code: RefusalCode,
+    ) -> Digest {
+        hash(
+            domain::COMPLAINT,
+            &[
+                context.as_bytes(),
+                &dealer.get().to_le_bytes(),
+                shares.as_bytes(),
+                leaf.as_bytes(),
+                &u16::from(code).to_le_bytes(),
+            ],
+        )
+    }
+
+    /// Makes and signs a complaint about the share with this leaf in the dealer's H(shares).
+    #[must_use]
+    pub fn sign(
+        context: &Digest,
+        dealer: MemberIndex,
+        shares: &Digest,
+        leaf: Digest,
+        reason: Refusal,
+        identity: &SigningIdentity,
+    ) -> Self {
+        let digest = Self::signed_digest(context, dealer, shares, &leaf, reason.code);
+        Self {
+            leaf,
+            signature: identity.sign(domain::COMPLAINT, &digest),
+            reason,
+        }
+    }
+
+    /// Whether `by` holds a seat and signed this about that dealing.
+    ///
+    /// # Errors
+    /// `UnknownMember`, `NoSeat` or `BadSignature`.
+    pub fn verify(
+        &self,
+        context: &Digest,
+        by: MemberIndex,
+        dealer: MemberIndex,
+        shares: &Digest,
+        charter: &VerifiedCharter,
+    ) -> Result<SeatNumber, Refusal> {
+        let digest = Self::signed_digest(context, dealer, shares, &self.leaf, self.reason.code);
+        let what = "a complaint";
+        charter.check_seat_signature(by, domain::COMPLAINT, &digest, &self.signature, what)
+    }
 }
 
 /// 4. The proposed contributing set U.
@@ -320,7 +390,7 @@ impl Vote {
     }
 }
 
-/// 6. Proof that at least Q members voted for the same set.
+/// 6. Proof that at least Q seats voted for the same set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certificate {
     /// The step.
@@ -341,7 +411,7 @@ pub struct CertifiedVote {
 }
 
 impl Certificate {
-    /// Whether at least Q distinct members voted for `proposal` in `context`, each vote valid.
+    /// Whether the members of at least Q distinct seats voted for `proposal` in `context`, each vote valid.
     ///
     /// # Errors
     /// `CertificateInvalid` when votes are too few, unsorted, repeated, or one does not verify.
@@ -369,7 +439,7 @@ impl Certificate {
         let digest = Vote::signed_digest(context, proposal);
         for vote in &self.votes {
             charter
-                .check_signature(vote.voter, domain::VOTE, &digest, &vote.signature, "a vote")
+                .check_seat_signature(vote.voter, domain::VOTE, &digest, &vote.signature, "a vote")
                 .map_err(|refusal| wrong(&refusal.detail()))?;
         }
         Ok(())
@@ -377,13 +447,13 @@ impl Certificate {
 }
 
 impl Vote {
-    /// Whether the voter is a member and signed this.
+    /// Whether the voter holds a seat and signed this.
     ///
     /// # Errors
-    /// `UnknownMember` or `BadSignature`.
-    pub fn verify(&self, charter: &VerifiedCharter) -> Result<(), Refusal> {
+    /// `NoSeat` or `BadSignature`.
+    pub fn verify(&self, charter: &VerifiedCharter) -> Result<SeatNumber, Refusal> {
         let digest = Self::signed_digest(&self.step.context, &self.proposal);
-        charter.check_signature(self.voter, domain::VOTE, &digest, &self.signature, "a vote")
+        charter.check_seat_signature(self.voter, domain::VOTE, &digest, &self.signature, "a vote")
     }
 }
 
@@ -431,17 +501,17 @@ impl Release {
         }
     }
 
-    /// Whether the releaser is a member and signed this.
+    /// Whether the releaser holds a seat and signed this; the seat, where its shares were taken.
     ///
     /// # Errors
-    /// `UnknownMember` or `BadSignature`.
-    pub fn verify(&self, charter: &VerifiedCharter) -> Result<(), Refusal> {
+    /// `NoSeat` or `BadSignature`.
+    pub fn verify(&self, charter: &VerifiedCharter) -> Result<SeatNumber, Refusal> {
         let digest = Self::signed_digest(
             &self.step.context,
             &self.proposal,
             self.share_sum.as_slice(),
         );
-        charter.check_signature(
+        charter.check_seat_signature(
             self.releaser,
             domain::RELEASE,
             &digest,

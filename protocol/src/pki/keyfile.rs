@@ -98,13 +98,22 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, PkiError> {
 /// Writes a 32-byte secret that is not an X.509 key, as two lines of text: what it is, and
 /// its hexadecimal digits. Never over an existing file.
 pub fn create_secret(path: &Path, kind: &str, secret: &[u8; 32]) -> Result<(), PkiError> {
+    create(path, secret_text(kind, secret).as_bytes(), Access::Private)
+}
+
+/// Writes such a secret over one that may be there.
+pub fn replace_secret(path: &Path, kind: &str, secret: &[u8; 32]) -> Result<(), PkiError> {
+    replace(path, secret_text(kind, secret).as_bytes(), Access::Private)
+}
+
+fn secret_text(kind: &str, secret: &[u8; 32]) -> Zeroizing<String> {
     // Sized in advance: a String that grows leaves copies of its content behind.
     let mut text = Zeroizing::new(String::with_capacity(kind.len() + 128));
     text.push_str(&title(kind));
     // Writing to a String cannot fail.
     let _ = write_hex(&mut *text, secret);
     text.push('\n');
-    create(path, text.as_bytes(), Access::Private)
+    text
 }
 
 /// Reads such a secret back. A file of another kind is refused, so that one key can never
@@ -124,6 +133,14 @@ pub fn read_secret(path: &Path, kind: &str) -> Result<Zeroizing<[u8; 32]>, PkiEr
 
 fn title(kind: &str) -> String {
     format!("collegium {kind} key, version 1; keep secret\n")
+}
+
+/// Removes a file; one that is not there is removed already.
+pub fn remove(path: &Path) -> Result<(), PkiError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        result => result.map_err(failed(path, "remove")),
+    }
 }
 
 /// Reads a public file, such as a certificate.

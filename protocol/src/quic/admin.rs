@@ -4,7 +4,7 @@ use collegium_crypto::identity::Signature;
 use collegium_crypto::transcript::Digest;
 
 use super::{Client, Connection, FrameReceiver, QuicError, StreamKind};
-use crate::charter::SignedCharter;
+use crate::charter::{Reveal, SignedCharter};
 use crate::codec::Blob;
 use crate::ids::{MemberName, RunId};
 use crate::limits::{MAX_ADMIN_REQUEST_BYTES, MAX_ADMIN_RESPONSE_BYTES};
@@ -158,14 +158,20 @@ impl AdminClient {
         }
     }
 
-    /// Hands in this member's signature under the proposed charter.
+    /// Hands in this member's signature under the proposed charter, with its part of the beacon
+    /// where that charter draws a committee.
     pub async fn submit_charter_signature(
         &self,
         charter: Digest,
         signature: Signature,
+        reveal: Option<Reveal>,
     ) -> Result<CharterState, AdminError> {
-        self.charter(&AdminRequest::SubmitCharterSignature { charter, signature })
-            .await
+        self.charter(&AdminRequest::SubmitCharterSignature {
+            charter,
+            signature,
+            reveal,
+        })
+        .await
     }
 
     async fn charter(&self, request: &AdminRequest) -> Result<CharterState, AdminError> {

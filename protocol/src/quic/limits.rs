@@ -17,8 +17,8 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(8);
 pub const STREAM_WINDOW: u32 = 1 << 20;
 
 /// Bytes of all streams of one connection together. The coordinator holds at most
-/// 64 members x 4 MiB = 256 MiB when every one of them sends and none is read; in a
-/// step it reads them all, so the usual figure is far below.
+/// 4 MiB for each member when every one of them sends and none is read (256 MiB for 64,
+/// 4 GiB for 1024); in a step it reads them all, so the usual figure is far below.
 pub const CONNECTION_WINDOW: u32 = 4 << 20;
 
 /// Bytes that wait to be sent or acknowledged, on the sender's side.
@@ -40,8 +40,8 @@ pub const MAX_CHUNK: usize = 64 * 1024;
 pub const MAX_HANDSHAKES: usize = 64;
 
 /// Connections without a certificate that may be open at once. Anybody can open one, so
-/// together they hold at most 16 x 4 MiB = 64 MiB; each lasts seconds, and a consortium of 64
-/// members joins once.
+/// together they hold at most 16 x 4 MiB = 64 MiB; each lasts seconds, and a consortium joins
+/// once.
 pub const MAX_JOINING: usize = 16;
 
 /// Admitted connections that wait to be picked up by the daemon.

@@ -1,12 +1,14 @@
 //! Checking an upload while it streams in, before anything of it is added or passed on.
 
+use std::sync::Arc;
+
 use collegium_crypto::glwe::BodyCheck;
 use collegium_crypto::transcript::Digest;
 
+use super::dealing::Dealing;
 use super::plan::StepPlan;
 use crate::charter::VerifiedCharter;
-use crate::ids::MemberIndex;
-use crate::limits::SEALED_SHARE_BYTES;
+use crate::ids::{MemberIndex, SeatNumber};
 use crate::message::step::{
     Deliver, SealedShare, StepRef, UploadClaim, UploadHeader, UploadTrailer, shares_digest,
 };
@@ -62,8 +64,8 @@ impl<'a> Admission<'a> {
         self.check.push(bytes).map_err(invalid)
     }
 
-    /// Checks the end of the body and the trailer: a sealed share of exact size for every
-    /// committee member, and the dealer's signature over all of it.
+    /// Checks the end of the body and the trailer: a sealed share of exact size for every seat of
+    /// the committee, and the dealer's signature over all of it.
     ///
     /// # Errors
     /// `UploadInvalid` or `BadSignature`.
@@ -89,32 +91,58 @@ fn invalid(why: impl std::fmt::Display) -> Refusal {
 pub struct AdmittedUpload {
     step: StepRef,
     claim: UploadClaim,
-    leaves: Vec<Digest>,
+    leaves: Arc<[Digest]>,
     trailer: UploadTrailer,
+    charter: Arc<VerifiedCharter>,
+}
+
+/// What the aggregator keeps of an admitted upload: what the dealer signed, and the leaves that
+/// complaints name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UploadReceipt {
+    claim: UploadClaim,
+    leaves: Arc<[Digest]>,
+}
+
+impl UploadReceipt {
+    /// The entry of a contributing set.
+    #[must_use]
+    pub fn claim(&self) -> &UploadClaim {
+        &self.claim
+    }
+
+    /// The leaf of the share sealed to a seat.
+    #[must_use]
+    pub fn leaf(&self, seat: SeatNumber) -> Option<&Digest> {
+        self.leaves.get(seat.position())
+    }
 }
 
 impl AdmittedUpload {
     fn check(
-        charter: &VerifiedCharter,
+        charter: &Arc<VerifiedCharter>,
         step: StepRef,
         member: MemberIndex,
         body: Digest,
         trailer: UploadTrailer,
     ) -> Result<Self, Refusal> {
-        let recipients = trailer.shares.iter().map(|share| share.recipient);
-        if !recipients.eq(charter.members().iter().map(|member| member.index)) {
+        let seats = trailer.shares.iter().map(|share| share.seat);
+        if !seats.eq(charter.seats().map(|(seat, _)| seat)) {
             return Err(invalid(
-                "there is not one share for every member, in index order",
+                "there is not one share for every seat, in seat order",
             ));
         }
-        if trailer
-            .shares
-            .iter()
-            .any(|share| share.sealed.len() != SEALED_SHARE_BYTES)
-        {
-            return Err(invalid("a sealed share has a wrong length"));
+        let dealing = Dealing::of(charter, member);
+        let fits = |share: &SealedShare| share.sealed.len() == dealing.sealed_bytes(share.seat);
+        if let Some(wrong) = trailer.shares.iter().find(|share| !fits(share)) {
+            return Err(invalid(format_args!(
+                "the share sealed to seat {} has {} bytes, {} expected",
+                wrong.seat,
+                wrong.sealed.len(),
+                dealing.sealed_bytes(wrong.seat)
+            )));
         }
-        let leaves: Vec<_> = trailer.shares.iter().map(SealedShare::leaf).collect();
+        let leaves: Arc<[_]> = trailer.shares.iter().map(SealedShare::leaf).collect();
         let shares = shares_digest(&leaves);
         let claim = UploadClaim {
             member,
@@ -128,6 +156,7 @@ impl AdmittedUpload {
             claim,
             leaves,
             trailer,
+            charter: Arc::clone(charter),
         })
     }
 
@@ -162,14 +191,24 @@ impl AdmittedUpload {
         &self.trailer
     }
 
-    /// The message that delivers `recipient`'s share.
+    /// What to tell the aggregator.
+    #[must_use]
+    pub fn receipt(&self) -> UploadReceipt {
+        UploadReceipt {
+            claim: self.claim,
+            leaves: Arc::clone(&self.leaves),
+        }
+    }
+
+    /// The message that delivers `recipient`'s share; none when it holds no seat.
     #[must_use]
     pub fn delivery(&self, recipient: MemberIndex) -> Option<Deliver> {
-        let share = self.trailer.shares.get(recipient.position())?.clone();
+        let seat = self.charter.seat_of(recipient)?;
+        let share = self.trailer.shares.get(seat.position())?.clone();
         Some(Deliver {
             step: self.step,
             claim: self.claim,
-            leaves: self.leaves.clone(),
+            leaves: self.leaves.to_vec(),
             share,
         })
     }

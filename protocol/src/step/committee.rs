@@ -1,4 +1,5 @@
-//! The node's machine as committee member: one per node, for all runs.
+//! The node's machine as committee member: one per node, for all runs. A member without a seat
+//! has one too; it serves nobody.
 //!
 //! Two rules make the sum safe against a coordinator that shows members different sets: one vote
 //! in a step, and a release only for the certified set one voted for. A third keeps one ask from
@@ -7,21 +8,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use collegium_crypto::shamir::{KeyShare, SharePoint, ShareSum};
+use collegium_crypto::shamir::{DealtShare, KeyShare, ShareSum};
 use collegium_crypto::transcript::Digest;
+use zeroize::Zeroizing;
 
+use super::dealing::Dealing;
 use super::record::{CommitteeRecord, GivenVote, NodeRecord, ReleaseRecord, UNSEEN_DATA};
 use super::seat::Seat;
 use super::upload::share_binding;
 use super::{NodeAction, refuse};
 use crate::charter::VerifiedCharter;
 use crate::codec::Blob;
-use crate::ids::{MemberIndex, RunId};
-use crate::limits::{MAX_COHORT_CHANGES, SEALED_SHARE_BYTES};
+use crate::ids::{MemberIndex, RunId, SeatNumber};
+use crate::limits::MAX_COHORT_CHANGES;
 use crate::message::session::ToCoordinator;
 use crate::message::step::{
-    Announce, Certificate, Deliver, Part, Propose, Release, StepRef, Verdict, Vote, cohort_digest,
-    shares_digest, strictly_sorted,
+    Announce, Certificate, Complaint, Deliver, Part, Propose, Release, StepRef, UploadClaim,
+    Verdict, Vote, cohort_digest, shares_digest, strictly_sorted,
 };
 use crate::refusal::{Refusal, RefusalCode};
 
@@ -61,9 +64,14 @@ impl Current {
 
 /// A share that opened, with what its dealer signed.
 struct Held {
-    body: Digest,
-    shares: Digest,
-    share: KeyShare,
+    claim: UploadClaim,
+    share: HeldShare,
+}
+
+/// A seed is kept as it is until the vote: expanded, a thousand dealers' shares are 32 MiB.
+enum HeldShare {
+    Seed(Zeroizing<Vec<u8>>),
+    Whole(KeyShare),
 }
 
 impl Committee {
@@ -105,8 +113,9 @@ impl Committee {
     /// A step is announced; `data` is the digest of this site's data as it is now, or
     /// [`UNSEEN_DATA`]. Erases the vote and share sum of the run's step before.
     ///
-    /// Gives `Persist`, or nothing for a repeated announcement (unless the rows were read since). A bad announcement is refused by
-    /// the contributor; here only if it asks for committee service alone.
+    /// Gives `Persist`, or nothing for a repeated announcement (unless the rows were read since) and
+    /// for a member without a seat. A bad announcement is refused by the contributor; here only if
+    /// it asks for committee service alone.
     pub fn announce(&mut self, announce: &Announce, data: Digest) -> Vec<NodeAction> {
         let context = &announce.context;
         match self.begin(announce, data) {
@@ -119,6 +128,7 @@ impl Committee {
     }
 
     fn begin(&mut self, announce: &Announce, data: Digest) -> Result<Vec<NodeAction>, Refusal> {
+        self.seat.serving()?;
         self.seat.check_announce(announce)?;
         let step = StepRef::of(&announce.context);
         let service = self.service(step.run);
@@ -149,41 +159,46 @@ impl Committee {
         Ok(vec![NodeAction::Persist(NodeRecord::Committee(record))])
     }
 
-    /// A dealer's share arrives. Gives `Send(Verdict)`: in order, or a complaint, which binds
-    /// nobody and uses up no vote.
+    /// A dealer's share arrives. Gives `Send(Verdict)`: in order, or a signed complaint, which
+    /// binds nobody and uses up no vote.
     pub fn deliver(&mut self, deliver: &Deliver) -> Vec<NodeAction> {
+        match self.judge(deliver) {
+            Ok(verdict) => vec![NodeAction::Send(ToCoordinator::Verdict(verdict))],
+            Err(refusal) => refuse(deliver.step.run, deliver.step.step, refusal),
+        }
+    }
+
+    fn judge(&mut self, deliver: &Deliver) -> Result<Verdict, Refusal> {
         let (step, claim) = (deliver.step, &deliver.claim);
         let seat = Arc::clone(&self.seat);
-        let current = match self.current(&step) {
-            Ok(current) => current,
-            Err(refusal) => return refuse(step.run, step.step, refusal),
-        };
-        let complaint = match current.held.get(&claim.member) {
-            Some(held) if held.shares == claim.shares && held.body == claim.body => None,
+        let number = seat.serving()?;
+        let current = self.current(&step)?;
+        let fault = match current.held.get(&claim.member) {
+            Some(held) if same_upload(&held.claim, claim) => None,
             Some(_) => Some(Refusal::new(
                 RefusalCode::UploadDuplicate,
                 "another upload of this dealer was delivered before",
             )),
-            None => match open_share(&seat, deliver) {
+            None => match open_share(&seat, number, deliver) {
                 Ok(share) => {
-                    let held = Held {
-                        body: claim.body,
-                        shares: claim.shares,
-                        share,
-                    };
-                    current.held.insert(claim.member, held);
+                    let claim = *claim;
+                    current.held.insert(claim.member, Held { claim, share });
                     None
                 }
-                Err(complaint) => Some(complaint),
+                Err(fault) => Some(fault),
             },
         };
-        let verdict = Verdict {
+        let complaint = fault.map(|reason| {
+            let leaf = deliver.share.leaf();
+            let (dealer, shares) = (claim.member, &claim.shares);
+            Complaint::sign(&step.context, dealer, shares, leaf, reason, seat.identity())
+        });
+        Ok(Verdict {
             step,
             dealer: claim.member,
             shares: claim.shares,
             complaint,
-        };
-        vec![NodeAction::Send(ToCoordinator::Verdict(verdict))]
+        })
     }
 
     /// A set is proposed. After every check, votes once: gives `Persist`, `Send(Vote)`; the same
@@ -197,6 +212,7 @@ impl Committee {
 
     fn vote(&mut self, propose: &Propose) -> Result<Vec<NodeAction>, Refusal> {
         let seat = Arc::clone(&self.seat);
+        let number = seat.serving()?;
         let digest = propose.digest();
         let record = self.current(&propose.step)?.record.clone();
         if let Some(given) = record.given {
@@ -205,12 +221,17 @@ impl Committee {
             }
             return Ok(vec![NodeAction::Send(ToCoordinator::Vote(given.vote))]);
         }
-        check_proposal(seat.charter(), propose)?;
+        let held = &self.current(&propose.step)?.held;
+        let verified = |claim: &UploadClaim| {
+            held.get(&claim.member)
+                .is_some_and(|held| held.claim == *claim)
+        };
+        check_proposal(seat.charter(), propose, verified)?;
         let cohort = propose.members();
         self.check_release(&record, &cohort)?;
 
         let current = self.current(&propose.step)?;
-        let share_sum = sum_shares(&seat, current, propose)?;
+        let share_sum = sum_shares(number, &current.held, propose)?;
         let vote = Vote::sign(propose.step, seat.index(), digest, seat.identity());
         current.record.given = Some(GivenVote {
             vote: vote.clone(),
@@ -236,6 +257,7 @@ impl Committee {
 
     fn release(&mut self, certificate: &Certificate) -> Result<Vec<NodeAction>, Refusal> {
         let seat = Arc::clone(&self.seat);
+        seat.serving()?;
         let step = certificate.step;
         let record = self.current(&step)?.record.clone();
         let Some(given) = &record.given else {
@@ -330,30 +352,40 @@ impl Committee {
     }
 }
 
+/// Whether two claims are of one upload; a signature has more than one valid form.
+fn same_upload(one: &UploadClaim, other: &UploadClaim) -> bool {
+    one.member == other.member && one.body == other.body && one.shares == other.shares
+}
+
 /// Verifies the dealer's signature down to this one share, and opens it.
-fn open_share(seat: &Seat, deliver: &Deliver) -> Result<KeyShare, Refusal> {
+///
+/// Only what is found after that is the dealer's doing, and gets the code `ShareFaulty`.
+fn open_share(seat: &Seat, number: SeatNumber, deliver: &Deliver) -> Result<HeldShare, Refusal> {
     let Deliver {
         step,
         claim,
         leaves,
         share,
     } = deliver;
-    let own = seat.index();
+    let charter = seat.charter();
     let missing = |why: &str| Refusal::new(RefusalCode::ShareMissing, why);
-    claim.verify(&step.context, seat.charter())?;
-    if share.recipient != own {
-        return Err(missing("it is sealed to another member"));
+    claim.verify(&step.context, charter)?;
+    if share.seat != number {
+        return Err(missing("it is sealed to another seat"));
     }
-    if leaves.len() != seat.charter().members().len()
-        || leaves.get(own.position()) != Some(&share.leaf())
+    if leaves.len() != charter.committee().len()
+        || leaves.get(number.position()) != Some(&share.leaf())
         || shares_digest(leaves) != claim.shares
     {
         return Err(missing("it is not the share the dealer signed"));
     }
-    if share.sealed.len() != SEALED_SHARE_BYTES {
-        return Err(missing("it has a wrong length"));
+    let faulty = |why: &dyn std::fmt::Display| Refusal::new(RefusalCode::ShareFaulty, why);
+    let dealing = Dealing::of(charter, claim.member);
+    if share.sealed.len() != dealing.sealed_bytes(number) {
+        return Err(faulty(&"it has a wrong length"));
     }
-    let binding = share_binding(&step.context, claim.member, own, &claim.body);
+    let (dealer, recipient) = (claim.member, seat.index());
+    let binding = share_binding(&step.context, dealer, recipient, number, &claim.body);
     let opened = seat
         .sealing()
         .open(
@@ -361,15 +393,24 @@ fn open_share(seat: &Seat, deliver: &Deliver) -> Result<KeyShare, Refusal> {
             binding.as_bytes(),
             share.sealed.as_slice(),
         )
-        .map_err(|_| missing("it does not open"))?;
-    SharePoint::new(own.get())
-        .and_then(|point| KeyShare::from_bytes(point, &opened))
-        .map_err(|e| missing(&e.to_string()))
+        .map_err(|_| faulty(&"it does not open"))?;
+    if dealing.is_seeded(number) {
+        // Any 32 bytes are a seed, and the sealed length says that there are 32.
+        return Ok(HeldShare::Seed(opened));
+    }
+    KeyShare::from_bytes(number.point(), &opened)
+        .map(HeldShare::Whole)
+        .map_err(|e| faulty(&e))
 }
 
 /// Everything about U that needs no share: sorted members of the roster, each correctly signed,
-/// at least the minimum.
-pub(super) fn check_proposal(charter: &VerifiedCharter, propose: &Propose) -> Result<(), Refusal> {
+/// at least the minimum. Claims that are `verified` already, because they came with a delivered
+/// share, are not verified again.
+pub(super) fn check_proposal(
+    charter: &VerifiedCharter,
+    propose: &Propose,
+    verified: impl Fn(&UploadClaim) -> bool,
+) -> Result<(), Refusal> {
     let invalid = |why: &dyn std::fmt::Display| Refusal::new(RefusalCode::ProposalInvalid, why);
     if propose.entries.len() > charter.members().len() {
         return Err(invalid(&"more entries than members"));
@@ -387,7 +428,7 @@ pub(super) fn check_proposal(charter: &VerifiedCharter, propose: &Propose) -> Re
             ),
         ));
     }
-    for entry in &propose.entries {
+    for entry in propose.entries.iter().filter(|entry| !verified(entry)) {
         entry
             .verify(&propose.step.context, charter)
             .map_err(|refusal| invalid(&format_args!("member {}: {refusal}", entry.member)))?;
@@ -395,20 +436,30 @@ pub(super) fn check_proposal(charter: &VerifiedCharter, propose: &Propose) -> Re
     Ok(())
 }
 
-/// Adds this member's shares over U; each must be the one that its entry names.
-fn sum_shares(seat: &Seat, current: &Current, propose: &Propose) -> Result<Blob, Refusal> {
+/// Adds this seat's shares over U; each must be the one that its entry names.
+fn sum_shares(
+    number: SeatNumber,
+    held: &BTreeMap<MemberIndex, Held>,
+    propose: &Propose,
+) -> Result<Blob, Refusal> {
     let internal = |e| Refusal::new(RefusalCode::Internal, e);
-    let mut sum = ShareSum::new(SharePoint::new(seat.index().get()).map_err(internal)?);
+    let point = number.point();
+    let mut sum = ShareSum::new(point);
     for entry in &propose.entries {
-        let held = current
-            .held
+        let held = held
             .get(&entry.member)
-            .filter(|held| held.body == entry.body && held.shares == entry.shares)
+            .filter(|held| same_upload(&held.claim, entry))
             .ok_or_else(|| {
                 let which = format_args!("member {}'s", entry.member);
                 Refusal::new(RefusalCode::ShareMissing, which)
             })?;
-        sum.add(&held.share).map_err(internal)?;
+        match &held.share {
+            HeldShare::Whole(share) => sum.add(share).map_err(internal)?,
+            HeldShare::Seed(seed) => {
+                let share = DealtShare::from_bytes(point, true, seed).map_err(internal)?;
+                sum.add(&share).map_err(internal)?;
+            }
+        }
     }
     Ok(Blob(sum.to_bytes()))
 }

@@ -38,12 +38,14 @@
 //! # Driving the coordinator
 //!
 //! ```text
+//! run         blame = Blame::new(charter); out = blame.left_out(policy, willing, minimum)
 //! step        plan = StepPlan::new(charter, run, attempts.next_number(ask_digest), ask, shape)
 //!             announce = Announce::sign(plan.context().clone(), ask, deadline_ms, key)
-//!             (aggregator, actions) = Aggregator::start(plan, announce, connected, timing, now)
+//!             (aggregator, actions) = Aggregator::start_without(out, plan, announce, connected,
+//!                                                               timing, now)
 //! upload      admission = Admission::begin(&plan, from, header); per chunk admission.chunk(bytes)
 //!             (spool the bytes); admitted = admission.finish(trailer); keep `admitted` in the
-//!             spool, then aggregator.handle(Event::Uploaded(admitted.claim()), now)
+//!             spool, then aggregator.handle(Event::Uploaded(admitted.receipt()), now)
 //! actions     Send { to, message }      to that member's control stream, if it is connected
 //!             Deliver { to, dealer }    send spool[dealer].delivery(to)
 //!             SyncUploads { members }   add the bodies of these members, in this order, and sync
@@ -57,11 +59,15 @@
 //!                                       keep the evidence and tell the members of it
 //!             Dropped(dropped)          attempts.dropped(..): again as a new step, or the end
 //!             Failed(failure)           the end of the run, with the reason for people
-//!             Note(note)                for the log
+//!             Note(note)                for the log; a complaint for the ledger too, and for
+//!                                       blame.take(..), which says what is proven by it
 //! time        aggregator.deadline(): send Event::Tick then; any event carries `now`
 //! restart     resume(record, charter, connected, timing): a certified step is driven on,
 //!             any other is dropped and asked again under a higher number
 //! ```
+//!
+//! Everybody on the roster contributes; only who holds a seat is sent `Deliver`, `Propose` and
+//! `Certificate`, and only a seat's verdict, vote and release count.
 //!
 //! A message of a member goes in with the member's index **from its certificate**, never from the
 //! message itself.
@@ -69,8 +75,10 @@
 mod admission;
 pub mod aggregator;
 mod attempts;
+mod blame;
 pub mod committee;
 pub mod contributor;
+mod dealing;
 mod evidence;
 mod opening;
 mod plan;
@@ -79,13 +87,15 @@ mod seat;
 mod upload;
 mod verification;
 
-pub use admission::{Admission, AdmittedUpload};
+pub use admission::{Admission, AdmittedUpload, UploadReceipt};
 pub use aggregator::{
     Action, Aggregator, Dropped, Event, Note, OnRestart, Phase, Resumed, Timing, resume,
 };
 pub use attempts::{Attempts, StepFailure};
+pub use blame::{Accusation, Blame, BlamePolicy, Finding};
 pub use committee::Committee;
 pub use contributor::{Contributor, LocalVerdict};
+pub use dealing::Dealing;
 pub use evidence::{EvidenceError, ProvedTotals, StepEvidence};
 pub use opening::{OpenedSum, Opening};
 pub use plan::StepPlan;

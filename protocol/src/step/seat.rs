@@ -1,5 +1,8 @@
 //! A member's place in the charter, with the keys that prove it, and the checks of an
 //! announcement that both machines of the node make.
+//!
+//! The place always has a roster index, under which the member contributes. Whether it comes with
+//! a numbered seat on the committee is the charter's to say.
 
 use std::sync::Arc;
 
@@ -10,7 +13,7 @@ use collegium_crypto::seal::SealingSecret;
 use crate::charter::VerifiedCharter;
 use crate::context::ask_digest;
 use crate::domain;
-use crate::ids::MemberIndex;
+use crate::ids::{MemberIndex, SeatNumber};
 use crate::limits::MAX_ASK_BYTES;
 use crate::message::step::Announce;
 use crate::refusal::{Refusal, RefusalCode};
@@ -19,6 +22,7 @@ use crate::refusal::{Refusal, RefusalCode};
 pub struct Seat {
     charter: Arc<VerifiedCharter>,
     index: MemberIndex,
+    number: Option<SeatNumber>,
     identity: Arc<SigningIdentity>,
     sealing: Arc<SealingSecret>,
 }
@@ -62,9 +66,11 @@ impl Seat {
             return Err(SeatError::OtherSealingKey(member.name.clone()));
         }
         let index = member.index;
+        let number = charter.seat_of(index);
         Ok(Self {
             charter,
             index,
+            number,
             identity,
             sealing,
         })
@@ -76,10 +82,21 @@ impl Seat {
         &self.charter
     }
 
-    /// This member's index.
+    /// This member's index in the roster.
     #[must_use]
     pub fn index(&self) -> MemberIndex {
         self.index
+    }
+
+    /// This member's seat on the committee, if it has one.
+    #[must_use]
+    pub fn number(&self) -> Option<SeatNumber> {
+        self.number
+    }
+
+    /// The seat, for what only its holder may do.
+    pub(super) fn serving(&self) -> Result<SeatNumber, Refusal> {
+        self.number.ok_or_else(|| RefusalCode::NoSeat.into())
     }
 
     pub(super) fn identity(&self) -> &SigningIdentity {

@@ -2,20 +2,19 @@
 
 use std::sync::Arc;
 
-use collegium_crypto::error::ShareError;
 use collegium_crypto::glwe::{Encryptor, OneTimeKey};
 use collegium_crypto::linear::{Challenge, LinearHash, LinearHasher};
-use collegium_crypto::params::Thresholds;
 use collegium_crypto::rand_core::CryptoRng;
-use collegium_crypto::shamir::{self, DealtShare, KeyShare, SharePoint};
+use collegium_crypto::shamir;
 use collegium_crypto::transcript::{BodyHasher, Digest, hash};
 use zeroize::Zeroizing;
 
+use super::dealing::Dealing;
 use super::plan::StepPlan;
 use super::seat::Seat;
 use crate::codec::Blob;
 use crate::domain;
-use crate::ids::MemberIndex;
+use crate::ids::{MemberIndex, SeatNumber};
 use crate::limits::BODY_CHUNK_BYTES;
 use crate::message::step::{
     SealedShare, StepRef, UploadClaim, UploadHeader, UploadTrailer, shares_digest,
@@ -62,14 +61,14 @@ impl ReadyUpload {
 }
 
 /// What a sealed share is bound to: moved to another step, dealer, recipient, point or body, it
-/// does not open. The recipient's point is its charter index (k = n).
+/// does not open. `point` is the recipient's seat.
 pub(super) fn share_binding(
     context: &Digest,
     dealer: MemberIndex,
     recipient: MemberIndex,
+    point: SeatNumber,
     body: &Digest,
 ) -> Digest {
-    let point = recipient;
     hash(
         domain::SHARE_BINDING,
         &[
@@ -82,27 +81,6 @@ pub(super) fn share_binding(
     )
 }
 
-/// Shares the key among all members and expands every share: each is sealed whole.
-fn whole_shares(
-    seat: &Seat,
-    key: &OneTimeKey,
-    thresholds: &Thresholds,
-    rng: &mut impl CryptoRng,
-) -> Result<Vec<KeyShare>, ShareError> {
-    let (committee, threshold) = (thresholds.committee, thresholds.threshold);
-    let first = seat.index().position();
-    let dealt = shamir::deal(key, committee, threshold, first, rng)?;
-    let points = (1..=committee as u16).map(SharePoint::new);
-    points
-        .zip(&dealt)
-        .map(|(point, share)| {
-            let point = point?;
-            let seeded = shamir::is_seeded(point, committee, threshold, first);
-            DealtShare::from_bytes(point, seeded, &share.to_bytes())
-        })
-        .collect()
-}
-
 /// Encrypts, shares, seals and signs. The key is wiped before this returns.
 pub(super) fn make_upload(
     seat: &Seat,
@@ -112,9 +90,16 @@ pub(super) fn make_upload(
 ) -> Result<Arc<ReadyUpload>, Refusal> {
     let internal = |e: &dyn std::fmt::Display| Refusal::new(RefusalCode::Internal, e);
     let step = plan.reference();
-    let thresholds = seat.charter().thresholds();
+    let dealing = Dealing::of(seat.charter(), seat.index());
     let key = OneTimeKey::generate(rng);
-    let key_shares = whole_shares(seat, &key, thresholds, rng).map_err(|e| internal(&e))?;
+    let key_shares = shamir::deal(
+        &key,
+        dealing.committee(),
+        dealing.threshold(),
+        dealing.first(),
+        rng,
+    )
+    .map_err(|e| internal(&e))?;
     let seed = plan.mask_seed();
     let body = Encryptor::new(key, &seed, plan.packing(), &codes, rng)
         .map_err(|e| Refusal::new(RefusalCode::AnswerOutOfRange, e))?
@@ -124,8 +109,9 @@ pub(super) fn make_upload(
     let body_digest = hasher.update(&body).finish();
 
     let mut shares = Vec::with_capacity(key_shares.len());
-    for (member, share) in seat.charter().members().iter().zip(&key_shares) {
-        let binding = share_binding(&step.context, seat.index(), member.index, &body_digest);
+    for ((number, member), share) in seat.charter().seats().zip(&key_shares) {
+        let (dealer, recipient) = (seat.index(), member.index);
+        let binding = share_binding(&step.context, dealer, recipient, number, &body_digest);
         let sealed = member
             .sealing
             .seal(
@@ -136,7 +122,7 @@ pub(super) fn make_upload(
             )
             .map_err(|e| internal(&e))?;
         shares.push(SealedShare {
-            recipient: member.index,
+            seat: number,
             sealed: Blob(sealed),
         });
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use collegium_crypto::field::Q;
+use collegium_protocol::limits::{SEALED_SEED_BYTES, SEALED_SHARE_BYTES};
 use collegium_protocol::message::step::{UploadHeader, UploadTrailer};
 use collegium_protocol::step::{Admission, AdmittedUpload, ReadyUpload, StepPlan};
 use collegium_protocol::{Blob, Digest, RefusalCode};
@@ -100,9 +101,28 @@ fn a_body_is_exact_and_canonical() {
 }
 
 #[test]
-fn a_trailer_holds_one_signed_share_for_every_member() {
+fn a_trailer_holds_one_signed_share_for_every_seat() {
     let (world, plan, upload) = honest();
-    let changes: [Change; 6] = [
+    // Of member 1's four shares the first two are seeds, the others whole.
+    let lengths: Vec<_> = upload
+        .trailer
+        .shares
+        .iter()
+        .map(|s| s.sealed.len())
+        .collect();
+    let (seed, whole) = (SEALED_SEED_BYTES, SEALED_SHARE_BYTES);
+    assert_eq!(lengths, [seed, seed, whole, whole]);
+    let changes: [Change; 9] = [
+        ("a seed where the share is whole", |t| {
+            t.shares[2].sealed.0.truncate(SEALED_SEED_BYTES);
+        }),
+        ("whole where a seed is due", |t| {
+            t.shares[0].sealed.0.resize(SEALED_SHARE_BYTES, 0);
+        }),
+        ("two seats exchanged", |t| {
+            let (one, two) = (t.shares[0].seat, t.shares[1].seat);
+            (t.shares[0].seat, t.shares[1].seat) = (two, one);
+        }),
         ("one missing", |t| drop(t.shares.pop())),
         ("out of order", |t| t.shares.swap(0, 1)),
         ("twice the same", |t| t.shares[1] = t.shares[0].clone()),
@@ -124,7 +144,12 @@ fn a_trailer_holds_one_signed_share_for_every_member() {
     let other = world.nodes()[1]
         .upload(&world.announce(&plan, b"ask"))
         .unwrap();
+    // Already the lengths tell that it dealt from another place of the roster.
     let found = stream(&plan, &upload, other.body(), other.trailer.clone()).unwrap_err();
+    assert_eq!(found, RefusalCode::UploadInvalid);
+    let mut foreign = upload.trailer.clone();
+    foreign.signature = other.trailer.signature;
+    let found = stream(&plan, &upload, upload.body(), foreign).unwrap_err();
     assert_eq!(found, RefusalCode::BadSignature);
 }
 

@@ -1,5 +1,6 @@
 //! The coordinator's machine: what it waits for, what it passes over, when it gives up.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use collegium_protocol::context::ask_digest;
@@ -10,7 +11,9 @@ use collegium_protocol::step::{
 };
 use collegium_protocol::{Blob, Digest, MemberIndex, Refusal, RefusalCode, StepNumber};
 
-use crate::support::{Coordinator, Node, Outcome, Sends, Up, World, index, indices, totals};
+use crate::support::{
+    Coordinator, Node, Outcome, Sends, Up, World, complaining, index, indices, totals,
+};
 
 const START: Duration = Duration::from_secs(100);
 
@@ -148,7 +151,7 @@ fn everything_is_synced_before_it_is_shown() {
     assert_eq!(kinds(&actions), ["persist", "send"]);
     let uploads = world.uploads(&plan, b"ask", &mut nodes);
     for upload in &uploads {
-        let actions = machine.handle(Event::Uploaded(upload.claim()), START);
+        let actions = machine.handle(Event::Uploaded(upload.receipt()), START);
         assert_eq!(kinds(&actions), ["deliver"]);
     }
     let mut last = Vec::new();
@@ -271,36 +274,20 @@ fn refusals_end_a_run_only_when_too_few_are_left() {
 #[test]
 fn a_dealer_that_is_complained_about_is_left_out() {
     let mut s = setting(608);
-    s.begin(&mut |from, up| {
-        Some(match up {
-            Up::Message(ToCoordinator::Verdict(mut verdict))
-                if from == index(2) && verdict.dealer == index(4) =>
-            {
-                verdict.complaint = Some(RefusalCode::ShareMissing.into());
-                Up::Message(ToCoordinator::Verdict(verdict))
-            }
-            up => up,
-        })
-    });
+    let identity = Arc::clone(&s.world.identities[1]);
+    s.begin(&mut complaining(index(2), identity, |dealer| {
+        dealer == index(4)
+    }));
     assert_eq!(s.contributors(), indices(&[1, 2, 3]));
-    let noted = s.coordinator.notes.iter().any(
-        |note| matches!(note, Note::Complaint { by, dealer, .. } if (*by, *dealer) == (index(2), index(4))),
-    );
-    assert!(noted);
+    let noted = |note: &Note| matches!(note, Note::Complaint(one) if (one.by(), one.dealer()) == (index(2), index(4)));
+    assert!(s.coordinator.notes.iter().any(noted));
 }
 
 #[test]
 fn one_member_cannot_stop_the_others_by_complaining_about_all() {
     let mut s = setting(609);
-    s.begin(&mut |from, up| {
-        Some(match up {
-            Up::Message(ToCoordinator::Verdict(mut verdict)) if from == index(2) => {
-                verdict.complaint = Some(RefusalCode::ShareMissing.into());
-                Up::Message(ToCoordinator::Verdict(verdict))
-            }
-            up => up,
-        })
-    });
+    let identity = Arc::clone(&s.world.identities[1]);
+    s.begin(&mut complaining(index(2), identity, |_| true));
     assert_eq!(s.contributors().len(), 3);
 }
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use collegium_crypto::identity::SigningIdentity;
 use collegium_crypto::seal::SealingSecret;
-use collegium_protocol::charter::{CharterError, CharterMember, CharterSignature, NewMember};
+use collegium_protocol::charter::{
+    BeaconNonce, CharterError, CharterMember, CharterSignature, NewMember,
+};
 use collegium_protocol::ids::ConsortiumId;
 use collegium_protocol::step::{Seat, SeatError};
 use collegium_protocol::{
@@ -34,6 +36,7 @@ fn second(world: &World, signers: &[u16], change: impl FnOnce(&mut Charter)) -> 
         signed.signatures.push(CharterSignature {
             signer: index(*signer),
             signature,
+            reveal: None,
         });
     }
     signed
@@ -48,6 +51,7 @@ fn newcomer(number: u16) -> (CharterMember, SigningIdentity) {
         contact: String::new(),
         identity: identity.public(),
         sealing: SealingSecret::generate(&mut rng).public().clone(),
+        commitment: BeaconNonce::generate(&mut rng).commitment(&identity.public()),
     };
     (member, identity)
 }
@@ -86,7 +90,8 @@ fn a_founding_charter_needs_every_member() {
 #[test]
 fn changed_content_breaks_every_signature() {
     let world = world();
-    let changes: [fn(&mut Charter); 8] = [
+    let changes: [fn(&mut Charter); 9] = [
+        |c| c.members[0].commitment = Digest([1; 32]),
         with_five,                                          // added member
         |c| c.members[2].identity = newcomer(9).0.identity, // swapped key
         |c| c.members[2].sealing = newcomer(9).0.sealing,   // swapped sealing key
@@ -121,7 +126,7 @@ fn thresholds_are_the_schemes_even_if_everybody_signs_others() {
     for (what, change) in changes {
         let mut charter = world.charter.charter().clone();
         change(&mut charter);
-        let error = sign_by_all(charter, &world.identities)
+        let error = sign_by_all(charter, &world.identities, &world.nonces)
             .verify(None)
             .unwrap_err();
         assert!(
@@ -133,13 +138,13 @@ fn thresholds_are_the_schemes_even_if_everybody_signs_others() {
     // A higher minimum of contributors is the members' right, up to all of them.
     let mut charter = world.charter.charter().clone();
     charter.min_contributors = 4;
-    let verified = sign_by_all(charter.clone(), &world.identities)
+    let verified = sign_by_all(charter.clone(), &world.identities, &world.nonces)
         .verify(None)
         .unwrap();
     assert_eq!(verified.thresholds().min_contributors, 4);
     charter.min_contributors = 5;
     assert!(
-        sign_by_all(charter, &world.identities)
+        sign_by_all(charter, &world.identities, &world.nonces)
             .verify(None)
             .is_err()
     );
@@ -176,6 +181,7 @@ fn a_later_version_needs_a_quorum_of_the_one_before() {
     padded.signatures.push(CharterSignature {
         signer: index(5),
         signature,
+        reveal: None,
     });
     assert_eq!(
         padded.verify(Some(pinned)),
@@ -274,6 +280,7 @@ fn two_members_are_no_consortium() {
                 contact: String::new(),
                 identity: member.identity,
                 sealing: member.sealing,
+                commitment: member.commitment,
             }
         })
         .collect();
@@ -287,18 +294,22 @@ fn two_members_are_no_consortium() {
 fn signatures_are_checked_as_they_come_in() {
     let world = world();
     let mut signed = SignedCharter::unsigned(world.charter.charter().clone());
-    let good = signed.charter.sign(&world.identities[1]);
+    let good = CharterSignature {
+        signer: index(2),
+        signature: signed.charter.sign(&world.identities[1]),
+        reveal: None,
+    };
     // Member 2's signature handed in for member 3, and for nobody.
-    assert_eq!(
-        signed.add(index(3), good, None),
-        Err(CharterError::BadSignature(index(3)))
-    );
-    assert_eq!(
-        signed.add(index(9), good, None),
-        Err(CharterError::BadSignature(index(9)))
-    );
-    signed.add(index(2), good, None).unwrap();
-    signed.add(index(2), good, None).unwrap();
+    for signer in [3, 9] {
+        let other = CharterSignature {
+            signer: index(signer),
+            ..good.clone()
+        };
+        let found = signed.add(other, None);
+        assert_eq!(found, Err(CharterError::BadSignature(index(signer))));
+    }
+    signed.add(good.clone(), None).unwrap();
+    signed.add(good, None).unwrap();
     assert_eq!(signed.signatures.len(), 1);
 }
 

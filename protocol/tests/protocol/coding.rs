@@ -4,7 +4,7 @@ use collegium_crypto::rand_core::Rng;
 use collegium_protocol::codec::{self, CodecError};
 use collegium_protocol::limits::{MAX_TO_COORDINATOR_BYTES, MAX_TO_NODE_BYTES};
 use collegium_protocol::message::session::{DropReason, RunOutcome, ToCoordinator, ToNode};
-use collegium_protocol::message::step::{Certificate, CertifiedVote, Verdict};
+use collegium_protocol::message::step::{Certificate, CertifiedVote, Complaint, Verdict};
 use collegium_protocol::{Blob, Digest, MemberName, Refusal, RefusalCode, Signature, StepNumber};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -58,7 +58,11 @@ fn messages() -> (Vec<ToNode>, Vec<ToCoordinator>) {
         ToNode::Shutdown,
     ];
     let name = MemberName::new("site-1").unwrap();
-    let complaint = Some(refusal.clone());
+    let complaint = Some(Complaint {
+        leaf: Digest([5; 32]),
+        reason: refusal.clone(),
+        signature: vote.signature,
+    });
     let verdict = Verdict {
         step,
         dealer: index(2),

@@ -4,9 +4,12 @@
 mod admission;
 mod aggregation;
 mod answering;
+mod blame;
 mod charters;
 mod coding;
+mod committees;
 mod crashes;
+mod large;
 mod mixing;
 mod releasing;
 mod simulation;

@@ -70,9 +70,9 @@ fn opened(seed: u64) -> Opened {
             let event = match up {
                 Up::Upload(upload) => {
                     let admitted = admit(&plan, to, &upload).unwrap();
-                    let claim = admitted.claim();
+                    let receipt = admitted.receipt();
                     uploads.insert(to, (admitted, upload.body().to_vec()));
-                    Event::Uploaded(claim)
+                    Event::Uploaded(receipt)
                 }
                 Up::Message(message) => event(to, message),
             };

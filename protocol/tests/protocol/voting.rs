@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use collegium_crypto::shamir::SHARE_BYTES;
+use collegium_crypto::shamir::{SEED_BYTES, SHARE_BYTES};
 use collegium_protocol::limits::SEALED_SHARE_BYTES;
 use collegium_protocol::message::session::ToCoordinator;
 use collegium_protocol::message::step::{
@@ -13,6 +13,9 @@ use collegium_protocol::{Blob, Digest, MemberIndex, RefusalCode, StepNumber};
 
 use crate::support::{Node, World, admit, delivered, index, rng, share_binding};
 
+/// What a share is bound to: context, dealer, recipient and its seat.
+type Bound = (Digest, MemberIndex, MemberIndex, u16);
+
 /// A dealer that seals whatever it likes, correctly signed.
 fn malicious(
     world: &World,
@@ -20,19 +23,19 @@ fn malicious(
     dealer: MemberIndex,
     recipient: MemberIndex,
     plaintext: &[u8],
-    bound_to: (Digest, MemberIndex, MemberIndex),
+    bound_to: Bound,
 ) -> Deliver {
     let mut rng = rng(3);
     let step = plan.reference();
     let body = Digest([77; 32]);
-    let (context, from, to) = bound_to;
-    let binding = share_binding(&context, from, to, &body);
+    let (context, from, to, point) = bound_to;
+    let binding = share_binding(&context, from, to, point, &body);
     let key = &world.charter.member(recipient).unwrap().sealing;
     let sealed = key
         .seal(context.as_bytes(), binding.as_bytes(), plaintext, &mut rng)
         .unwrap();
     let share = SealedShare {
-        recipient,
+        seat: world.charter.seat_of(recipient).unwrap(),
         sealed: Blob(sealed),
     };
     let leaves: Vec<_> = world
@@ -81,47 +84,74 @@ fn a_share_must_be_the_dealers_own_and_open_under_its_binding() {
     let (one, two, three) = (index(1), index(2), index(3));
     let good = vec![0; SHARE_BYTES];
 
-    // A malicious dealer that seals as it should is the baseline: in order.
-    let sealed = |plaintext: &[u8], bound| malicious(&world, &plan, one, two, plaintext, bound);
+    // A malicious dealer that seals as it should is the baseline: in order. Member 3 deals seat 2
+    // its share whole, member 1 deals it a seed.
+    let sealed = |plaintext: &[u8], bound| malicious(&world, &plan, three, two, plaintext, bound);
+    let seeded =
+        |plaintext: &[u8]| malicious(&world, &plan, one, two, plaintext, (context, one, two, 2));
     let mut judge = Node::new(Arc::clone(&world.seats[1]), world.run);
     judge.upload(&announce).unwrap();
-    assert_eq!(judge.verdict(&sealed(&good, (context, one, two))), None);
+    assert_eq!(
+        judge.verdict(&sealed(&good, (context, three, two, 2))),
+        None
+    );
+    assert_eq!(judge.verdict(&seeded(&[7; SEED_BYTES])), None);
 
     let mut high = good.clone();
     high[..8].copy_from_slice(&collegium_crypto::field::Q.to_le_bytes());
     let mut forged = uploads[0].delivery(two).unwrap();
     forged.claim.signature = uploads[1].claim().signature;
     let mut unlisted = uploads[0].delivery(two).unwrap();
-    unlisted.share.sealed.0[2000] ^= 1;
+    unlisted.share.sealed.0[1000] ^= 1;
     let mut moved = uploads[0].delivery(two).unwrap();
     moved.leaves[1] = Digest([0; 32]);
     let mut stranger = uploads[0].delivery(two).unwrap();
     stranger.claim.member = index(9);
     let cases = [
-        ("a coefficient of q", sealed(&high, (context, one, two))),
-        ("one byte short", sealed(&good[1..], (context, one, two))),
+        (
+            "a coefficient of q",
+            sealed(&high, (context, three, two, 2)),
+        ),
         (
             "bound to another step",
-            sealed(&good, (other.reference().context, one, two)),
+            sealed(&good, (other.reference().context, three, two, 2)),
         ),
         (
             "bound to another dealer",
-            sealed(&good, (context, three, two)),
+            sealed(&good, (context, one, two, 2)),
         ),
         (
             "bound to another recipient",
-            sealed(&good, (context, one, three)),
+            sealed(&good, (context, three, one, 2)),
         ),
+        (
+            "bound to another seat",
+            sealed(&good, (context, three, two, 3)),
+        ),
+        (
+            "one byte short",
+            sealed(&good[1..], (context, three, two, 2)),
+        ),
+        (
+            "a seed where the share is whole",
+            sealed(&[7; SEED_BYTES], (context, three, two, 2)),
+        ),
+        ("whole where a seed is due", seeded(&good)),
+        ("one byte more than a seed", seeded(&[7; SEED_BYTES + 1])),
         ("another member's", uploads[0].delivery(three).unwrap()),
         ("a foreign signature", forged),
         ("not the signed share", unlisted),
         ("leaves changed", moved),
         ("a dealer outside the roster", stranger),
     ];
-    for (what, deliver) in &cases {
-        assert!(node.verdict(deliver).is_some(), "{what} passed");
+    for (number, (what, deliver)) in cases.iter().enumerate() {
+        let complaint = node.verdict(deliver);
+        let complaint = complaint.unwrap_or_else(|| panic!("{what} passed"));
+        // Only what the dealer signed and sealed is the dealer's fault.
+        let blames_dealer = complaint.code == RefusalCode::ShareFaulty;
+        assert_eq!(blames_dealer, number < 9, "{what}: {complaint}");
     }
-    assert_eq!(cases[2].1.share.sealed.len(), SEALED_SHARE_BYTES);
+    assert_eq!(cases[1].1.share.sealed.len(), SEALED_SHARE_BYTES);
 
     // Complaints used up no vote and spoiled no share: the honest ones still do.
     for upload in &uploads {
@@ -218,7 +248,7 @@ fn a_dealers_second_upload_does_not_count() {
         index(1),
         index(2),
         &good,
-        (context, index(1), index(2)),
+        (context, index(1), index(2), 2),
     );
     let complaint = nodes[1].verdict(&second).expect("a complaint");
     assert_eq!(complaint.code, RefusalCode::UploadDuplicate);

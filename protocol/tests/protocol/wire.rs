@@ -2,6 +2,7 @@
 
 use collegium_protocol::codec;
 use collegium_protocol::context::ask_digest;
+use collegium_protocol::ids::SeatNumber;
 use collegium_protocol::limits::MAX_UPLOAD_HEADER_BYTES;
 use collegium_protocol::message::session::ToCoordinator;
 use collegium_protocol::message::step::{
@@ -68,7 +69,7 @@ fn digests_of_a_step() {
         shape: Digest([5; 32]),
     };
     let share = SealedShare {
-        recipient: index(1),
+        seat: SeatNumber::new(1).unwrap(),
         sealed: Blob(vec![6; 10]),
     };
     let leaf = share.leaf();
@@ -100,8 +101,8 @@ fn digests_of_a_step() {
 const FROZEN: [&str; 6] = [
     "context e15b0eda82fc89413e6595b5c40b24ee5508830e2b2c393ef3ad12220d797c2d",
     "ask 0f45cd9ec964ee622051804abe322ffa855d401bfea2305647e911bfa4467709",
-    "leaf 4ea50a870c9b304dec9b846cba4b0698d881383977e88a9503c28fe262fea1ff",
-    "shares 825f6d94e7eb0456c01426cbac5ab062315763053db1acd0ea5a325d3da7c087",
-    "proposal 704c766d5e23df29197b41e5138b522f688cff5d49b11184a8b68b300b894fb2",
+    "leaf 6a5871ea89825cac03977b58b8ffa5ff458ec67af85af3013ac74f9ee0ab0e56",
+    "shares 18952706ec9cac5bb4470516689e86a83007bf662ee815c2e2805c39fc24be42",
+    "proposal f0a0a996bd04ffbb6913b9cb42477a313d4ee4cb1d9eb860945c09058d4468ea",
     "cohort c7e54b2918a234ed672e4082ac8fe34a876da6448b64f1d8e75e53b5acb15ba8",
 ];

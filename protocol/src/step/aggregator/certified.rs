@@ -1,10 +1,10 @@
-//! The set is certified. From here the step is always driven to its end: members repeat their
+//! The set is certified. From here the step is always driven to its end: seats repeat their
 //! releases, so it opens as soon as t of them are reachable.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use collegium_crypto::shamir::{SharePoint, ShareSum};
+use collegium_crypto::shamir::ShareSum;
 
 use super::proposed::bring_up;
 use super::{Action, Core, Dropped, Event, Note, State, ignored};
@@ -49,7 +49,7 @@ impl Certified {
     /// Everything a member needs to release, from the announcement on.
     pub(super) fn bring_up(&self, core: &Core, member: MemberIndex, out: &mut Vec<Action>) {
         bring_up(core, member, &self.propose, &self.proposal, out);
-        if core.connected.contains(&member) {
+        if core.connected.contains(&member) && core.holds_seat(member) {
             out.push(Action::Send {
                 to: member,
                 message: Arc::clone(&self.message),
@@ -79,7 +79,8 @@ impl Certified {
                     from,
                     refusal: refusal.clone(),
                 }));
-                if is_final(refusal.code) && !self.releases.contains_key(&from) {
+                let counts = core.holds_seat(from) && !self.releases.contains_key(&from);
+                if counts && is_final(refusal.code) {
                     self.refused.insert(from, refusal);
                 }
             }
@@ -87,7 +88,9 @@ impl Certified {
                 out.push(Action::Failed(StepFailure::Cancelled));
                 return State::Over;
             }
-            Event::Uploaded(claim) => out.push(ignored(claim.member, "the upload came too late")),
+            Event::Uploaded(receipt) => {
+                out.push(ignored(receipt.claim().member, "the upload came too late"));
+            }
             // Votes above the quorum and late verdicts are harmless.
             Event::Disconnected(_)
             | Event::Verdict { .. }
@@ -105,11 +108,10 @@ impl Certified {
         if !fits {
             return Err("a release of something else".to_owned());
         }
-        release
+        let seat = release
             .verify(core.plan.charter())
             .map_err(|e| e.to_string())?;
-        let sum = SharePoint::new(from.get())
-            .and_then(|point| ShareSum::from_bytes(point, release.share_sum.as_slice()))
+        let sum = ShareSum::from_bytes(seat.point(), release.share_sum.as_slice())
             .map_err(|e| e.to_string())?;
         self.refused.remove(&from);
         self.releases.insert(from, sum);

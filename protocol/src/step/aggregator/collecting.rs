@@ -10,13 +10,15 @@ use crate::ids::MemberIndex;
 use crate::message::session::DropReason;
 use crate::message::step::{Propose, UploadClaim, Verdict};
 use crate::refusal::{Refusal, RefusalCode};
+use crate::step::admission::UploadReceipt;
+use crate::step::blame::Accusation;
 
 pub(super) struct Collecting {
-    uploads: BTreeMap<MemberIndex, UploadClaim>,
+    uploads: BTreeMap<MemberIndex, UploadReceipt>,
     refused: BTreeMap<MemberIndex, Refusal>,
-    /// (by, dealer) of every verdict that was in order.
-    content: BTreeSet<(MemberIndex, MemberIndex)>,
-    /// (by, dealer) of every complaint.
+    /// Of each seat's holder: the dealers it has judged.
+    judged: BTreeMap<MemberIndex, BTreeSet<MemberIndex>>,
+    /// (by, dealer) of every complaint that stands.
     complaints: BTreeSet<(MemberIndex, MemberIndex)>,
     began: Duration,
     /// Since when the minimum of uploads is in.
@@ -28,7 +30,7 @@ impl Collecting {
         Self {
             uploads: BTreeMap::new(),
             refused: BTreeMap::new(),
-            content: BTreeSet::new(),
+            judged: BTreeMap::new(),
             complaints: BTreeSet::new(),
             began: now,
             enough_since: None,
@@ -47,11 +49,16 @@ impl Collecting {
     }
 
     /// Connected members that may still upload.
-    pub(super) fn pending(&self, core: &Core) -> Vec<MemberIndex> {
-        let outstanding = |member: &&MemberIndex| {
-            !self.uploads.contains_key(member) && !self.refused.contains_key(member)
-        };
-        core.connected.iter().filter(outstanding).copied().collect()
+    pub(super) fn pending(&self, core: &Core) -> impl Iterator<Item = MemberIndex> {
+        let members = core.connected.iter().copied();
+        members.filter(|member| self.wants(core, *member))
+    }
+
+    /// Whether this member's upload is wanted and may still come.
+    fn wants(&self, core: &Core, member: MemberIndex) -> bool {
+        !core.left_out.contains(&member)
+            && !self.uploads.contains_key(&member)
+            && !self.refused.contains_key(&member)
     }
 
     pub(super) fn handle(
@@ -64,7 +71,7 @@ impl Collecting {
         match event {
             Event::Connected(member) => self.bring_up(core, member, out),
             Event::Disconnected(_) | Event::Tick => {}
-            Event::Uploaded(claim) => self.upload(core, claim, now, out),
+            Event::Uploaded(receipt) => self.upload(core, receipt, now, out),
             Event::Refused {
                 from,
                 step,
@@ -81,7 +88,7 @@ impl Collecting {
                     return self.give_up(core, DropReason::MemberRestarted, out);
                 }
             }
-            Event::Verdict { from, verdict } => self.verdict(core, from, verdict, out),
+            Event::Verdict { from, verdict } => self.verdict(core, from, &verdict, out),
             Event::Cancel => return self.give_up(core, DropReason::Cancelled, out),
             Event::Refused { from, step, .. } => {
                 out.push(ignored(from, format!("a refusal of step {step}")))
@@ -98,68 +105,85 @@ impl Collecting {
         if !core.connected.contains(&member) {
             return;
         }
-        let wanted = !self.uploads.contains_key(&member) && !self.refused.contains_key(&member);
-        let message = Arc::clone(if wanted {
-            &core.contribute
-        } else {
-            &core.serve
-        });
-        out.push(Action::Send {
-            to: member,
-            message,
-        });
-        out.extend(self.uploads.keys().map(|dealer| Action::Deliver {
-            to: member,
-            dealer: *dealer,
-        }));
+        let holds_seat = core.holds_seat(member);
+        if self.wants(core, member) || holds_seat {
+            let message = Arc::clone(if self.wants(core, member) {
+                &core.contribute
+            } else {
+                &core.serve
+            });
+            out.push(Action::Send {
+                to: member,
+                message,
+            });
+        }
+        if holds_seat {
+            out.extend(self.uploads.keys().map(|dealer| Action::Deliver {
+                to: member,
+                dealer: *dealer,
+            }));
+        }
     }
 
-    fn upload(&mut self, core: &Core, claim: UploadClaim, now: Duration, out: &mut Vec<Action>) {
-        let dealer = claim.member;
+    fn upload(
+        &mut self,
+        core: &Core,
+        receipt: UploadReceipt,
+        now: Duration,
+        out: &mut Vec<Action>,
+    ) {
+        let dealer = receipt.claim().member;
+        if core.left_out.contains(&dealer) {
+            out.push(ignored(
+                dealer,
+                "this step goes on without its contribution",
+            ));
+            return;
+        }
         if let Some(before) = self.uploads.get(&dealer) {
-            if *before != claim {
+            if *before != receipt {
                 out.push(ignored(dealer, "a second, different upload"));
             }
             return;
         }
         // An upload is stronger than an earlier refusal.
         self.refused.remove(&dealer);
-        self.uploads.insert(dealer, claim);
+        self.uploads.insert(dealer, receipt);
         if self.uploads.len() >= core.plan.charter().thresholds().min_contributors {
             self.enough_since.get_or_insert(now);
         }
         out.extend(
-            core.connected
-                .iter()
-                .map(|to| Action::Deliver { to: *to, dealer }),
+            core.connected_seats()
+                .map(|to| Action::Deliver { to, dealer }),
         );
     }
 
-    fn verdict(&mut self, core: &Core, by: MemberIndex, verdict: Verdict, out: &mut Vec<Action>) {
+    fn verdict(&mut self, core: &Core, by: MemberIndex, verdict: &Verdict, out: &mut Vec<Action>) {
         let dealer = verdict.dealer;
-        let known = self
-            .uploads
-            .get(&dealer)
-            .is_some_and(|claim| claim.shares == verdict.shares);
-        if verdict.step != core.step() || !known {
+        let Some(upload) = self.uploads.get(&dealer) else {
             out.push(ignored(by, "a verdict on something else"));
             return;
-        }
-        match verdict.complaint {
-            None => {
-                self.complaints.remove(&(by, dealer));
-                self.content.insert((by, dealer));
+        };
+        let charter = core.plan.charter();
+        match Accusation::check(core.step(), by, verdict, upload, charter) {
+            Ok(_) if !core.holds_seat(by) => {
+                out.push(ignored(by, RefusalCode::NoSeat.describe()));
+                return;
             }
-            Some(refusal) => {
+            Ok(None) => {
+                self.complaints.remove(&(by, dealer));
+            }
+            Ok(Some(accusation)) => {
                 if self.complaints.insert((by, dealer)) {
-                    out.push(Action::Note(Note::Complaint {
-                        by,
-                        dealer,
-                        refusal,
-                    }));
+                    out.push(Action::Note(Note::Complaint(accusation)));
                 }
             }
+            Err(refusal) => {
+                out.push(ignored(by, format_args!("a verdict: {refusal}")));
+                return;
+            }
         }
+        self.judged.entry(by).or_default().insert(dealer);
     }
 
     /// Proposes when the cohort is whole or waiting is over; gives up when it cannot become large
@@ -171,12 +195,14 @@ impl Collecting {
         let without = self
             .refused
             .keys()
+            .chain(&core.left_out)
             .filter(|m| !self.uploads.contains_key(m))
-            .count();
+            .collect::<BTreeSet<_>>()
+            .len();
         if core.plan.charter().members().len() - without < minimum {
             return self.give_up(core, DropReason::TooFewMembers, out);
         }
-        let whole = self.pending(core).is_empty() && self.verdicts_in(core);
+        let whole = self.pending(core).next().is_none() && self.verdicts_in(core);
         if !(over || (enough && whole)) {
             return State::Collecting(self);
         }
@@ -189,32 +215,27 @@ impl Collecting {
         }
     }
 
-    /// Whether every connected member that takes part has judged every upload.
+    /// Whether every connected seat that takes part has judged every upload.
     fn verdicts_in(&self, core: &Core) -> bool {
-        let judges = core
-            .connected
-            .iter()
-            .filter(|member| !self.refused.contains_key(member));
-        judges.into_iter().all(|by| {
-            self.uploads.keys().all(|dealer| {
-                let pair = (*by, *dealer);
-                self.content.contains(&pair) || self.complaints.contains(&pair)
-            })
-        })
+        core.connected_seats()
+            .filter(|by| !self.refused.contains_key(by))
+            .all(|by| self.judged.get(&by).map_or(0, BTreeSet::len) == self.uploads.len())
     }
 
-    /// U: every upload that nobody complained about. If that is too few, somebody's complaints may
-    /// be false: dealers are taken back, those with the fewest complaints first, as long as a
-    /// quorum of members can still vote, that is, has no complaint about anyone taken.
+    /// U: every upload that nobody complained about (complaints of members that are left out for
+    /// being faulty keep nobody out). If that is too few, somebody's complaints may be false:
+    /// dealers are taken back, those with the fewest complaints first, as long as a quorum of
+    /// seats can still vote, that is, has no complaint about anyone taken.
     fn choose(&self, core: &Core) -> Option<Vec<UploadClaim>> {
         let thresholds = core.plan.charter().thresholds();
-        let complained = |dealer: &MemberIndex| {
-            self.complaints
-                .iter()
-                .filter(|(_, about)| about == dealer)
-                .count()
-        };
-        let mut dealers: Vec<_> = self.uploads.keys().map(|d| (complained(d), *d)).collect();
+        let mut complained = BTreeMap::new();
+        for (by, dealer) in &self.complaints {
+            if !core.left_out.contains(by) {
+                *complained.entry(*dealer).or_insert(0) += 1;
+            }
+        }
+        let complaints = |dealer| complained.get(dealer).copied().unwrap_or(0);
+        let mut dealers: Vec<_> = self.uploads.keys().map(|d| (complaints(d), *d)).collect();
         dealers.sort_unstable();
         let mut chosen = BTreeSet::new();
         for (complaints, dealer) in dealers {
@@ -236,6 +257,7 @@ impl Collecting {
         Some(
             self.uploads
                 .values()
+                .map(UploadReceipt::claim)
                 .filter(|claim| chosen.contains(&claim.member))
                 .copied()
                 .collect(),
@@ -258,7 +280,7 @@ impl Collecting {
         });
         out.push(core.record(Some(propose.clone()), None));
         let proposed = Proposed::new(propose, now);
-        core.broadcast(proposed.message(), out);
+        core.broadcast_to_seats(proposed.message(), out);
         State::Proposed(proposed)
     }
 

@@ -17,7 +17,9 @@ use collegium_crypto::encode::Shape;
 use self::certified::Certified;
 use self::collecting::Collecting;
 use self::proposed::Proposed;
+use super::admission::UploadReceipt;
 use super::attempts::StepFailure;
+use super::blame::Accusation;
 use super::opening::Opening;
 use super::plan::StepPlan;
 use super::record::RunRecord;
@@ -25,7 +27,7 @@ use crate::charter::VerifiedCharter;
 use crate::ids::{MemberIndex, RunId, StepNumber};
 use crate::limits::{STRAGGLER_WAIT, UPLOAD_WAIT, VOTE_WAIT};
 use crate::message::session::{DropReason, ToNode};
-use crate::message::step::{Announce, Part, Propose, Release, StepRef, UploadClaim, Verdict, Vote};
+use crate::message::step::{Announce, Part, Propose, Release, StepRef, Verdict, Vote};
 use crate::refusal::Refusal;
 
 /// What happened. Members are named by their certificates, not by their messages.
@@ -36,7 +38,7 @@ pub enum Event {
     /// A member's session is gone.
     Disconnected(MemberIndex),
     /// An upload passed [`super::Admission`]; its bytes are in the spool.
-    Uploaded(UploadClaim),
+    Uploaded(UploadReceipt),
     /// A member refuses to contribute, to vote or to release.
     Refused {
         /// The member.
@@ -140,15 +142,8 @@ impl Dropped {
 /// Something worth a line in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
-    /// A member complained about a dealer's share. For the ledger too.
-    Complaint {
-        /// Who complained.
-        by: MemberIndex,
-        /// About whom.
-        dealer: MemberIndex,
-        /// Why.
-        refusal: Refusal,
-    },
+    /// A seat complained about a dealer's share. For [`super::Blame`], and the ledger.
+    Complaint(Accusation),
     /// A member refused.
     Refused {
         /// The member.
@@ -241,6 +236,8 @@ struct Core {
     contribute: Arc<ToNode>,
     serve: Arc<ToNode>,
     connected: BTreeSet<MemberIndex>,
+    /// Members whose contribution is not wanted; a seat of theirs stays their own.
+    left_out: BTreeSet<MemberIndex>,
     timing: Timing,
 }
 
@@ -263,8 +260,19 @@ impl Core {
             contribute,
             serve,
             connected,
+            left_out: BTreeSet::new(),
             timing,
         }
+    }
+
+    fn holds_seat(&self, member: MemberIndex) -> bool {
+        self.plan.charter().seat_of(member).is_some()
+    }
+
+    /// Connected members that hold a seat, in seat order.
+    fn connected_seats(&self) -> impl Iterator<Item = MemberIndex> {
+        let committee = self.plan.charter().committee().iter().copied();
+        committee.filter(|member| self.connected.contains(member))
     }
 
     fn step(&self) -> StepRef {
@@ -284,9 +292,27 @@ impl Core {
         }))
     }
 
-    fn broadcast(&self, message: &Arc<ToNode>, out: &mut Vec<Action>) {
-        out.extend(self.connected.iter().map(|to| Action::Send {
-            to: *to,
+    /// Asks every connected member for its part.
+    fn announce(&self, out: &mut Vec<Action>) {
+        out.extend(self.connected.iter().filter_map(|to| self.invitation(*to)));
+    }
+
+    /// The announcement for one member: to contribute, to serve only, or none at all.
+    fn invitation(&self, to: MemberIndex) -> Option<Action> {
+        let message = if !self.left_out.contains(&to) {
+            &self.contribute
+        } else if self.holds_seat(to) {
+            &self.serve
+        } else {
+            return None;
+        };
+        let message = Arc::clone(message);
+        Some(Action::Send { to, message })
+    }
+
+    fn broadcast_to_seats(&self, message: &Arc<ToNode>, out: &mut Vec<Action>) {
+        out.extend(self.connected_seats().map(|to| Action::Send {
+            to,
             message: Arc::clone(message),
         }));
     }
@@ -299,7 +325,11 @@ impl Core {
         out: &mut Vec<Action>,
     ) -> State {
         let StepRef { run, step, .. } = self.step();
-        self.broadcast(&Arc::new(ToNode::StepDropped { run, step, reason }), out);
+        let message = Arc::new(ToNode::StepDropped { run, step, reason });
+        out.extend(self.connected.iter().map(|to| Action::Send {
+            to: *to,
+            message: Arc::clone(&message),
+        }));
         out.push(Action::Dropped(Dropped { reason, refusals }));
         State::Over
     }
@@ -323,9 +353,26 @@ impl Aggregator {
         timing: Timing,
         now: Duration,
     ) -> (Self, Vec<Action>) {
-        let core = Core::new(plan, announce, connected, timing);
+        Self::start_without(BTreeSet::new(), plan, announce, connected, timing, now)
+    }
+
+    /// [`Aggregator::start`], without the contributions of the members `left_out`; see
+    /// [`super::Blame::left_out`]. They serve on the committee all the same.
+    #[must_use]
+    pub fn start_without(
+        left_out: BTreeSet<MemberIndex>,
+        plan: Arc<StepPlan>,
+        announce: Announce,
+        connected: BTreeSet<MemberIndex>,
+        timing: Timing,
+        now: Duration,
+    ) -> (Self, Vec<Action>) {
+        let core = Core {
+            left_out,
+            ..Core::new(plan, announce, connected, timing)
+        };
         let mut out = vec![core.record(None, None)];
-        core.broadcast(&core.contribute, &mut out);
+        core.announce(&mut out);
         let state = State::Collecting(Collecting::new(now));
         (Self { core, state }, out)
     }
@@ -388,7 +435,7 @@ impl Aggregator {
     #[must_use]
     pub fn awaited(&self) -> Vec<MemberIndex> {
         match &self.state {
-            State::Collecting(state) => state.pending(&self.core),
+            State::Collecting(state) => state.pending(&self.core).collect(),
             _ => Vec::new(),
         }
     }

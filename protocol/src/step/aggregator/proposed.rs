@@ -64,14 +64,19 @@ impl Proposed {
                 from,
                 step,
                 refusal,
-            } if step == core.step().step && !self.votes.contains_key(&from) => {
+            } if step == core.step().step
+                && core.holds_seat(from)
+                && !self.votes.contains_key(&from) =>
+            {
                 out.push(Action::Note(Note::Refused {
                     from,
                     refusal: refusal.clone(),
                 }));
                 self.refused.insert(from, refusal);
             }
-            Event::Uploaded(claim) => out.push(ignored(claim.member, "the upload came too late")),
+            Event::Uploaded(receipt) => {
+                out.push(ignored(receipt.claim().member, "the upload came too late"));
+            }
             Event::Release { from, .. } => out.push(ignored(from, "nothing is certified yet")),
             Event::Cancel => return self.give_up(core, DropReason::Cancelled, out),
             Event::Disconnected(_)
@@ -120,7 +125,7 @@ impl Proposed {
         };
         out.push(core.record(Some(self.propose.clone()), Some(certificate.clone())));
         let certified = Certified::new(self.propose, certificate);
-        core.broadcast(certified.message(), out);
+        core.broadcast_to_seats(certified.message(), out);
         State::Certified(certified)
     }
 
@@ -129,7 +134,7 @@ impl Proposed {
     }
 }
 
-/// A member that comes (back) needs the announcement, its shares of U, and the proposal.
+/// A seat that comes (back) needs the announcement, its shares of U, and the proposal.
 pub(super) fn bring_up(
     core: &Core,
     member: MemberIndex,
@@ -137,7 +142,7 @@ pub(super) fn bring_up(
     message: &Arc<ToNode>,
     out: &mut Vec<Action>,
 ) {
-    if !core.connected.contains(&member) {
+    if !core.connected.contains(&member) || !core.holds_seat(member) {
         return;
     }
     out.push(Action::Send {

@@ -2,10 +2,11 @@
 
 use collegium_crypto::encode::Packing;
 use collegium_crypto::field;
+use collegium_crypto::identity::SigningIdentity;
 use collegium_crypto::rand_core::CryptoRng;
 use collegium_crypto::seal;
-use collegium_protocol::message::session::ToCoordinator;
-use collegium_protocol::message::step::{Release, SealedShare, StepRef, Vote};
+use collegium_protocol::message::session::{ToCoordinator, ToNode};
+use collegium_protocol::message::step::{Complaint, Release, SealedShare, StepRef, Verdict, Vote};
 use collegium_protocol::{Blob, Digest, MemberIndex, RefusalCode};
 
 use crate::support::{Parts, Up, World, shape, share_binding};
@@ -97,11 +98,12 @@ impl Lie {
         )
     }
 
-    /// What the liar sends instead of `up`.
+    /// What the liar sends instead of `up`, which is what it would say to `heard`.
     pub fn tell(
         self,
         world: &World,
         from: MemberIndex,
+        heard: &ToNode,
         up: Up,
         rng: &mut impl CryptoRng,
     ) -> Vec<Sent> {
@@ -109,7 +111,7 @@ impl Lie {
             (Self::Silent, _) => Vec::new(),
             (Self::Refuses(code), Up::Upload(upload)) => vec![refusal(upload.step, code)],
             (_, Up::Upload(upload)) => self.uploads(world, from, Parts::of(&upload), rng),
-            (_, Up::Message(message)) => self.says(world, from, message),
+            (_, Up::Message(message)) => self.says(world, from, heard, message),
         }
     }
 
@@ -150,16 +152,22 @@ impl Lie {
         vec![Sent::Upload(parts)]
     }
 
-    fn says(self, world: &World, from: MemberIndex, mut message: ToCoordinator) -> Vec<Sent> {
+    fn says(
+        self,
+        world: &World,
+        from: MemberIndex,
+        heard: &ToNode,
+        mut message: ToCoordinator,
+    ) -> Vec<Sent> {
         let identity = &world.identities[from.position()];
         match (self, &mut message) {
             (Self::ComplainsAboutAll, ToCoordinator::Verdict(verdict)) => {
-                verdict.complaint = Some(RefusalCode::ShareMissing.into());
+                complain(verdict, heard, identity);
             }
             (Self::ComplainsAboutOne, ToCoordinator::Verdict(verdict))
                 if verdict.dealer.get() == 1 + from.get() % 2 =>
             {
-                verdict.complaint = Some(RefusalCode::ShareMissing.into());
+                complain(verdict, heard, identity);
             }
             (Self::VotesForAnotherSet, ToCoordinator::Vote(vote)) => {
                 *vote = Vote::sign(vote.step, from, Digest([66; 32]), identity);
@@ -190,6 +198,21 @@ fn refusal(step: StepRef, code: RefusalCode) -> Sent {
     })
 }
 
+/// Complains, correctly signed, about the share that was delivered.
+fn complain(verdict: &mut Verdict, heard: &ToNode, identity: &SigningIdentity) {
+    let ToNode::Deliver(deliver) = heard else {
+        return;
+    };
+    verdict.complaint = Some(Complaint::sign(
+        &verdict.step.context,
+        verdict.dealer,
+        &verdict.shares,
+        deliver.share.leaf(),
+        RefusalCode::ShareFaulty.into(),
+        identity,
+    ));
+}
+
 /// Δ of the first coefficient.
 fn delta(world: &World) -> u64 {
     let roster = world.charter.members().len();
@@ -213,13 +236,14 @@ fn sealed_zeros(
     body: &Digest,
     rng: &mut impl CryptoRng,
 ) -> SealedShare {
-    let recipient = honest.recipient;
-    let binding = share_binding(&context, dealer, recipient, body);
+    let seat = honest.seat;
+    let recipient = world.charter.members()[seat.position()].index;
+    let binding = share_binding(&context, dealer, recipient, seat.get(), body);
     let zeros = vec![0; honest.sealed.len() - seal::OVERHEAD];
     let key = &world.charter.member(recipient).unwrap().sealing;
     let sealed = key.seal(context.as_bytes(), binding.as_bytes(), &zeros, rng);
     SealedShare {
-        recipient,
+        seat,
         sealed: Blob(sealed.unwrap()),
     }
 }

@@ -281,7 +281,7 @@ impl<'w, R: CryptoRng> Storm<'w, R> {
                 continue;
             };
             let lie = always.unwrap_or_else(|| LIES[below(&mut self.rng, LIES.len())]);
-            let told = lie.tell(self.world, to, up, &mut self.rng);
+            let told = lie.tell(self.world, to, message, up, &mut self.rng);
             self.up.extend(told.into_iter().map(|sent| (to, sent)));
         }
         if self.node_fuel[place] == 0 {

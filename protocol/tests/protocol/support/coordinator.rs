@@ -137,9 +137,9 @@ impl Coordinator {
         let Ok(admitted) = parts.admit(aggregator.plan(), from) else {
             return Vec::new();
         };
-        let claim = admitted.claim();
+        let receipt = admitted.receipt();
         self.spool.entry(from).or_insert((admitted, parts.body));
-        self.handle(Event::Uploaded(claim), now, fuel)
+        self.handle(Event::Uploaded(receipt), now, fuel)
     }
 
     fn perform(&mut self, actions: Vec<Action>, fuel: &mut usize) -> Sends {

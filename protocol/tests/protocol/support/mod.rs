@@ -1,5 +1,6 @@
 //! A consortium in memory: members with keys, disks and machines, and an honest coordinator.
 
+mod complaint;
 mod coordinator;
 mod node;
 
@@ -11,7 +12,7 @@ use collegium_crypto::rand_core::{CryptoRng, Rng};
 use collegium_crypto::randomness::seeded_rng;
 use collegium_crypto::seal::SealingSecret;
 use collegium_crypto::transcript::{BodyHasher, hash};
-use collegium_protocol::charter::NewMember;
+use collegium_protocol::charter::{BeaconNonce, CharterSignature, NewMember};
 use collegium_protocol::context::ask_digest;
 use collegium_protocol::domain;
 use collegium_protocol::ids::{ConsortiumId, MemberName};
@@ -23,6 +24,7 @@ use collegium_protocol::{
     Blob, Charter, Digest, MemberIndex, Refusal, RunId, SignedCharter, StepNumber, VerifiedCharter,
 };
 
+pub use complaint::complaining;
 pub use coordinator::{Coordinator, Outcome, Sends};
 pub use node::{Node, Up, refusal};
 
@@ -68,6 +70,7 @@ pub struct World {
     pub coordinator: SigningIdentity,
     pub identities: Vec<Arc<SigningIdentity>>,
     pub sealing: Vec<Arc<SealingSecret>>,
+    pub nonces: Vec<BeaconNonce>,
     pub seats: Vec<Arc<Seat>>,
     pub run: RunId,
 }
@@ -88,21 +91,24 @@ impl World {
         let sealing: Vec<_> = (0..members)
             .map(|_| Arc::new(SealingSecret::generate(&mut rng)))
             .collect();
-        let list = identities
-            .iter()
-            .zip(&sealing)
-            .enumerate()
-            .map(|(i, (identity, sealing))| NewMember {
-                name: MemberName::new(&format!("site-{}", i + 1)).unwrap(),
-                contact: format!("Site {} Ltd", i + 1),
+        let nonces: Vec<_> = (0..members)
+            .map(|_| BeaconNonce::generate(&mut rng))
+            .collect();
+        let list = (1..)
+            .zip(identities.iter().zip(&sealing).zip(&nonces))
+            .map(|(number, ((identity, sealing), nonce))| NewMember {
+                name: MemberName::new(&format!("site-{number}")).unwrap(),
+                contact: format!("Site {number} Ltd"),
                 identity: identity.public(),
                 sealing: sealing.public().clone(),
+                commitment: nonce.commitment(&identity.public()),
             })
             .collect();
         let id = ConsortiumId::from_bytes([7; 16]);
         let policy = Digest([8; 32]);
         let charter = Charter::found("test", id, coordinator.public(), policy, list).unwrap();
-        let charter = Arc::new(sign_by_all(charter, &identities).verify(None).unwrap());
+        let signed = sign_by_all(charter, &identities, &nonces);
+        let charter = Arc::new(signed.verify(None).unwrap());
         let seats = identities
             .iter()
             .zip(&sealing)
@@ -119,6 +125,7 @@ impl World {
             coordinator,
             identities,
             sealing,
+            nonces,
             seats,
             run,
         }
@@ -179,11 +186,21 @@ impl World {
     }
 }
 
-pub fn sign_by_all(charter: Charter, identities: &[Arc<SigningIdentity>]) -> SignedCharter {
+/// Every founding member's signature, with what it reveals where a committee is drawn.
+pub fn sign_by_all(
+    charter: Charter,
+    identities: &[Arc<SigningIdentity>],
+    nonces: &[BeaconNonce],
+) -> SignedCharter {
     let mut signed = SignedCharter::unsigned(charter);
-    for (number, identity) in (1..).zip(identities) {
-        let signature = signed.charter.sign(identity);
-        signed.add(index(number), signature, None).unwrap();
+    for ((number, identity), nonce) in (1..).zip(identities).zip(nonces) {
+        let signature = CharterSignature {
+            signer: index(number),
+            signature: signed.charter.sign(identity),
+            reveal: signed.charter.draws_committee().then(|| nonce.reveal()),
+        };
+        // Verified all at once, below and by whoever reads the charter.
+        signed.signatures.push(signature);
     }
     signed
 }
@@ -236,11 +253,12 @@ impl Parts {
     }
 }
 
-/// What a share sealed by `dealer` to `recipient` is bound to.
+/// What a share sealed by `dealer` to `recipient` at seat `point` is bound to.
 pub fn share_binding(
     context: &Digest,
     dealer: MemberIndex,
     recipient: MemberIndex,
+    point: u16,
     body: &Digest,
 ) -> Digest {
     hash(
@@ -249,7 +267,7 @@ pub fn share_binding(
             context.as_bytes(),
             &dealer.get().to_le_bytes(),
             &recipient.get().to_le_bytes(),
-            &recipient.get().to_le_bytes(),
+            &point.to_le_bytes(),
             body.as_bytes(),
         ],
     )

@@ -32,6 +32,10 @@ pub struct Node {
 }
 
 /// What a node sends.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "few exist at once, and tests match on the message"
+)]
 #[derive(Debug, Clone)]
 pub enum Up {
     Message(ToCoordinator),
@@ -172,7 +176,10 @@ impl Node {
     /// The complaint about a delivery, if any.
     pub fn verdict(&mut self, deliver: &Deliver) -> Option<Refusal> {
         match self.tell(ToNode::Deliver(deliver.clone())).as_slice() {
-            [Up::Message(ToCoordinator::Verdict(verdict))] => verdict.complaint.clone(),
+            [Up::Message(ToCoordinator::Verdict(verdict))] => verdict
+                .complaint
+                .as_ref()
+                .map(|complaint| complaint.reason.clone()),
             [Up::Message(ToCoordinator::StepRefused { refusal, .. })] => Some(refusal.clone()),
             other => panic!("expected a verdict: {other:?}"),
         }
