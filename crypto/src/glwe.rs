@@ -23,6 +23,7 @@ use crate::shamir;
 use rand_core::CryptoRng;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+mod decode;
 mod encryptor;
 mod opening;
 

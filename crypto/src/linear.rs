@@ -12,6 +12,10 @@
 //! coordinator picks false totals and solves for residuals or a key with the right hash:
 //! `tests/secure_sum/forgery.rs` does it.
 //!
+//! Bodies alone bind the totals only where a body has more than the key's 4096 coefficients; for
+//! shorter ones some summed key rebuilds the very body under any totals. So members hash their
+//! keys as well, under the same challenge ([`crate::glwe::KeyWitness`]).
+//!
 //! Bodies hashed together have one length, which is checked elsewhere ([`crate::BodyCheck`]):
 //! zeros at the end do not change a hash.
 
