@@ -47,6 +47,8 @@ pub enum Lie {
     ComplainsAboutOne,
     /// A vote for a set that was never proposed.
     VotesForAnotherSet,
+    /// A vote for the right set with a signature of something else.
+    VoteNotSigned,
     /// A signed, well-formed, wrong release.
     WrongRelease,
     /// A release that is cut off.
@@ -61,7 +63,7 @@ pub enum Lie {
     OtherNumbers,
 }
 
-pub const LIES: [Lie; 16] = [
+pub const LIES: [Lie; 17] = [
     Lie::BodyNotSigned,
     Lie::BodyOffTheLattice,
     Lie::ShareDoesNotOpen,
@@ -70,6 +72,7 @@ pub const LIES: [Lie; 16] = [
     Lie::ComplainsAboutAll,
     Lie::ComplainsAboutOne,
     Lie::VotesForAnotherSet,
+    Lie::VoteNotSigned,
     Lie::WrongRelease,
     Lie::ReleaseCutOff,
     Lie::Refuses(RefusalCode::PolicyDenied),
@@ -171,6 +174,9 @@ impl Lie {
             }
             (Self::VotesForAnotherSet, ToCoordinator::Vote(vote)) => {
                 *vote = Vote::sign(vote.step, from, Digest([66; 32]), identity);
+            }
+            (Self::VoteNotSigned, ToCoordinator::Vote(vote)) => {
+                vote.signature = Vote::sign(vote.step, from, Digest([66; 32]), identity).signature;
             }
             (Self::WrongRelease, ToCoordinator::Release(release)) => {
                 let mut bytes = release.share_sum.0.clone();
