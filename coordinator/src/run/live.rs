@@ -9,7 +9,7 @@ use collegium_crypto::glwe::BodySum;
 use collegium_protocol::Digest;
 use collegium_protocol::ids::MemberIndex;
 use collegium_protocol::message::session::ToCoordinator;
-use collegium_protocol::step::{AdmittedUpload, Aggregator, Dropped, Event};
+use collegium_protocol::step::{AdmittedUpload, Aggregator, Dropped, Event, StepFailure};
 use tokio::time::Instant;
 
 use super::Heard;
@@ -25,6 +25,8 @@ pub(super) struct Live {
     pub(super) stage: String,
     pub(super) uploads: BTreeMap<MemberIndex, Upload>,
     pub(super) sum: Option<BodySum>,
+    /// Why the sum did not open, until the machine was told.
+    pub(super) not_opened: Option<StepFailure>,
     pub(super) began: Instant,
     /// Whether the machine's first record, which takes the number, is on disk.
     pub(super) opened: bool,
@@ -62,6 +64,7 @@ impl Live {
                 .unwrap_or_default(),
             uploads: BTreeMap::new(),
             sum: None,
+            not_opened: None,
             began: Instant::now(),
             opened: false,
             resumed: false,

@@ -191,6 +191,10 @@ impl Driver {
                 if let Some(end) = self.carry_out(live, action).await? {
                     return Ok(end);
                 }
+                if let Some(failure) = live.not_opened.take() {
+                    let event = Event::NotOpened(failure);
+                    queue.extend(live.aggregator.handle(event, live.began.elapsed()));
+                }
             }
             self.say_what_it_waits_for();
             let deadline = live.aggregator.deadline();
@@ -240,7 +244,11 @@ impl Driver {
                     None => warn!(%to, %dealer, "a share to be delivered is not there"),
                 }
             }
-            Action::Open(opening) => return self.open(live, opening).await.map(Some),
+            Action::Open(opening) => match self.open(live, opening).await? {
+                Ok(end) => return Ok(Some(end)),
+                Err(failure) => live.not_opened = Some(failure),
+            },
+            Action::Spoiled(failure) => return self.spoiled(live, &failure).await.map(Some),
             Action::Dropped(dropped) => return Ok(Some(StepEnd::Dropped(dropped))),
             Action::Failed(failure) => return Err(Stop::Failed(failure.to_string())),
             Action::Note(note) => self.note_step(live, note).await?,

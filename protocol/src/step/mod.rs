@@ -52,8 +52,9 @@
 //!                                       the sum and these members' trailers to disk
 //!             Persist(record)           sync, replacing the step's record before
 //!             Open(opening)             opening.open(&sum) on a thread of its own: totals, or
-//!                                       the failure that ends the round; after the totals are in
+//!                                       Event::NotOpened(failure); after the totals are in
 //!                                       the journal, forget the step's record and spool
+//!             Spoiled(failure)          the sum never opens: the round closes
 //!             then                      Verification::begin(..) beside the steps that follow: send
 //!                                       its statement to the contributors, collect their hashes,
 //!                                       keep the evidence and tell the members of it

@@ -11,6 +11,7 @@ mod committees;
 mod crashes;
 mod large;
 mod mixing;
+mod opening;
 mod releasing;
 mod simulation;
 mod support;

@@ -2,6 +2,7 @@
 
 mod complaint;
 mod coordinator;
+mod drive;
 mod node;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use collegium_protocol::{
 
 pub use complaint::complaining;
 pub use coordinator::{Coordinator, Outcome, Sends};
+pub use drive::{Drive, Next};
 pub use node::{Node, Up, refusal};
 
 pub fn index(number: u16) -> MemberIndex {
