@@ -8,17 +8,13 @@ use collegium_crypto::{Segment, Shape};
 use collegium_protocol::limits::MAX_ASK_BYTES;
 use collegium_protocol::message::session::ToCoordinator;
 use collegium_protocol::message::step::{Announce, Propose, cohort_digest};
-use collegium_protocol::step::{Contributor, LocalVerdict};
-use collegium_protocol::{Digest, Refusal, RefusalCode, RunId, StepNumber};
+use collegium_protocol::step::{Contributor, LocalVerdict, UNSEEN_DATA};
+use collegium_protocol::{Refusal, RefusalCode, RunId, StepNumber};
 use serde_json::json;
 
 use super::LinkError;
 use super::member::{Member, Run};
 use crate::ledger::{Action, Entry, Outcome};
-
-/// Stands for the rows of a run whose rows this node never saw; it votes and releases all the
-/// same, and the rule of one set for one ask holds for it too.
-const NO_DATA: Digest = Digest([0; 32]);
 
 impl Member {
     /// A step is announced.
@@ -40,7 +36,7 @@ impl Member {
                 .store
                 .run(run)
                 .await?
-                .map_or(NO_DATA, |record| record.data),
+                .map_or(UNSEEN_DATA, |record| record.data),
         };
         if !self.seat_at(run).await? {
             let refusal = RefusalCode::CharterMissing.into();

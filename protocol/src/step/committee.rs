@@ -13,7 +13,7 @@ use collegium_crypto::transcript::Digest;
 use zeroize::Zeroizing;
 
 use super::dealing::Dealing;
-use super::record::{CommitteeRecord, GivenVote, NodeRecord, ReleaseRecord};
+use super::record::{CommitteeRecord, GivenVote, NodeRecord, ReleaseRecord, UNSEEN_DATA};
 use super::seat::Seat;
 use super::upload::share_binding;
 use super::{NodeAction, refuse};
@@ -47,6 +47,19 @@ struct Service {
 struct Current {
     record: CommitteeRecord,
     held: BTreeMap<MemberIndex, Held>,
+}
+
+impl Current {
+    /// The same step is announced again, perhaps after the rows were read: from then on they are
+    /// what an opening is about, unless the vote was given before.
+    fn seen(&mut self, data: Digest) -> Vec<NodeAction> {
+        let record = &mut self.record;
+        if record.data == data || record.given.is_some() || record.closed {
+            return Vec::new();
+        }
+        record.data = data;
+        vec![NodeAction::Persist(NodeRecord::Committee(record.clone()))]
+    }
 }
 
 /// A share that opened, with what its dealer signed.
@@ -97,12 +110,12 @@ impl Committee {
         self.service(record.run).cohorts.insert(record.cohort);
     }
 
-    /// A step is announced; `data` is the digest of this site's data as it is now. Erases the
-    /// vote and share sum of the run's step before.
+    /// A step is announced; `data` is the digest of this site's data as it is now, or
+    /// [`UNSEEN_DATA`]. Erases the vote and share sum of the run's step before.
     ///
-    /// Gives `Persist`, or nothing for a repeated announcement and for a member without a seat. A
-    /// bad announcement is refused by the contributor; here only if it asks for committee service
-    /// alone.
+    /// Gives `Persist`, or nothing for a repeated announcement (unless the rows were read since) and
+    /// for a member without a seat. A bad announcement is refused by the contributor; here only if
+    /// it asks for committee service alone.
     pub fn announce(&mut self, announce: &Announce, data: Digest) -> Vec<NodeAction> {
         let context = &announce.context;
         match self.begin(announce, data) {
@@ -119,10 +132,10 @@ impl Committee {
         self.seat.check_announce(announce)?;
         let step = StepRef::of(&announce.context);
         let service = self.service(step.run);
-        if let Some(current) = &service.current {
+        if let Some(current) = &mut service.current {
             let before = current.record.step;
             if before == step {
-                return Ok(Vec::new());
+                return Ok(current.seen(data));
             }
             if step.step <= before.step {
                 return Err(Refusal::new(
@@ -314,11 +327,13 @@ impl Committee {
         cohort: &[MemberIndex],
     ) -> Result<(), Refusal> {
         let cohort = cohort_digest(cohort);
-        if self
+        let on_these_rows =
+            |data: Digest| data == record.data || [data, record.data].contains(&UNSEEN_DATA);
+        let (first, last) = (Digest([0; 32]), Digest([0xff; 32]));
+        let mut openings = self
             .released
-            .get(&(record.ask, record.data))
-            .is_some_and(|other| *other != cohort)
-        {
+            .range((record.ask, first)..=(record.ask, last));
+        if openings.any(|((_, data), other)| on_these_rows(*data) && *other != cohort) {
             return Err(RefusalCode::ReleasedOtherSet.into());
         }
         let cohorts = self

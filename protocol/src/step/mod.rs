@@ -102,6 +102,7 @@ pub use opening::{OpenedSum, Opening};
 pub use plan::StepPlan;
 pub use record::{
     CommitteeRecord, DisputeRecord, GivenVote, NodeRecord, ReleaseRecord, RunRecord, StepRecord,
+    UNSEEN_DATA,
 };
 pub use seat::{Seat, SeatError};
 pub use upload::ReadyUpload;

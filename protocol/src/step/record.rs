@@ -14,6 +14,11 @@ use crate::ids::{MemberIndex, RunId, StepNumber};
 use crate::limits::{MAX_NODE_RECORD_BYTES, MAX_RUN_RECORD_BYTES};
 use crate::message::step::{Announce, Certificate, Propose, StepRef, Vote};
 
+/// Stands for the rows of a run whose rows this node has not seen (yet): it refuses the run, or the
+/// step was announced before the run was offered. It is no version of the data of its own: what was
+/// opened on any rows counts against it, and what was opened under it counts against any.
+pub const UNSEEN_DATA: Digest = Digest([0; 32]);
+
 /// One durable record of a node.
 #[expect(
     clippy::large_enum_variant,
@@ -53,7 +58,7 @@ pub struct CommitteeRecord {
     pub step: StepRef,
     /// H(ask).
     pub ask: Digest,
-    /// Digest of this site's data when the step was announced.
+    /// Digest of this site's data when the step was announced, or [`UNSEEN_DATA`].
     pub data: Digest,
     /// The vote, once given.
     pub given: Option<GivenVote>,
@@ -81,7 +86,7 @@ pub struct ReleaseRecord {
     pub run: RunId,
     /// H(ask).
     pub ask: Digest,
-    /// Digest of this site's data.
+    /// Digest of this site's data, or [`UNSEEN_DATA`].
     pub data: Digest,
     /// [`crate::message::step::cohort_digest`] of the set.
     pub cohort: Digest,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use collegium_protocol::limits::MAX_COHORT_CHANGES;
 use collegium_protocol::message::session::{ToCoordinator, ToNode};
 use collegium_protocol::message::step::{Certificate, CertifiedVote, Release, Vote};
-use collegium_protocol::step::{NodeAction, NodeRecord};
+use collegium_protocol::step::{NodeAction, NodeRecord, UNSEEN_DATA};
 use collegium_protocol::{Digest, RefusalCode, RunId};
 
 use crate::support::{Node, Up, World, announced, delivered, index, refusal};
@@ -171,6 +171,63 @@ fn two_runs_cannot_race_past_the_release_rule() {
         let sent = node.tell(ToNode::Certificate(certificates[1].clone()));
         assert_eq!(refusal(&sent).code, RefusalCode::ReleasedOtherSet);
     }
+}
+
+/// A coordinator that announces a step before it offers the run finds a member that has not seen
+/// its rows yet. That must not stand for another version of them: the ask was opened on these very
+/// rows before, and opening it without one member would show that member's answer.
+#[test]
+fn rows_not_seen_yet_are_no_other_version_of_them() {
+    for read_in_time in [false, true] {
+        let mut world = World::new(4, 220);
+        let mut nodes = world.nodes();
+        let first = drive(&world, &mut nodes, 1, b"ask", &[1, 2, 3, 4]);
+        assert!(first.iter().all(Result::is_ok));
+
+        world.run = RunId::from_bytes([9; 16]);
+        let (plan, announce) = (world.plan(1, b"ask"), announced(&world, 1, b"ask"));
+        let mut fresh = world.nodes();
+        let uploads = world.uploads(&plan, b"ask", &mut fresh);
+        for node in &mut nodes {
+            let mut actions = node.committee.announce(&announce, UNSEEN_DATA);
+            if read_in_time {
+                actions.extend(node.committee.announce(&announce, node.data));
+            }
+            node.perform(actions, &mut 9, &mut Vec::new());
+            for upload in &uploads {
+                assert_eq!(node.verdict(&upload.delivery(node.index()).unwrap()), None);
+            }
+            let without = world.propose(&plan, &uploads, &[1, 2, 3]);
+            assert_eq!(
+                node.vote(&without).unwrap_err(),
+                RefusalCode::ReleasedOtherSet
+            );
+            // The set that was opened before is no news, with rows or without.
+            let again = world.propose(&plan, &uploads, &[1, 2, 3, 4]);
+            assert!(node.vote(&again).is_ok());
+        }
+    }
+}
+
+/// The other way round: what was opened under unseen rows counts once they are seen.
+#[test]
+fn what_was_released_before_the_rows_were_read_counts_afterwards() {
+    let world = World::new(4, 221);
+    let mut nodes = world.nodes();
+    let rows: Vec<_> = nodes.iter().map(|node| node.data).collect();
+    for node in &mut nodes {
+        node.data = UNSEEN_DATA;
+    }
+    let first = drive(&world, &mut nodes, 1, b"ask", &[1, 2, 3, 4]);
+    assert!(first.iter().all(Result::is_ok));
+    for (node, data) in nodes.iter_mut().zip(rows) {
+        node.data = data;
+    }
+    for refused in drive(&world, &mut nodes, 2, b"ask", &[1, 2, 3]) {
+        assert_eq!(refused.unwrap_err(), RefusalCode::ReleasedOtherSet);
+    }
+    let other = drive(&world, &mut nodes, 3, b"another ask", &[1, 2, 3]);
+    assert!(other.iter().all(Result::is_ok));
 }
 
 #[test]

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 
 use collegium_crypto::shamir::{SEED_BYTES, SHARE_BYTES};
-use collegium_crypto::transcript::hash;
-use collegium_protocol::domain;
 use collegium_protocol::limits::SEALED_SHARE_BYTES;
 use collegium_protocol::message::session::ToCoordinator;
 use collegium_protocol::message::step::{
@@ -13,7 +11,7 @@ use collegium_protocol::message::step::{
 use collegium_protocol::step::{NodeAction, NodeRecord, StepPlan};
 use collegium_protocol::{Blob, Digest, MemberIndex, RefusalCode, StepNumber};
 
-use crate::support::{Node, World, admit, delivered, index, rng};
+use crate::support::{Node, World, admit, delivered, index, rng, share_binding};
 
 /// What a share is bound to: context, dealer, recipient and its seat.
 type Bound = (Digest, MemberIndex, MemberIndex, u16);
@@ -31,16 +29,7 @@ fn malicious(
     let step = plan.reference();
     let body = Digest([77; 32]);
     let (context, from, to, point) = bound_to;
-    let binding = hash(
-        domain::SHARE_BINDING,
-        &[
-            context.as_bytes(),
-            &from.get().to_le_bytes(),
-            &to.get().to_le_bytes(),
-            &point.to_le_bytes(),
-            body.as_bytes(),
-        ],
-    );
+    let binding = share_binding(&context, from, to, point, &body);
     let key = &world.charter.member(recipient).unwrap().sealing;
     let sealed = key
         .seal(context.as_bytes(), binding.as_bytes(), plaintext, &mut rng)

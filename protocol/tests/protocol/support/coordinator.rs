@@ -17,7 +17,7 @@ use collegium_protocol::step::{
 };
 use collegium_protocol::{Blob, MemberIndex, RunId, StepNumber, VerifiedCharter};
 
-use super::{Up, World, admit, shape};
+use super::{Parts, Up, World, shape};
 
 /// What came of a step.
 #[derive(Debug)]
@@ -111,20 +111,7 @@ impl Coordinator {
 
     pub fn receive(&mut self, from: MemberIndex, up: Up, now: Duration, fuel: &mut usize) -> Sends {
         let event = match up {
-            Up::Upload(upload) => {
-                let Some(aggregator) = &self.aggregator else {
-                    return Vec::new();
-                };
-                match admit(aggregator.plan(), from, &upload) {
-                    Ok(admitted) => {
-                        let receipt = admitted.receipt();
-                        let body = upload.body().to_vec();
-                        self.spool.entry(from).or_insert((admitted, body));
-                        Event::Uploaded(receipt)
-                    }
-                    Err(_) => return Vec::new(),
-                }
-            }
+            Up::Upload(upload) => return self.upload(from, Parts::of(&upload), now, fuel),
             Up::Message(ToCoordinator::StepRefused { step, refusal, .. }) => Event::Refused {
                 from,
                 step,
@@ -136,6 +123,26 @@ impl Coordinator {
             Up::Message(other) => panic!("not a step's message: {other:?}"),
         };
         self.handle(event, now, fuel)
+    }
+
+    /// An upload streams in. As in the daemon, only what passes every check reaches the machine,
+    /// and a member's first upload is the one that counts.
+    pub fn upload(
+        &mut self,
+        from: MemberIndex,
+        parts: Parts,
+        now: Duration,
+        fuel: &mut usize,
+    ) -> Sends {
+        let Some(aggregator) = &self.aggregator else {
+            return Vec::new();
+        };
+        let Ok(admitted) = parts.admit(aggregator.plan(), from) else {
+            return Vec::new();
+        };
+        let receipt = admitted.receipt();
+        self.spool.entry(from).or_insert((admitted, parts.body));
+        self.handle(Event::Uploaded(receipt), now, fuel)
     }
 
     fn perform(&mut self, actions: Vec<Action>, fuel: &mut usize) -> Sends {

@@ -12,10 +12,14 @@ use collegium_crypto::identity::SigningIdentity;
 use collegium_crypto::rand_core::{CryptoRng, Rng};
 use collegium_crypto::randomness::seeded_rng;
 use collegium_crypto::seal::SealingSecret;
+use collegium_crypto::transcript::{BodyHasher, hash};
 use collegium_protocol::charter::{BeaconNonce, CharterSignature, NewMember};
 use collegium_protocol::context::ask_digest;
+use collegium_protocol::domain;
 use collegium_protocol::ids::{ConsortiumId, MemberName};
-use collegium_protocol::message::step::{Announce, Propose};
+use collegium_protocol::message::step::{
+    Announce, Propose, SealedShare, UploadClaim, UploadHeader, UploadTrailer, shares_digest,
+};
 use collegium_protocol::step::{Admission, AdmittedUpload, ReadyUpload, Seat, StepPlan};
 use collegium_protocol::{
     Blob, Charter, Digest, MemberIndex, Refusal, RunId, SignedCharter, StepNumber, VerifiedCharter,
@@ -209,11 +213,66 @@ pub fn admit(
     from: MemberIndex,
     upload: &ReadyUpload,
 ) -> Result<AdmittedUpload, Refusal> {
-    let mut admission = Admission::begin(plan, from, &upload.header)?;
-    for piece in upload.body().chunks(13) {
-        admission.chunk(piece)?;
+    Parts::of(upload).admit(plan, from)
+}
+
+/// An upload in its parts, which a lying member may change.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    pub header: UploadHeader,
+    pub body: Vec<u8>,
+    pub trailer: UploadTrailer,
+}
+
+impl Parts {
+    pub fn of(upload: &ReadyUpload) -> Self {
+        Self {
+            header: upload.header,
+            body: upload.body().to_vec(),
+            trailer: upload.trailer.clone(),
+        }
     }
-    admission.finish(upload.trailer.clone())
+
+    pub fn body_digest(&self) -> Digest {
+        BodyHasher::new().update(&self.body).finish()
+    }
+
+    /// Signs what the parts are now.
+    pub fn sign(&mut self, identity: &SigningIdentity) {
+        let leaves: Vec<_> = self.trailer.shares.iter().map(SealedShare::leaf).collect();
+        let (context, member) = (self.header.context, self.header.member);
+        let (body, shares) = (self.body_digest(), shares_digest(&leaves));
+        self.trailer.signature =
+            UploadClaim::sign(&context, member, body, shares, identity).signature;
+    }
+
+    pub fn admit(&self, plan: &StepPlan, from: MemberIndex) -> Result<AdmittedUpload, Refusal> {
+        let mut admission = Admission::begin(plan, from, &self.header)?;
+        for piece in self.body.chunks(13) {
+            admission.chunk(piece)?;
+        }
+        admission.finish(self.trailer.clone())
+    }
+}
+
+/// What a share sealed by `dealer` to `recipient` at seat `point` is bound to.
+pub fn share_binding(
+    context: &Digest,
+    dealer: MemberIndex,
+    recipient: MemberIndex,
+    point: u16,
+    body: &Digest,
+) -> Digest {
+    hash(
+        domain::SHARE_BINDING,
+        &[
+            context.as_bytes(),
+            &dealer.get().to_le_bytes(),
+            &recipient.get().to_le_bytes(),
+            &point.to_le_bytes(),
+            body.as_bytes(),
+        ],
+    )
 }
 
 pub fn announced(world: &World, step: u64, ask: &[u8]) -> Announce {

@@ -1,12 +1,12 @@
 //! A node as its daemon drives it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use collegium_protocol::message::session::{ToCoordinator, ToNode};
 use collegium_protocol::message::step::{Announce, Deliver, Propose, Vote};
 use collegium_protocol::step::{
-    Committee, Contributor, LocalVerdict, NodeAction, NodeRecord, ReadyUpload, Seat,
+    Committee, Contributor, LocalVerdict, NodeAction, NodeRecord, ReadyUpload, Seat, UNSEEN_DATA,
 };
 use collegium_protocol::{Digest, MemberIndex, Refusal, RefusalCode, RunId};
 
@@ -17,9 +17,17 @@ pub struct Node {
     seat: Arc<Seat>,
     run: RunId,
     pub contributor: Contributor,
+    /// Contributors of other runs than [`Node::run`].
+    others: BTreeMap<RunId, Contributor>,
+    /// Runs that were not offered yet: the site has not read its rows for them.
+    pub unseen: BTreeSet<RunId>,
     pub committee: Committee,
     pub disk: BTreeMap<String, Vec<u8>>,
     pub data: Digest,
+    /// The digest of its rows in runs where they are others than [`Node::data`].
+    pub rows: BTreeMap<RunId, Digest>,
+    /// What this site answers; [`codes`] unless it is made to contribute something else.
+    pub answer: fn(MemberIndex, &[u8]) -> Vec<u64>,
     rng_seed: u64,
 }
 
@@ -45,11 +53,25 @@ impl Node {
             seat,
             run,
             contributor,
+            others: BTreeMap::new(),
+            unseen: BTreeSet::new(),
             committee,
             disk,
             data,
+            rows: BTreeMap::new(),
+            answer: codes,
             rng_seed,
         }
+    }
+
+    /// Draws other randomness from here on.
+    pub fn reseed(&mut self, seed: u64) {
+        self.rng_seed = seed;
+    }
+
+    /// The digest of the rows that this site takes part in a run with.
+    pub fn rows_of(&self, run: RunId) -> Digest {
+        self.rows.get(&run).copied().unwrap_or(self.data)
     }
 
     pub fn index(&self) -> MemberIndex {
@@ -67,24 +89,44 @@ impl Node {
     pub fn restart(&mut self) {
         let records = self.records();
         self.contributor = Contributor::restore(Arc::clone(&self.seat), self.run, &records);
+        self.others.clear();
         self.committee = Committee::restore(Arc::clone(&self.seat), &records);
+    }
+
+    fn contributor_of(&mut self, run: RunId) -> &mut Contributor {
+        if run == self.run {
+            return &mut self.contributor;
+        }
+        let records = self.records();
+        let seat = Arc::clone(&self.seat);
+        self.others
+            .entry(run)
+            .or_insert_with(|| Contributor::restore(seat, run, &records))
+    }
+
+    fn announced(&mut self, announce: &Announce) -> Vec<NodeAction> {
+        let run = announce.context.run;
+        let (data, local) = if self.unseen.contains(&run) {
+            let refusal = RefusalCode::UnknownRun.into();
+            (UNSEEN_DATA, LocalVerdict::Refused(refusal))
+        } else {
+            (self.rows_of(run), LocalVerdict::Allowed { shape: shape() })
+        };
+        let mut actions = self.committee.announce(announce, data);
+        actions.extend(self.contributor_of(run).announce(announce, local));
+        actions
     }
 
     /// Handles a message as a daemon does; `fuel` actions are carried out, then the node is dead.
     pub fn receive(&mut self, message: &ToNode, fuel: &mut usize) -> Vec<Up> {
         let mut sent = Vec::new();
         let actions = match message {
-            ToNode::Announce(announce) => {
-                let mut actions = self.committee.announce(announce, self.data);
-                let local = LocalVerdict::Allowed { shape: shape() };
-                actions.extend(self.contributor.announce(announce, local));
-                actions
-            }
+            ToNode::Announce(announce) => self.announced(announce),
             ToNode::Deliver(deliver) => self.committee.deliver(deliver),
             ToNode::Propose(propose) => self.committee.propose(propose),
             ToNode::Certificate(certificate) => self.committee.certificate(certificate),
-            ToNode::StepDropped { step, .. } => {
-                self.contributor.dropped(*step);
+            ToNode::StepDropped { run, step, .. } => {
+                self.contributor_of(*run).dropped(*step);
                 Vec::new()
             }
             other => panic!("not a step's message: {other:?}"),
@@ -103,11 +145,12 @@ impl Node {
                 NodeAction::Persist(record) => {
                     self.disk.insert(record.key(), record.to_bytes().unwrap());
                 }
-                NodeAction::Answer { step, ask, .. } => {
+                NodeAction::Answer { run, step, ask } => {
                     self.rng_seed += 1;
                     let mut rng = rng(self.rng_seed);
-                    let codes = codes(self.index(), ask.as_slice());
-                    let actions = self.contributor.answered(step, codes, &mut rng);
+                    let codes = (self.answer)(self.index(), ask.as_slice());
+                    let contributor = self.contributor_of(run);
+                    let actions = contributor.answered(step, codes, &mut rng);
                     self.perform(actions, fuel, sent);
                 }
                 NodeAction::Upload(upload) => sent.push(Up::Upload(upload)),
