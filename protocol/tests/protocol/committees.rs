@@ -482,7 +482,7 @@ fn what_a_thousand_members_make_large_fits_its_caps() {
     };
     let bytes = codec::encode(&ToNode::Propose(propose)).unwrap().len();
     assert!(
-        (131 * MAX_MEMBERS..MAX_TO_NODE_BYTES).contains(&bytes),
+        (129 * MAX_MEMBERS..MAX_TO_NODE_BYTES).contains(&bytes),
         "{bytes}"
     );
     let mut node = Node::new(Arc::clone(&world.seats[0]), world.run);
