@@ -239,8 +239,8 @@ pub struct Verdict {
     pub dealer: MemberIndex,
     /// H(shares) of the delivery this is about.
     pub shares: Digest,
-    /// `None`: the share is in order.
-    pub complaint: Option<Complaint>,
+    /// `None`: the share is in order. Boxed, because verdicts are many and complaints few.
+    pub complaint: Option<Box<Complaint>>,
 }
 
 /// 4. The proposed contributing set U.

@@ -18,7 +18,7 @@ use crate::ids::MemberIndex;
 use crate::refusal::{Refusal, RefusalCode};
 
 /// 8. A step was opened: what the coordinator commits to. A second one of the same step with
-/// another commitment is proof, by its own signatures, that the coordinator lies.
+///    another commitment is proof, by its own signatures, that the coordinator lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenedStep {
     /// The step.

@@ -74,7 +74,7 @@ impl Accusation {
             by,
             dealer,
             shares,
-            complaint: complaint.clone(),
+            complaint: Complaint::clone(complaint),
         }))
     }
 

@@ -37,7 +37,7 @@ fn complain(
         step,
         dealer: claim.member,
         shares: claim.shares,
-        complaint: Some(complaint),
+        complaint: Some(Box::new(complaint)),
     }
 }
 
@@ -164,7 +164,7 @@ fn a_complaint_is_its_authors_word_about_one_share() {
         &world.identities[1],
     );
     let verdict = Verdict {
-        complaint: Some(foreign),
+        complaint: Some(Box::new(foreign)),
         ..good
     };
     let found = setting.check(by, &verdict, &uploads[2]);

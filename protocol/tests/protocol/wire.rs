@@ -75,7 +75,7 @@ fn a_complaint() {
         },
         dealer: index(1000),
         shares: Digest([0x33; 32]),
-        complaint: Some(complaint),
+        complaint: Some(Box::new(complaint)),
     };
     let golden = [
         [4].as_slice(),     // ToCoordinator::Verdict
