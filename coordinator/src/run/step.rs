@@ -378,8 +378,11 @@ impl Driver {
             self.called(accusation.dealer()),
         );
         let step = accusation.step();
-        let before = self.blame.faulty();
+        let before = self.blame.faulty().len();
         let finding = self.blame.take(accusation);
+        let proven = finding
+            .proves()
+            .filter(|_| self.blame.faulty().len() > before);
         let complaint = accusation.complaint();
         warn!(run = %self.run, step = %step.step, by, dealer, refusal = %complaint.reason, %finding, "complaint about a share");
         let object = self.object_name(step.step);
@@ -400,8 +403,8 @@ impl Driver {
             "finding": finding.to_string(),
         }));
         self.context.record(entry).await?;
-        for member in self.blame.faulty().difference(&before) {
-            let name = self.called(*member);
+        if let Some(member) = proven {
+            let name = self.called(member);
             let entry = Entry::new(
                 LedgerAction::Faulty,
                 &format!("node/{name}"),
