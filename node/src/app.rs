@@ -12,7 +12,7 @@ use crate::ledger::{Action, Entry, Ledger, LedgerError, Outcome};
 use crate::link::{Link, LinkError};
 use crate::state::{StateDirectory, StateError};
 use crate::store::{Store, StoreError};
-use crate::trainer::Trainer;
+use crate::trainer::{Trainer, Workshop};
 
 /// How long the link may take to end in order. The whole process must end within 10 s of
 /// SIGTERM; the rest of that is for closing the files.
@@ -49,11 +49,24 @@ pub async fn run(
     config: Config,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), NodeError> {
+    let tables = Tables::new(config.data.clone());
+    run_with(config, tables, shutdown).await
+}
+
+/// [`run`] with another source of answers than the site's tables.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(
+    config: Config,
+    workshop: impl Workshop,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), NodeError> {
     let state = StateDirectory::take(&config.state)?;
     let keys = NodeKeys::load(&config.state)?;
     let store = Store::open(&config.database()).await?;
     let ledger = Ledger::open(&config.ledger())?;
-    let trainer = Trainer::start(Tables::new(config.data.clone()), config.limits.open_runs)?;
+    let trainer = Trainer::start(workshop, config.limits.open_runs)?;
     let version = env!("CARGO_PKG_VERSION");
     ledger.append(Entry::new(Action::Start, version, Outcome::Done))?;
     tracing::info!(version, state = %config.state.display(), "node started");
