@@ -9,6 +9,7 @@ use collegium_automl::task::Task;
 use collegium_node::config::{Config, PolicyConfig, Span};
 use collegium_node::ledger::Ledger;
 use collegium_node::link::{Link, LinkError};
+use collegium_node::spool::UploadSpool;
 use collegium_node::state::StateDirectory;
 use collegium_node::store::Store;
 use collegium_node::trainer::{OpenSite, Trainer, TrainerError, Workshop};
@@ -145,7 +146,16 @@ impl Site {
             let store = Store::open(&config.database()).await.expect("the store");
             let ledger = Ledger::open(&config.ledger()).expect("the ledger");
             let trainer = Trainer::start(toys, 2).expect("a thread");
-            let link = Link::new(config, keys, store.clone(), ledger, trainer, directory);
+            let spool = UploadSpool::open(&config.state).expect("the spool");
+            let link = Link::new(
+                config,
+                keys,
+                store.clone(),
+                ledger,
+                spool,
+                trainer,
+                directory,
+            );
             let ended = link.run(stopping).await;
             store.close().await;
             ended

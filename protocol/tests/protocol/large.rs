@@ -187,7 +187,7 @@ impl Federation {
         self.table.spend("coordinator: add bodies", began);
         let trailer = codec::encode(&upload.trailer).unwrap().len();
         self.table
-            .count("upload of a contributor: body", upload.body().len());
+            .count("upload of a contributor: body", upload.body().unwrap().len());
         self.table.count("upload of a contributor: shares", trailer);
 
         let actions = machine.handle(Event::Uploaded(admitted.receipt()), Duration::ZERO);

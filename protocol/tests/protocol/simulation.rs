@@ -157,7 +157,7 @@ impl Simulation {
         match up {
             Up::Upload(upload) => {
                 let body = collegium_crypto::transcript::BodyHasher::new()
-                    .update(upload.body())
+                    .update(&upload.body().unwrap())
                     .finish();
                 let before = *self
                     .seen

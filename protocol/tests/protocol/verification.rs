@@ -71,7 +71,7 @@ fn opened(seed: u64) -> Opened {
                 Up::Upload(upload) => {
                     let admitted = admit(&plan, to, &upload).unwrap();
                     let receipt = admitted.receipt();
-                    uploads.insert(to, (admitted, upload.body().to_vec()));
+                    uploads.insert(to, (admitted, upload.body().unwrap()));
                     Event::Uploaded(receipt)
                 }
                 Up::Message(message) => event(to, message),

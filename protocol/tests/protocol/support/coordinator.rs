@@ -115,7 +115,7 @@ impl Coordinator {
                 match admit(aggregator.plan(), from, &upload) {
                     Ok(admitted) => {
                         let receipt = admitted.receipt();
-                        let body = upload.body().to_vec();
+                        let body = upload.body().unwrap();
                         self.spool.entry(from).or_insert((admitted, body));
                         Event::Uploaded(receipt)
                     }
