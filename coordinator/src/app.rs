@@ -26,6 +26,7 @@ use crate::ledger::{Action, Entry, Ledger, LedgerError, Outcome};
 use crate::objects::{self, ObjectError, ObjectStore};
 use crate::runs::{self, Runs, RunsError};
 use crate::spool::Spool;
+use crate::stepfiles::StepFiles;
 use crate::store::{Store, StoreError};
 use crate::{charter_service, join_service, members, session};
 
@@ -56,6 +57,8 @@ pub struct Context {
     pub objects: ObjectStore,
     /// Uploads on their way.
     pub spool: Spool,
+    /// What a step keeps beside the database.
+    pub step_files: StepFiles,
     /// Who is connected.
     pub hub: Hub,
     /// The charter in force.
@@ -128,6 +131,10 @@ impl Context {
             path: state.join("spool"),
             source,
         })?;
+        let step_files = StepFiles::open(&state).map_err(|source| AppError::Io {
+            path: state.join("step"),
+            source,
+        })?;
         let charter = load_charter(&store).await?;
         members::load_revocations(&store, &keys.revocations).await?;
         Ok(Arc::new(Self {
@@ -137,6 +144,7 @@ impl Context {
             ledger,
             objects,
             spool,
+            step_files,
             hub: Hub::default(),
             charter: watch::Sender::new(charter),
             runs: Runs::default(),

@@ -13,6 +13,7 @@ mod large;
 mod mixing;
 mod releasing;
 mod simulation;
+mod streaming;
 mod support;
 mod verification;
 mod voting;
