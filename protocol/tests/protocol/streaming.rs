@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use collegium_protocol::message::session::ToNode;
 use collegium_protocol::message::step::Announce;
 use collegium_protocol::step::{LocalVerdict, NodeAction};
 use collegium_protocol::{Blob, RefusalCode, StepNumber};
