@@ -83,7 +83,7 @@ pub fn codes(ask: &Ask, salt: u64) -> Vec<u64> {
         let max = segment.max_code();
         for index in 0..segment.count() as u64 {
             let word = (index + salt).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
-            codes.push(word.min(max));
+            codes.push(word % (max + 1));
         }
     }
     codes

@@ -23,7 +23,10 @@ pub fn measure() {
         None => TempDir::new(),
     }
     .expect("a directory");
-    println!("one sync of the disk: {} µs (median)", sync_time(directory.path()));
+    println!(
+        "one sync of the disk: {} µs (median)",
+        sync_time(directory.path())
+    );
     for (title, daemons) in [
         ("encrypted", ["coordinator", "node"]),
         ("clear", ["clear-coordinator", "clear-node"]),
@@ -34,7 +37,9 @@ pub fn measure() {
         }
         let consortium = Consortium::found(&directory.path().join(title));
         println!("\n{title}");
-        println!("numbers | ms (median) | ms (least) | ms (most) | coordinator MB | node MB (largest)");
+        println!(
+            "numbers | ms (median) | ms (least) | ms (most) | CPU ms (all) | coordinator MB | node MB (largest)"
+        );
         consortium.run(daemons);
     }
 }
@@ -84,7 +89,16 @@ impl Consortium {
         };
         let state = consortium.state("coordinator");
         let coordinator = arg(&state);
-        collegium(&["coordinator", "init", "--state", coordinator, "--name", "four", "--listen", &consortium.address]);
+        collegium(&[
+            "coordinator",
+            "init",
+            "--state",
+            coordinator,
+            "--name",
+            "four",
+            "--listen",
+            &consortium.address,
+        ]);
         let daemon = consortium.daemon("coordinator", "coordinator");
         consortium.await_coordinator();
         for name in MEMBERS {
@@ -93,11 +107,25 @@ impl Consortium {
             let table = Path::new(env!("CARGO_MANIFEST_DIR"))
                 .join(format!("examples/hospitals/data/{name}.csv"));
             let node = consortium.state(name);
-            collegium(&["node", "join", code, "--state", arg(&node), "--data", arg(&table)]);
+            collegium(&[
+                "node",
+                "join",
+                code,
+                "--state",
+                arg(&node),
+                "--data",
+                arg(&table),
+            ]);
         }
         collegium(&["charter", "propose", "--coordinator-state", coordinator]);
         for name in MEMBERS {
-            collegium(&["charter", "sign", "--state", arg(&consortium.state(name)), "--yes"]);
+            collegium(&[
+                "charter",
+                "sign",
+                "--state",
+                arg(&consortium.state(name)),
+                "--yes",
+            ]);
         }
         drop(daemon);
         let _ = std::fs::remove_file(state.join("run/address"));
@@ -124,7 +152,10 @@ impl Consortium {
         let address = self.state("coordinator").join("run/address");
         let began = Instant::now();
         while !address.exists() {
-            assert!(began.elapsed() < PATIENCE, "the coordinator does not listen");
+            assert!(
+                began.elapsed() < PATIENCE,
+                "the coordinator does not listen"
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -136,7 +167,13 @@ impl Consortium {
         let task = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/hospitals/task.toml");
         if coordinator == "coordinator" {
             let state = self.state("coordinator");
-            collegium(&["task", "submit", arg(&task), "--coordinator-state", arg(&state)]);
+            collegium(&[
+                "task",
+                "submit",
+                arg(&task),
+                "--coordinator-state",
+                arg(&state),
+            ]);
         }
         let lines = BufReader::new(daemon.0.stdout.take().expect("its output")).lines();
         let stdin = daemon.0.stdin.take().expect("its input");
@@ -145,7 +182,13 @@ impl Consortium {
 }
 
 /// Prints a line of the table for every size that the coordinator reports.
-fn read(mut lines: Lines<BufReader<ChildStdout>>, mut stdin: ChildStdin, coordinator: &Daemon, nodes: &[Daemon]) {
+fn read(
+    mut lines: Lines<BufReader<ChildStdout>>,
+    mut stdin: ChildStdin,
+    coordinator: &Daemon,
+    nodes: &[Daemon],
+) {
+    let mut spent = 0;
     for _ in crate::asks::SIZES {
         let (mut numbers, mut times) = (String::new(), Vec::new());
         for line in lines.by_ref() {
@@ -159,9 +202,12 @@ fn read(mut lines: Lines<BufReader<ChildStdout>>, mut stdin: ChildStdin, coordin
         }
         assert!(!times.is_empty(), "the coordinator ended early");
         times.sort_by(f64::total_cmp);
+        let now: u64 = nodes.iter().chain([coordinator]).map(cpu_time).sum();
+        let cpu = (now - spent) / (times.len() as u64 + 1);
+        spent = now;
         let peak = nodes.iter().map(peak_memory).max().unwrap_or_default();
         println!(
-            "{numbers:>8} | {:>8.1} | {:>8.1} | {:>8.1} | {:>5} | {peak:>5}",
+            "{numbers:>8} | {:>8.1} | {:>8.1} | {:>8.1} | {cpu:>6} | {:>5} | {peak:>5}",
             times[times.len() / 2],
             times[0],
             times[times.len() - 1],
@@ -174,10 +220,29 @@ fn read(mut lines: Lines<BufReader<ChildStdout>>, mut stdin: ChildStdin, coordin
 /// Peak resident memory of a process so far, in megabytes; sizes only grow, so it is that of the
 /// size just measured.
 fn peak_memory(daemon: &Daemon) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.0.id())).unwrap_or_default();
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", daemon.0.id())).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kilobytes = line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok());
     kilobytes.unwrap_or_default() / 1000
+}
+
+/// Milliseconds of processor time that a process has used, to a hundredth of a second.
+fn cpu_time(daemon: &Daemon) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", daemon.0.id())).unwrap_or_default();
+    // After the name in parentheses: state is field 3, user and system time 14 and 15, in
+    // hundredths of a second on every Linux.
+    let fields = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace();
+    let ticks: u64 = fields
+        .skip(11)
+        .take(2)
+        .filter_map(|field| field.parse::<u64>().ok())
+        .sum();
+    ticks * 10
 }
 
 /// Runs the command; the object it printed.

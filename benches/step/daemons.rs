@@ -45,7 +45,8 @@ pub fn node(state: PathBuf) {
     };
     let config = node_config::Config::load(&sources).expect("a configuration");
     collegium_node::logging::start(&config.log).expect("a log");
-    let running = collegium_node::app::run_with(config, Ready { salt: salt(&state) }, std::future::pending());
+    let running =
+        collegium_node::app::run_with(config, Ready { salt: salt(&state) }, std::future::pending());
     runtime().block_on(running).expect("the node runs");
 }
 
@@ -94,7 +95,10 @@ fn search(
 pub fn wait(what: &str) {
     println!("done {what}");
     let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line).expect("the parent answers");
+    std::io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .expect("the parent answers");
 }
 
 fn check(ask: &Ask, sums: &[u64]) {
@@ -104,7 +108,7 @@ fn check(ask: &Ask, sums: &[u64]) {
             *sum += code;
         }
     }
-    assert_eq!(sums, expected, "the sum over all sites");
+    assert!(sums == expected, "the sum over all sites");
 }
 
 /// A workshop whose sites answer without rows.

@@ -10,6 +10,7 @@
 //! answer at once in the place of learning.
 
 mod asks;
+mod clear;
 
 mod consortium;
 mod daemons;
@@ -30,6 +31,8 @@ fn main() -> ExitCode {
         None => {}
         Some("coordinator") => daemons::coordinator(state()),
         Some("node") => daemons::node(state()),
+        Some("clear-coordinator") => clear::coordinator::run(state()),
+        Some("clear-node") => clear::node::run(state()),
         Some(other) => {
             eprintln!("{ROLE}={other} is no role of this program");
             return ExitCode::from(2);
