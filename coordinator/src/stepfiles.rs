@@ -49,10 +49,8 @@ impl StepFiles {
     pub fn open(state: &Path) -> io::Result<Self> {
         let directory = state.join("step");
         std::fs::create_dir_all(&directory)?;
-        // New names are durable only when their directory is.
-        for name in ["sum", "shares"] {
-            open_file(&directory.join(name))?;
-        }
+        // A new name is durable only when its directory is.
+        open_file(&directory.join("sum"))?;
         File::open(&directory)?.sync_all()?;
         Ok(Self { directory })
     }
@@ -71,7 +69,9 @@ impl StepFiles {
             writer.write_all(&piece)?;
         }
         writer.flush()?;
-        let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let file = writer
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)?;
         // A longer sum of an earlier step does not stay.
         file.set_len(HEADER as u64 + length)?;
         file.sync_data()
@@ -89,7 +89,9 @@ impl StepFiles {
         let found = file.metadata()?.len().checked_sub(HEADER as u64);
         let length = <[u8; 8]>::try_from(length).map(u64::from_le_bytes).ok();
         if context != step.context.as_bytes() || found != length {
-            return Err(io::Error::other("STATE/step/sum is not of the certified step"));
+            return Err(io::Error::other(
+                "STATE/step/sum is not of the certified step",
+            ));
         }
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
@@ -101,8 +103,13 @@ impl StepFiles {
     /// # Errors
     /// What the system said.
     pub fn begin_shares(&self) -> io::Result<Shares> {
-        let file = open_file(&self.directory.join("shares"))?;
-        file.set_len(0)?;
+        let path = self.directory.join("shares");
+        // A new file: an upload that is late for the step before still writes to the old one.
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = open_file(&path)?;
         Ok(Shares {
             inner: Arc::new(Inner {
                 file,
@@ -125,7 +132,9 @@ impl StepFiles {
         let mut index = Index::default();
         while let Some((member, trailer, places)) = read_entry(&mut file, index.end)? {
             index.end = places.last().map_or(index.end, |(_, place)| place.end());
-            index.places.extend(places.into_iter().map(|(to, place)| ((member, to), place)));
+            index
+                .places
+                .extend(places.into_iter().map(|(to, place)| ((member, to), place)));
             take(member, trailer);
         }
         let index = Mutex::new(index);
@@ -208,13 +217,19 @@ impl Shares {
         for share in shares {
             entry.extend_from_slice(share.sealed.as_slice());
         }
-        let mut index = self.inner.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut index = self
+            .inner
+            .index
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let begin = index.end;
         self.inner.file.write_all_at(&entry, begin)?;
         index.end = begin + entry.len() as u64;
         let lengths = shares.iter().map(|s| (s.seat, s.sealed.len()));
         let places = places(begin + (FRAME + header.len()) as u64, lengths);
-        index.places.extend(places.into_iter().map(|(to, place)| ((dealer, to), place)));
+        index
+            .places
+            .extend(places.into_iter().map(|(to, place)| ((dealer, to), place)));
         Ok(())
     }
 
@@ -223,7 +238,11 @@ impl Shares {
     /// # Errors
     /// What the system said.
     pub fn read(&self, dealer: MemberIndex, to: SeatNumber) -> io::Result<Option<SealedShare>> {
-        let index = self.inner.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = self
+            .inner
+            .index
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let Some(place) = index.places.get(&(dealer, to)).copied() else {
             return Ok(None);
         };
@@ -355,7 +374,9 @@ mod tests {
         let files = StepFiles::open(state.path()).expect("opens");
         let shares = files.begin_shares().expect("begins");
         for dealer in [2, 4, 1] {
-            shares.keep(member(dealer), &trailer(dealer)).expect("keeps");
+            shares
+                .keep(member(dealer), &trailer(dealer))
+                .expect("keeps");
         }
         let check = |shares: &Shares| {
             for dealer in [1, 2, 4] {
@@ -388,7 +409,9 @@ mod tests {
                 .expect("resumes");
             assert!(left.len() < 3 && expected.starts_with(&left), "{cut}");
         }
-        drop(files.begin_shares().expect("begins"));
+        let new = files.begin_shares().expect("begins");
+        resumed.keep(member(3), &trailer(3)).expect("a late one");
+        assert_eq!(new.read(member(3), member(1)).expect("reads"), None);
         assert_eq!(std::fs::metadata(&path).expect("there").len(), 0);
     }
 }

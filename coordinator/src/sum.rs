@@ -127,7 +127,9 @@ impl Added {
     fn catch_up(&mut self, arrived: &Mutex<Vec<(MemberIndex, Spooled)>>) {
         loop {
             let next = arrived.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let Some((member, mut body)) = next else { return };
+            let Some((member, mut body)) = next else {
+                return;
+            };
             if let Some(members) = &mut self.members {
                 match add(&mut self.sum, &mut body) {
                     Ok(()) => drop(members.insert(member)),

@@ -187,7 +187,10 @@ mod tests {
         let (small, in_memory) = filled(&spool, IN_MEMORY);
         assert!(files().is_empty());
         let (large, on_disk) = filled(&spool, IN_MEMORY + 1);
-        let mode = std::fs::metadata(&files()[0]).expect("a file").permissions().mode();
+        let mode = std::fs::metadata(&files()[0])
+            .expect("a file")
+            .permissions()
+            .mode();
         assert_eq!((files().len(), mode & 0o777), (1, 0o600));
         for _twice in 0..2 {
             assert_eq!(whole(in_memory.as_ref()), small);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use collegium_automl::ask::{Ask, Totals};
 use collegium_automl::federation::FederationError;
 use collegium_crypto::glwe::BodySum;
+use collegium_protocol::Digest;
 use collegium_protocol::context::ask_digest;
 use collegium_protocol::ids::{MemberIndex, StepNumber};
 use collegium_protocol::message::session::ToNode;
@@ -19,7 +20,6 @@ use collegium_protocol::step::{
     self, Accusation, Action, AdmittedUpload, Aggregator, Dropped, Event, Note, Resumed,
     RunRecord as StepState, StepFailure, StepPlan, Timing,
 };
-use collegium_protocol::Digest;
 use serde_json::json;
 use tracing::{debug, info, warn};
 
@@ -306,7 +306,9 @@ impl Driver {
         match summing.await {
             Ok(Ok(sum)) => Ok(sum),
             Ok(Err(SumError::Spool(source))) => Err(self.step_file_fault(source)),
-            Ok(Err(error)) => Err(Stop::Failed(format!("the uploads cannot be added: {error}"))),
+            Ok(Err(error)) => Err(Stop::Failed(format!(
+                "the uploads cannot be added: {error}"
+            ))),
             Err(error) => Err(Stop::Failed(format!("adding the uploads: {error}"))),
         }
     }

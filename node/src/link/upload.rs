@@ -71,11 +71,16 @@ impl Shared {
         let ready = result.as_ref().ok().cloned();
         let result = recorded.map(|()| result.map_err(SealError::refusal));
         self.finish(Event::Sealed { step, result });
-        let delivered = match (streamed, ready) {
-            (Ok(sender), Some(ready)) => deliver(sender, &ready).await,
+        let Some(ready) = ready else {
             // The coordinator reads a reset, not an end.
-            (Ok(mut sender), None) => return sender.reset(CloseCode::Refused),
-            (Err(error), _) => Err(error),
+            if let Ok(mut sender) = streamed {
+                sender.reset(CloseCode::Refused);
+            }
+            return;
+        };
+        let delivered = match streamed {
+            Ok(sender) => deliver(sender, &ready).await,
+            Err(error) => Err(error),
         };
         self.uploaded(step, connection.as_ref(), delivered);
     }

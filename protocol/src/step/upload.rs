@@ -61,10 +61,7 @@ impl ReadyUpload {
     ///
     /// # Errors
     /// When the body cannot be read back, and whatever `take` returns.
-    pub fn for_each_chunk(
-        &self,
-        take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
-    ) -> io::Result<()> {
+    pub fn for_each_chunk(&self, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         self.body.read(take)
     }
 

@@ -12,7 +12,10 @@ use crate::support::{Node, World, announced, codes, rng, shape};
 fn ask(node: &mut Node, announce: &Announce) -> Vec<u64> {
     let allowed = LocalVerdict::Allowed { shape: shape() };
     let actions = node.contributor.announce(announce, allowed);
-    assert!(matches!(actions.as_slice(), [NodeAction::Persist(_), NodeAction::Answer { .. }]));
+    assert!(matches!(
+        actions.as_slice(),
+        [NodeAction::Persist(_), NodeAction::Answer { .. }]
+    ));
     codes(node.index(), announce.ask.as_slice())
 }
 
@@ -62,7 +65,11 @@ fn a_body_that_cannot_be_kept_refuses_its_step_and_an_overtaken_one_is_forgotten
     assert_eq!(told.code, RefusalCode::Internal);
     assert!(!told.detail().contains("storage"), "{}", told.detail());
     assert_eq!(node.contributor.failed(StepNumber(1), told).len(), 1);
-    assert!(node.contributor.seal(StepNumber(1), codes.clone()).is_none());
+    assert!(
+        node.contributor
+            .seal(StepNumber(1), codes.clone())
+            .is_none()
+    );
 
     ask(&mut node, &announced(&world, 2, b"ask"));
     let sealing = node.contributor.seal(StepNumber(2), codes.clone()).unwrap();

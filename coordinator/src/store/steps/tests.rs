@@ -50,10 +50,7 @@ async fn a_step_goes_forward_only_and_survives_reopening() {
         .await
         .expect("records");
     assert!(
-        store
-            .certify_step(run, step, b"again")
-            .await
-            .is_err(),
+        store.certify_step(run, step, b"again").await.is_err(),
         "once"
     );
     assert!(
@@ -152,10 +149,7 @@ async fn a_spoiled_step_is_remembered() {
         .propose_step(run, step, None, b"p")
         .await
         .expect("records");
-    store
-        .certify_step(run, step, b"c")
-        .await
-        .expect("records");
+    store.certify_step(run, step, b"c").await.expect("records");
     assert_eq!(store.spoiled(run, 1).await.expect("reads"), None);
     store
         .spoil_step(run, step, "noise above the bound")
