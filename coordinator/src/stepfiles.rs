@@ -411,7 +411,7 @@ mod tests {
         }
         let new = files.begin_shares().expect("begins");
         resumed.keep(member(3), &trailer(3)).expect("a late one");
-        assert_eq!(new.read(member(3), member(1)).expect("reads"), None);
+        assert_eq!(new.read(member(3), seat(1)).expect("reads"), None);
         assert_eq!(std::fs::metadata(&path).expect("there").len(), 0);
     }
 }

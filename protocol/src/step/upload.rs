@@ -168,8 +168,8 @@ impl Sealing {
         let dealing = Dealing::of(seat.charter(), seat.index());
         let key = OneTimeKey::generate(rng);
         let (committee, threshold) = (dealing.committee(), dealing.threshold());
-        let key_shares = shamir::deal(&key, committee, threshold, dealing.first(), rng)
-            .map_err(internal)?;
+        let key_shares =
+            shamir::deal(&key, committee, threshold, dealing.first(), rng).map_err(internal)?;
         let encryptor = Encryptor::new(key, &plan.mask_seed(), plan.packing(), &codes, rng)
             .map_err(|e| Refusal::new(RefusalCode::AnswerOutOfRange, e))?;
         drop(codes);

@@ -146,7 +146,13 @@ fn a_trailer_holds_one_signed_share_for_every_seat() {
         .upload(&world.announce(&plan, b"ask"))
         .unwrap();
     // Already the lengths tell that it dealt from another place of the roster.
-    let found = stream(&plan, &upload, &other.body().unwrap(), other.trailer.clone()).unwrap_err();
+    let found = stream(
+        &plan,
+        &upload,
+        &other.body().unwrap(),
+        other.trailer.clone(),
+    )
+    .unwrap_err();
     assert_eq!(found, RefusalCode::UploadInvalid);
     let mut foreign = upload.trailer.clone();
     foreign.signature = other.trailer.signature;
