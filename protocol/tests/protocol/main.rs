@@ -14,6 +14,7 @@ mod mixing;
 mod opening;
 mod releasing;
 mod simulation;
+mod streaming;
 mod support;
 mod verification;
 mod voting;

@@ -89,7 +89,7 @@ impl Drive {
                     Up::Upload(upload) => {
                         let admitted = admit(&self.plan, to, &upload).unwrap();
                         let receipt = admitted.receipt();
-                        let body = upload.body().to_vec();
+                        let body = upload.body().unwrap();
                         self.uploads.insert(to, (admitted, body));
                         Some(Event::Uploaded(receipt))
                     }

@@ -228,7 +228,7 @@ impl Parts {
     pub fn of(upload: &ReadyUpload) -> Self {
         Self {
             header: upload.header,
-            body: upload.body().to_vec(),
+            body: upload.body().unwrap(),
             trailer: upload.trailer.clone(),
         }
     }
