@@ -27,8 +27,9 @@ pub const MAX_ASK_BYTES: usize = 1 << 20;
 /// Most parts in one ask: a portfolio of 256 candidates.
 pub const MAX_PARTS: usize = 256;
 
-/// Most numbers a step returns: 4 Mi, 32 MiB of ciphertext a site at 8 bytes.
-pub const MAX_NUMBERS: usize = 4 << 20;
+/// Most numbers a step returns: 16 Mi, what the secure sum carries at one number to a ring
+/// coefficient (128 MiB of ciphertext a site), and at 8 bytes as much of a site's memory.
+pub const MAX_NUMBERS: usize = 16 << 20;
 
 /// Largest code a single site may send: 64 sites (the largest consortium of
 /// this version) times 2^46 is 2^52, so sums stay exact in an `f64` (2^53).

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use collegium_automl::federation::Federation;
+use collegium_automl::search::{self, Observer, SearchError};
+use collegium_automl::task::Task;
 use collegium_protocol::VerifiedCharter;
 use collegium_protocol::message::session::ToNode;
 use collegium_protocol::quic::{Accepted, CloseCode, QuicError, Server, ServerConfig};
@@ -23,6 +26,7 @@ use crate::ledger::{Action, Entry, Ledger, LedgerError, Outcome};
 use crate::objects::{self, ObjectError, ObjectStore};
 use crate::runs::{self, Runs, RunsError};
 use crate::spool::Spool;
+use crate::stepfiles::StepFiles;
 use crate::store::{Store, StoreError};
 use crate::{charter_service, join_service, members, session};
 
@@ -53,6 +57,8 @@ pub struct Context {
     pub objects: ObjectStore,
     /// Uploads on their way.
     pub spool: Spool,
+    /// What a step keeps beside the database.
+    pub step_files: StepFiles,
     /// Who is connected.
     pub hub: Hub,
     /// The charter in force.
@@ -61,7 +67,14 @@ pub struct Context {
     pub runs: Runs,
     /// Bounds the memory that objects take.
     pub object_reads: Semaphore,
+    /// What a run does with its sums.
+    pub search: Search,
 }
+
+/// What a run does with its sums: [`search::run`], or in a measurement a stand-in that asks for
+/// vectors of chosen lengths.
+pub type Search =
+    fn(&Task, &mut dyn Federation, &mut dyn Observer) -> Result<search::Outcome, SearchError>;
 
 /// Why the daemon cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +121,7 @@ impl Context {
     ///
     /// # Errors
     /// [`AppError`].
-    pub async fn open(config: Config) -> Result<Arc<Self>, AppError> {
+    pub async fn open(config: Config, search: Search) -> Result<Arc<Self>, AppError> {
         let state = config.state.clone();
         let keys = init::load(&state)?;
         let store = Store::open(&state).await?;
@@ -116,6 +129,10 @@ impl Context {
         let objects = ObjectStore::open(&state)?;
         let spool = Spool::open(&state, config.spool.memory.0).map_err(|source| AppError::Io {
             path: state.join("spool"),
+            source,
+        })?;
+        let step_files = StepFiles::open(&state).map_err(|source| AppError::Io {
+            path: state.join("step"),
             source,
         })?;
         let charter = load_charter(&store).await?;
@@ -127,10 +144,12 @@ impl Context {
             ledger,
             objects,
             spool,
+            step_files,
             hub: Hub::default(),
             charter: watch::Sender::new(charter),
             runs: Runs::default(),
             object_reads: Semaphore::new(OBJECT_READS),
+            search,
         }))
     }
 
@@ -241,8 +260,20 @@ pub async fn run(
     config: Config,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), AppError> {
+    run_with(config, search::run, shutdown).await
+}
+
+/// [`run`] with another search in the place of the one that looks for models.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(
+    config: Config,
+    search: Search,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), AppError> {
     let claim = Claim::of(&config.state)?;
-    let context = Context::open(config).await?;
+    let context = Context::open(config, search).await?;
     let server = Server::bind(ServerConfig {
         listen: context.config.listen,
         identity: context.keys.tls.clone(),

@@ -14,9 +14,9 @@ use tokio::runtime::Handle;
 
 use crate::store::{JournalRecord, Store};
 
-/// The largest totals: 4 Mi sums of at most 9 bytes each and 64 contributors of
+/// The largest totals: 16 Mi sums of at most 9 bytes each and 1024 contributors of
 /// at most 3, rounded up.
-const MAX_TOTALS_BYTES: usize = (4 << 20) * 9 + 1024;
+const MAX_TOTALS_BYTES: usize = (16 << 20) * 9 + 4096;
 
 /// One run's journal.
 #[derive(Clone, Debug)]

@@ -38,6 +38,7 @@ pub mod run;
 pub mod runs;
 pub mod session;
 pub mod spool;
+pub mod stepfiles;
 pub mod store;
 pub mod sum;
 pub mod upload;

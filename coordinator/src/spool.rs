@@ -47,16 +47,30 @@ impl Spool {
         })
     }
 
-    /// Starts an upload.
-    #[must_use]
-    pub fn writer(&self) -> SpoolWriter {
-        SpoolWriter {
+    /// Starts an upload of `length` bytes, which were compared with the step's plan: in memory if
+    /// there is room for all of it now, else on disk.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn writer(&self, length: u64) -> io::Result<SpoolWriter> {
+        let place = match usize::try_from(length) {
+            Ok(bytes) if self.shared.reserve(length) => Place::Memory {
+                bytes: Vec::with_capacity(bytes),
+                reserved: length,
+            },
+            _ => {
+                let (path, file) = self.shared.create_file()?;
+                Place::Disk { path, file }
+            }
+        };
+        Ok(SpoolWriter {
             spooled: Spooled {
                 shared: self.shared.clone(),
-                place: Place::Memory(Vec::new()),
+                place,
                 length: 0,
             },
-        }
+            announced: length,
+        })
     }
 
     /// Bytes in memory now, all uploads together.
@@ -96,31 +110,26 @@ impl Shared {
 #[derive(Debug)]
 pub struct SpoolWriter {
     spooled: Spooled,
+    announced: u64,
 }
 
 impl SpoolWriter {
     /// Appends a piece of the body.
     ///
     /// # Errors
-    /// What the system said, for example that the disk is full.
+    /// What the system said, for example that the disk is full, or that the body is longer than
+    /// it was announced.
     pub fn write(&mut self, piece: &[u8]) -> io::Result<()> {
         let spooled = &mut self.spooled;
-        if let Place::Memory(bytes) = &mut spooled.place {
-            if spooled.shared.reserve(piece.len() as u64) {
-                bytes.extend_from_slice(piece);
-                spooled.length += piece.len() as u64;
-                return Ok(());
-            }
-            let (path, mut file) = spooled.shared.create_file()?;
-            let written = file.write_all(bytes);
-            spooled.shared.release(bytes.len() as u64);
-            spooled.place = Place::Disk { path, file };
-            written?;
+        let length = spooled.length + piece.len() as u64;
+        if length > self.announced {
+            return Err(io::ErrorKind::FileTooLarge.into());
         }
-        if let Place::Disk { file, .. } = &mut spooled.place {
-            file.write_all(piece)?;
+        match &mut spooled.place {
+            Place::Memory { bytes, .. } => bytes.extend_from_slice(piece),
+            Place::Disk { file, .. } => file.write_all(piece)?,
         }
-        spooled.length += piece.len() as u64;
+        spooled.length = length;
         Ok(())
     }
 
@@ -141,7 +150,7 @@ pub struct Spooled {
 
 #[derive(Debug)]
 enum Place {
-    Memory(Vec<u8>),
+    Memory { bytes: Vec<u8>, reserved: u64 },
     Disk { path: PathBuf, file: File },
 }
 
@@ -174,7 +183,7 @@ impl Spooled {
         mut take: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         match &mut self.place {
-            Place::Memory(bytes) => bytes.chunks(CHUNK_BYTES).try_for_each(take),
+            Place::Memory { bytes, .. } => bytes.chunks(CHUNK_BYTES).try_for_each(take),
             Place::Disk { file, .. } => {
                 file.seek(SeekFrom::Start(0))?;
                 let mut buffer = vec![0; CHUNK_BYTES];
@@ -195,7 +204,7 @@ impl Spooled {
 impl Drop for Spooled {
     fn drop(&mut self) {
         match &self.place {
-            Place::Memory(bytes) => self.shared.release(bytes.len() as u64),
+            Place::Memory { reserved, .. } => self.shared.release(*reserved),
             // `open` removes what stays.
             Place::Disk { path, .. } => drop(std::fs::remove_file(path)),
         }
@@ -220,7 +229,7 @@ mod tests {
 
     fn fill(spool: &Spool, bytes: usize, piece: usize) -> (Vec<u8>, Spooled) {
         let content: Vec<u8> = (0..bytes).map(|index| (index % 251) as u8).collect();
-        let mut writer = spool.writer();
+        let mut writer = spool.writer(bytes as u64).expect("starts");
         for piece in content.chunks(piece) {
             writer.write(piece).expect("writes");
         }
@@ -253,11 +262,14 @@ mod tests {
     fn an_abandoned_upload_gives_back_too() {
         let directory = tempfile::tempdir().expect("tempdir");
         let spool = Spool::open(directory.path(), 10).expect("opens");
-        let mut writer = spool.writer();
-        writer.write(&[1; 8]).expect("memory");
-        writer.write(&[2; 8]).expect("disk");
+        let mut in_memory = spool.writer(10).expect("memory");
+        in_memory.write(&[1; 8]).expect("writes");
+        assert!(in_memory.write(&[1; 3]).is_err(), "longer than announced");
+        let mut on_disk = spool.writer(1).expect("disk");
+        on_disk.write(&[2]).expect("writes");
+        assert_eq!(spool.memory_used(), 10);
+        drop((in_memory, on_disk));
         assert_eq!(spool.memory_used(), 0);
-        drop(writer);
         assert_eq!(
             std::fs::read_dir(directory.path().join("spool"))
                 .expect("lists")

@@ -13,12 +13,14 @@ use collegium_protocol::step::{Admission, AdmittedUpload, StepPlan};
 use collegium_protocol::{Refusal, RefusalCode};
 
 use crate::spool::{Spool, Spooled};
+use crate::stepfiles::Shares;
 
 /// The step that uploads are taken for.
 #[derive(Debug)]
 pub struct OpenStep {
     plan: Arc<StepPlan>,
     spool: Spool,
+    shares: Shares,
     /// Members whose upload is in or on its way: each gets one.
     taken: Mutex<BTreeSet<MemberIndex>>,
 }
@@ -30,7 +32,7 @@ pub struct Arrived {
     pub step: StepRef,
     /// The member, from its certificate.
     pub member: MemberIndex,
-    /// Proof of the checks, and the sealed shares.
+    /// Proof of the checks; its sealed shares are kept in [`Shares`].
     pub admitted: AdmittedUpload,
     /// The body.
     pub body: Spooled,
@@ -53,10 +55,11 @@ pub enum UploadError {
 impl OpenStep {
     /// Opens the gate for one step.
     #[must_use]
-    pub fn new(plan: Arc<StepPlan>, spool: Spool) -> Self {
+    pub fn new(plan: Arc<StepPlan>, spool: Spool, shares: Shares) -> Self {
         Self {
             plan,
             spool,
+            shares,
             taken: Mutex::default(),
         }
     }
@@ -91,7 +94,7 @@ impl OpenStep {
         let header: UploadHeader = stream.expect(MAX_UPLOAD_HEADER_BYTES).await?;
         let mut admission = Admission::begin(&self.plan, member, &header)?;
         let place = Place::take(&self.taken, member)?;
-        let mut writer = self.spool.writer();
+        let mut writer = self.spool.writer(header.body_len)?;
         let mut body = stream.body(header.body_len, MAX_BODY_BYTES)?;
         while let Some(chunk) = body.next_chunk().await? {
             admission.chunk(chunk)?;
@@ -99,7 +102,9 @@ impl OpenStep {
         }
         let trailer: UploadTrailer = stream.expect(MAX_UPLOAD_TRAILER_BYTES).await?;
         stream.end().await?;
-        let admitted = admission.finish(trailer)?;
+        let mut admitted = admission.finish(trailer)?;
+        self.shares.keep(member, admitted.trailer())?;
+        drop(admitted.take_shares());
         place.keep();
         Ok(Arrived {
             step: self.plan.reference(),

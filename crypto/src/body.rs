@@ -173,6 +173,13 @@ impl BodySum {
             .collect()
     }
 
+    /// The same in pieces of at most `coefficients` coefficients (at least 1), to write a large
+    /// sum without a second copy of it.
+    pub fn pieces(&self, coefficients: usize) -> impl Iterator<Item = Vec<u8>> {
+        let bytes = |part: &[u64]| part.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.0.chunks(coefficients.max(1)).map(bytes)
+    }
+
     /// Reads back what [`BodySum::to_bytes`] wrote.
     ///
     /// # Errors

@@ -30,7 +30,7 @@ mod opening;
 pub use crate::body::{BodyCheck, BodySum};
 pub use crate::mask::MaskSeed;
 pub use encryptor::Encryptor;
-pub use opening::{Opened, Rebuilt, digest, open, rebuild};
+pub use opening::{Opened, Rebuilt, digest, fits, open, rebuild};
 
 /// A member's key for one step. It cannot be printed or copied, and is wiped when dropped.
 #[derive(Zeroize, ZeroizeOnDrop)]

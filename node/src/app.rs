@@ -10,9 +10,10 @@ use crate::data::Tables;
 use crate::keys::{KeyError, NodeKeys};
 use crate::ledger::{Action, Entry, Ledger, LedgerError, Outcome};
 use crate::link::{Link, LinkError};
+use crate::spool::UploadSpool;
 use crate::state::{StateDirectory, StateError};
 use crate::store::{Store, StoreError};
-use crate::trainer::Trainer;
+use crate::trainer::{Trainer, Workshop};
 
 /// How long the link may take to end in order. The whole process must end within 10 s of
 /// SIGTERM; the rest of that is for closing the files.
@@ -36,6 +37,9 @@ pub enum NodeError {
     /// The trainer's thread.
     #[error("the system gives no thread for the trainer: {0}")]
     Thread(#[from] std::io::Error),
+    /// The directory of uploads.
+    #[error("STATE/cache/uploads cannot be used: {0}; check the disk's space and permissions")]
+    Spool(#[source] std::io::Error),
     /// The connection can never be made as things are.
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -49,16 +53,38 @@ pub async fn run(
     config: Config,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), NodeError> {
+    let tables = Tables::new(config.data.clone());
+    run_with(config, tables, shutdown).await
+}
+
+/// [`run`] with another source of answers than the site's tables.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(
+    config: Config,
+    workshop: impl Workshop,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), NodeError> {
     let state = StateDirectory::take(&config.state)?;
     let keys = NodeKeys::load(&config.state)?;
     let store = Store::open(&config.database()).await?;
     let ledger = Ledger::open(&config.ledger())?;
-    let trainer = Trainer::start(Tables::new(config.data.clone()), config.limits.open_runs)?;
+    let trainer = Trainer::start(workshop, config.limits.open_runs)?;
+    let spool = UploadSpool::open(&config.state).map_err(NodeError::Spool)?;
     let version = env!("CARGO_PKG_VERSION");
     ledger.append(Entry::new(Action::Start, version, Outcome::Done))?;
     tracing::info!(version, state = %config.state.display(), "node started");
 
-    let link = Link::new(config, keys, store.clone(), ledger.clone(), trainer, state);
+    let link = Link::new(
+        config,
+        keys,
+        store.clone(),
+        ledger.clone(),
+        spool,
+        trainer,
+        state,
+    );
     let ended = drive(link, shutdown).await;
 
     let outcome = if ended.is_ok() {

@@ -28,6 +28,7 @@ pub mod keys;
 pub mod ledger;
 pub mod link;
 pub mod logging;
+pub mod spool;
 pub mod state;
 pub mod store;
 pub mod trainer;

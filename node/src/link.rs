@@ -13,7 +13,7 @@
 //! - `perform`: carries out what the machines want, in their order;
 //! - `work`: what runs beside the session;
 //! - `verify`: hashes this site's bodies after an opening, and checks the evidence of totals;
-//! - `upload`: streams one upload.
+//! - `upload`: makes one upload, streams it meanwhile, and again after a reconnect.
 
 mod backoff;
 mod member;
@@ -36,6 +36,7 @@ use collegium_protocol::codec::CodecError;
 use collegium_protocol::message::step::StepRef;
 use collegium_protocol::message::verify::OpenedStep;
 use collegium_protocol::quic::{Client, CloseCode, Connection, QuicError};
+use collegium_protocol::step::ReadyUpload;
 use collegium_protocol::{MemberName, Refusal, RunId, StepNumber};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
@@ -43,6 +44,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::config::{Config, LinkConfig, PolicyConfig};
 use crate::keys::NodeKeys;
 use crate::ledger::{Action, Entry, Ledger, LedgerError, Outcome};
+use crate::spool::UploadSpool;
 use crate::state::{StateDirectory, Status};
 use crate::store::{Store, StoreError};
 use crate::trainer::{Opened, Trainer, TrainerError};
@@ -93,6 +95,7 @@ struct Shared {
     config: Arc<Config>,
     store: Store,
     ledger: Ledger,
+    spool: UploadSpool,
     trainer: Trainer,
     /// The connection as it is now, for work that outlives a session.
     connection: Arc<watch::Sender<Option<Connection>>>,
@@ -127,6 +130,16 @@ enum Event {
         step: StepRef,
         result: Result<OpenedStep, CheckError>,
     },
+    /// A step's answer was sealed, and perhaps streamed; or it could not be.
+    Sealed {
+        step: StepRef,
+        result: Result<Result<Arc<ReadyUpload>, Refusal>, LinkError>,
+    },
+    /// A step's upload did not arrive over the connection of this number, or there was none.
+    UploadBroken {
+        step: StepRef,
+        connection: Option<usize>,
+    },
     /// The site's report of a run is written, or not.
     Reported {
         run: RunId,
@@ -151,6 +164,7 @@ impl Link {
         keys: NodeKeys,
         store: Store,
         ledger: Ledger,
+        spool: UploadSpool,
         trainer: Trainer,
         state: StateDirectory,
     ) -> Self {
@@ -166,6 +180,7 @@ impl Link {
             config: Arc::new(config),
             store,
             ledger,
+            spool,
             trainer,
             connection: Arc::new(watch::Sender::new(None)),
             events: sender,

@@ -167,6 +167,9 @@ impl Store {
     /// # Errors
     /// [`StoreError::Sqlite`], when they could not be written.
     pub async fn put_records(&self, records: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
+        if records.is_empty() {
+            return Ok(());
+        }
         let io = |source| self.failed(source);
         let mut transaction = self.pool.begin().await.map_err(io)?;
         for (key, body) in records {

@@ -324,9 +324,17 @@ mod tests {
 
     #[test]
     fn zero_is_never_a_point_of_the_sharing() {
+        assert_eq!(SeatNumber::new(0), Err(IdError::Seat(0)));
+        assert_eq!(SeatNumber::new(97), Err(IdError::Seat(97)));
+        assert_eq!(SeatNumber::new(96).unwrap().position(), 95);
+        assert!(serde_json::from_str::<SeatNumber>("0").is_err());
+    }
+
+    #[test]
+    fn the_roster_begins_at_one_and_ends_at_1024() {
         assert_eq!(MemberIndex::new(0), Err(IdError::Index(0)));
-        assert_eq!(MemberIndex::new(65), Err(IdError::Index(65)));
-        assert_eq!(MemberIndex::new(64).unwrap().position(), 63);
+        assert_eq!(MemberIndex::new(1025), Err(IdError::Index(1025)));
+        assert_eq!(MemberIndex::new(1024).unwrap().position(), 1023);
         assert!(serde_json::from_str::<MemberIndex>("0").is_err());
     }
 

@@ -2,6 +2,7 @@
 //! not hold itself.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use collegium_automl::ask::{Ask, Totals};
 use collegium_crypto::encode::{Segment, Shape};
@@ -9,11 +10,13 @@ use collegium_crypto::glwe::BodySum;
 use collegium_protocol::Digest;
 use collegium_protocol::ids::MemberIndex;
 use collegium_protocol::message::session::ToCoordinator;
-use collegium_protocol::step::{AdmittedUpload, Aggregator, Dropped, Event};
+use collegium_protocol::step::{AdmittedUpload, Aggregator, Dropped, Event, StepFailure};
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
 
 use super::Heard;
-use crate::spool::Spooled;
+use crate::stepfiles::{IN_DATABASE, Shares, StepFiles};
+use crate::sum::{RunningSum, SumError};
 use crate::upload::Arrived;
 
 /// One step under way.
@@ -23,8 +26,16 @@ pub(super) struct Live {
     pub(super) sequence: u32,
     pub(super) ask: Digest,
     pub(super) stage: String,
-    pub(super) uploads: BTreeMap<MemberIndex, Upload>,
+    pub(super) uploads: BTreeMap<MemberIndex, AdmittedUpload>,
+    /// The sealed shares of `uploads`.
+    pub(super) shares: Shares,
+    /// Adds the bodies as they come.
+    running: RunningSum,
+    /// The sum over the set being proposed, while it is made and synced.
+    pub(super) summing: Option<Summing>,
     pub(super) sum: Option<BodySum>,
+    /// Why the sum did not open, until the machine was told.
+    pub(super) not_opened: Option<StepFailure>,
     pub(super) began: Instant,
     /// Whether the machine's first record, which takes the number, is on disk.
     pub(super) opened: bool,
@@ -32,12 +43,8 @@ pub(super) struct Live {
     pub(super) resumed: bool,
 }
 
-/// An upload that is in.
-pub(super) struct Upload {
-    pub(super) admitted: AdmittedUpload,
-    /// `None` once it was added.
-    pub(super) body: Option<Spooled>,
-}
+/// A sum under way on a thread that computes and, if it is large, writes it to its file.
+pub(super) type Summing = JoinHandle<Result<BodySum, SumError>>;
 
 /// How a step ended.
 pub(super) enum StepEnd {
@@ -49,9 +56,12 @@ pub(super) enum StepEnd {
 
 impl Live {
     /// A step that has just begun, or goes on.
-    pub(super) fn new(aggregator: Aggregator, ask: &Ask) -> Self {
+    pub(super) fn new(aggregator: Aggregator, ask: &Ask, shares: Shares) -> Self {
         let stage = serde_json::to_value(ask.stage).ok();
         Self {
+            running: RunningSum::new(aggregator.plan().empty_sum()),
+            shares,
+            summing: None,
             aggregator,
             sequence: ask.sequence,
             ask: ask
@@ -62,6 +72,7 @@ impl Live {
                 .unwrap_or_default(),
             uploads: BTreeMap::new(),
             sum: None,
+            not_opened: None,
             began: Instant::now(),
             opened: false,
             resumed: false,
@@ -97,11 +108,29 @@ impl Live {
             return None;
         }
         let receipt = arrived.admitted.receipt();
-        self.uploads.entry(arrived.member).or_insert(Upload {
-            admitted: arrived.admitted,
-            body: Some(arrived.body),
-        });
+        if let Entry::Vacant(place) = self.uploads.entry(arrived.member) {
+            place.insert(arrived.admitted);
+            self.running.arrive(arrived.member, arrived.body);
+            let running = self.running.clone();
+            // The next uploads come in while this one is added.
+            spawn_blocking(move || running.catch_up());
+        }
         Some(Event::Uploaded(receipt))
+    }
+
+    /// Begins to make the sum over the set about to be proposed, and to write it to `files` if it
+    /// is too large to go into the database with the proposal.
+    pub(super) fn begin_sum(&mut self, members: Vec<MemberIndex>, files: &StepFiles) {
+        let plan = self.aggregator.plan();
+        let large = (plan.body_len() > IN_DATABASE).then(|| (files.clone(), plan.reference()));
+        let running = self.running.clone();
+        self.summing = Some(spawn_blocking(move || {
+            let sum = running.finish(&members)?;
+            if let Some((files, step)) = large {
+                files.save_sum(&step, &sum)?;
+            }
+            Ok(sum)
+        }));
     }
 }
 

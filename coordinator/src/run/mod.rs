@@ -125,6 +125,12 @@ pub async fn work(
         }
         Err(stop) => Err(stop),
     };
+    // Sealed shares are of no use to anybody once a run has ended.
+    if !matches!(worked, Err(Stop::Ended(End::Shutdown) | Stop::Fault(_)))
+        && let Err(error) = context.step_files.begin_shares()
+    {
+        warn!(%error, "the shares of the last step cannot be removed");
+    }
     match worked {
         Err(Stop::Fault(fault)) => Err(fault),
         Err(Stop::Ended(End::Shutdown)) => Ok(()),

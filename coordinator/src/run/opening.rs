@@ -1,8 +1,8 @@
 //! Opening a certified sum, and writing down that it was opened.
 
 use collegium_automl::ask::Totals;
-use collegium_protocol::ids::StepNumber;
-use collegium_protocol::step::{OpenedSum, Opening};
+use collegium_protocol::ids::{MemberIndex, MemberName, StepNumber};
+use collegium_protocol::step::{OpenedSum, Opening, StepFailure};
 use serde_json::json;
 use tracing::warn;
 
@@ -11,56 +11,65 @@ use super::{Driver, Stop};
 use crate::ledger::{Action as LedgerAction, Entry, Outcome};
 
 impl Driver {
-    /// Opens the certified sum; the ledger has the step before anyone sees it.
+    /// Opens the certified sum; the ledger has the step before anyone sees it. The inner error is
+    /// for the machine, which may try again with more releases.
     pub(super) async fn open(
         &mut self,
         live: &mut Live,
         opening: Box<Opening>,
-    ) -> Result<StepEnd, Stop> {
+    ) -> Result<Result<StepEnd, StepFailure>, Stop> {
         let sum = live
             .sum
             .take()
             .ok_or_else(|| Stop::Failed("the summed body is not there".to_owned()))?;
-        let opened = tokio::task::spawn_blocking(move || (opening.open(&sum), opening));
-        let (opened, opening) = opened
+        let opened = tokio::task::spawn_blocking(move || (opening.open(&sum), opening, sum));
+        let (opened, opening, sum) = opened
             .await
             .map_err(|error| Stop::Failed(format!("opening a sum: {error}")))?;
-        let step = opening.plan().reference().step;
-        match opened {
-            Ok(opened) => {
-                let contributors = opening
-                    .contributors()
-                    .iter()
-                    .map(|member| member.get())
-                    .collect();
-                let totals = Totals {
-                    sums: opened.sums().to_vec(),
-                    contributors,
-                };
-                self.record_opening(live, &opening, &opened).await?;
-                let key = &self.context.keys.signing;
-                let verification = opening.verification(opened, key);
-                self.begin_check(verification);
-                Ok(StepEnd::Opened(totals))
-            }
+        let opened = match opened {
+            Ok(opened) => opened,
             Err(failure) => {
-                let reason = failure.to_string();
-                warn!(run = %self.run, %step, reason, "a sum does not open");
-                self.write_step(
-                    LedgerAction::StepFailed,
-                    Outcome::Failed,
-                    live,
-                    &opening,
-                    json!({ "reason": reason }),
-                )
-                .await?;
-                self.context
-                    .store
-                    .spoil_step(self.run, step, &reason)
-                    .await?;
-                Ok(StepEnd::Spoiled(reason))
+                warn!(run = %self.run, reason = %failure, "a sum does not open yet");
+                live.sum = Some(sum);
+                return Ok(Err(failure));
             }
-        }
+        };
+        let totals = Totals {
+            sums: opened.sums().to_vec(),
+            contributors: opening.contributors().iter().map(|it| it.get()).collect(),
+        };
+        self.record_opening(live, &opening, &opened).await?;
+        let verification = opening.verification(opened, &self.context.keys.signing);
+        self.begin_check(verification);
+        Ok(Ok(StepEnd::Opened(totals)))
+    }
+
+    /// The sum never opens: on record, and not asked for again.
+    pub(super) async fn spoiled(
+        &self,
+        live: &Live,
+        failure: &StepFailure,
+    ) -> Result<StepEnd, Stop> {
+        let step = live.aggregator.plan().reference().step;
+        let reason = failure.to_string();
+        warn!(run = %self.run, %step, reason, "a sum does not open");
+        let contributors = match failure {
+            StepFailure::NotOpened { contributors, .. } => contributors.as_slice(),
+            _ => &[],
+        };
+        self.write_step(
+            LedgerAction::StepFailed,
+            Outcome::Failed,
+            live,
+            contributors,
+            json!({ "reason": reason }),
+        )
+        .await?;
+        self.context
+            .store
+            .spoil_step(self.run, step, &reason)
+            .await?;
+        Ok(StepEnd::Spoiled(reason))
     }
 
     async fn record_opening(
@@ -74,9 +83,29 @@ impl Driver {
         if live.resumed && self.context.ledger.states(LedgerAction::Step, &object)? {
             return Ok(());
         }
-        let evidence = json!({ "numbers": opened.sums().len(), "totals": opened.commitment() });
-        self.write_step(LedgerAction::Step, Outcome::Done, live, opening, evidence)
-            .await
+        let mut evidence = json!({
+            "numbers": opened.sums().len(),
+            "proposal": opening.proposal(),
+            "totals": opened.commitment(),
+        });
+        let liars = self.names(opened.false_releases());
+        if !liars.is_empty() {
+            warn!(run = %self.run, step = object, ?liars, "members released something false");
+            evidence["false_releases"] = json!(liars);
+        }
+        let contributors = opening.contributors();
+        self.write_step(
+            LedgerAction::Step,
+            Outcome::Done,
+            live,
+            contributors,
+            evidence,
+        )
+        .await
+    }
+
+    fn names(&self, members: &[MemberIndex]) -> Vec<&MemberName> {
+        members.iter().filter_map(|it| self.name(*it)).collect()
     }
 
     /// How the ledger names a step.
@@ -89,18 +118,14 @@ impl Driver {
         action: LedgerAction,
         outcome: Outcome,
         live: &Live,
-        opening: &Opening,
+        contributors: &[MemberIndex],
         mut evidence: serde_json::Value,
     ) -> Result<(), Stop> {
-        let step = opening.plan().reference().step;
-        let names = opening
-            .contributors()
-            .iter()
-            .filter_map(|member| self.name(*member));
+        let step = live.aggregator.plan().reference().step;
+        let names = self.names(contributors);
         if let Some(evidence) = evidence.as_object_mut() {
             evidence.insert("ask".into(), json!(live.ask));
-            evidence.insert("contributors".into(), json!(names.collect::<Vec<_>>()));
-            evidence.insert("proposal".into(), json!(opening.proposal()));
+            evidence.insert("contributors".into(), json!(names));
             evidence.insert("sequence".into(), json!(live.sequence));
             evidence.insert("stage".into(), json!(live.stage));
         }

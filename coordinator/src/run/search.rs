@@ -6,7 +6,7 @@ use std::time::Duration;
 use collegium_automl::ask::{Ask, Totals};
 use collegium_automl::federation::{Federation, FederationError, JournalError, Journaled};
 use collegium_automl::object::{Object, ObjectId};
-use collegium_automl::search::{self, Outcome, Progress as SearchProgress, SearchError, Standing};
+use collegium_automl::search::{Outcome, Progress as SearchProgress, SearchError, Standing};
 use collegium_automl::task::Task;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
@@ -15,6 +15,7 @@ use tracing::error;
 
 use super::traffic::Traffic;
 use super::{Driver, Found, Stop};
+use crate::app;
 use crate::hub::Hub;
 use crate::journal::StoreJournal;
 use crate::progress::Progress;
@@ -56,7 +57,7 @@ impl Driver {
             traffic: self.traffic.clone(),
             hub: self.context.hub.clone(),
         };
-        let done = spawn(self.task.clone(), federation, teller)?;
+        let done = spawn(self.context.search, self.task.clone(), federation, teller)?;
         let mut served = 0_u32;
         loop {
             let event = tokio::select! {
@@ -115,6 +116,7 @@ fn end_of(error: &SearchError) -> Stop {
 type Search = oneshot::Receiver<Result<Outcome, SearchError>>;
 
 fn spawn(
+    search: app::Search,
     task: Task,
     mut federation: impl Federation + Send + 'static,
     mut teller: Teller,
@@ -122,7 +124,7 @@ fn spawn(
     let (sender, receiver) = oneshot::channel();
     let work = move || {
         let mut observer = |progress: &SearchProgress| teller.tell(progress);
-        let result = search::run(&task, &mut federation, &mut observer);
+        let result = search(&task, &mut federation, &mut observer);
         // Sent before the federation is dropped, which is what the driver waits for.
         let _ = sender.send(result);
         drop(federation);

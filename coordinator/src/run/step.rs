@@ -4,32 +4,32 @@
 //! strictly in order, each finished before the next begins: what must be on
 //! disk is there before anything is sent that relies on it.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use collegium_automl::ask::{Ask, Totals};
 use collegium_automl::federation::FederationError;
 use collegium_crypto::glwe::BodySum;
+use collegium_protocol::Digest;
 use collegium_protocol::context::ask_digest;
 use collegium_protocol::ids::{MemberIndex, StepNumber};
-use collegium_protocol::limits::MAX_UPLOAD_TRAILER_BYTES;
 use collegium_protocol::message::session::ToNode;
 use collegium_protocol::message::step::Announce;
 use collegium_protocol::step::{
     self, Accusation, Action, AdmittedUpload, Aggregator, Dropped, Event, Note, Resumed,
     RunRecord as StepState, StepFailure, StepPlan, Timing,
 };
-use collegium_protocol::{Digest, codec};
 use serde_json::json;
 use tracing::{debug, info, warn};
 
-use super::live::{Live, StepEnd, Upload, shape_of};
+use super::live::{Live, StepEnd, Summing, shape_of};
 use super::{Driver, End, Stop};
 use crate::ledger::{Action as LedgerAction, Entry, Outcome};
 use crate::runs::RunsError;
-use crate::store::{CertifiedStep, Phase};
-use crate::sum::{SumError, add_bodies};
+use crate::stepfiles::IN_DATABASE;
+use crate::store::CertifiedStep;
+use crate::sum::SumError;
 use crate::upload::OpenStep;
 
 impl Driver {
@@ -125,11 +125,12 @@ impl Driver {
             timing,
             Duration::ZERO,
         );
-        self.context.hub.set_step(Some(Arc::new(OpenStep::new(
-            plan,
-            self.context.spool.clone(),
-        ))));
-        let mut live = Live::new(aggregator, ask);
+        let shares = self.context.step_files.begin_shares();
+        let shares = shares.map_err(|source| self.step_file_fault(source))?;
+        let (spool, kept) = (self.context.spool.clone(), shares.clone());
+        let open = OpenStep::new(plan, spool, kept);
+        self.context.hub.set_step(Some(Arc::new(open)));
+        let mut live = Live::new(aggregator, ask, shares);
         let end = self.drive(&mut live, actions).await;
         self.context.hub.set_step(None);
         end
@@ -159,27 +160,30 @@ impl Driver {
             return Err(unusable(&"its record has no certificate"));
         };
         let plan = aggregator.plan().clone();
-        let mut live = Live::new(*aggregator, ask);
-        (live.opened, live.resumed) = (true, true);
-        let sum = BodySum::from_bytes(plan.packing().coefficients(), &certified.summed);
-        live.sum = Some(sum.map_err(|error| unusable(&error))?);
+        let files = &self.context.step_files;
+        let summed = match certified.summed {
+            Some(summed) => summed,
+            None => files
+                .sum(&plan.reference())
+                .map_err(|source| self.step_file_fault(source))?,
+        };
+        let sum = BodySum::from_bytes(plan.packing().coefficients(), &summed)
+            .map_err(|error| unusable(&error))?;
         let claims = propose.map(|propose| propose.entries).unwrap_or_default();
-        for (member, trailer) in &certified.uploads {
-            let Some(claim) = claims.iter().find(|claim| claim.member == *member) else {
-                continue;
-            };
-            let trailer = codec::decode(trailer, MAX_UPLOAD_TRAILER_BYTES)
-                .map_err(|error| unusable(&error))?;
-            let admitted = AdmittedUpload::from_spool(&plan, claim, trailer)
-                .map_err(|error| unusable(&error))?;
-            live.uploads.insert(
-                *member,
-                Upload {
-                    admitted,
-                    body: None,
-                },
-            );
-        }
+        let mut uploads = BTreeMap::new();
+        let shares = files.resume_shares(|dealer, trailer| {
+            let claim = claims.iter().find(|claim| claim.member == dealer);
+            // What is not of this step, or damaged, does not verify.
+            let admitted = claim.map(|claim| AdmittedUpload::from_spool(&plan, claim, trailer));
+            if let Some(Ok(mut admitted)) = admitted {
+                drop(admitted.take_shares());
+                uploads.insert(dealer, admitted);
+            }
+        });
+        let shares = shares.map_err(|source| self.step_file_fault(source))?;
+        let mut live = Live::new(*aggregator, ask, shares);
+        (live.opened, live.resumed) = (true, true);
+        (live.sum, live.uploads) = (Some(sum), uploads);
         self.drive(&mut live, actions).await
     }
 
@@ -190,6 +194,10 @@ impl Driver {
             while let Some(action) = queue.pop_front() {
                 if let Some(end) = self.carry_out(live, action).await? {
                     return Ok(end);
+                }
+                if let Some(failure) = live.not_opened.take() {
+                    let event = Event::NotOpened(failure);
+                    queue.extend(live.aggregator.handle(event, live.began.elapsed()));
                 }
             }
             self.say_what_it_waits_for();
@@ -228,19 +236,24 @@ impl Driver {
     ) -> Result<Option<StepEnd>, Stop> {
         match action {
             Action::Persist(record) => self.persist(live, &record).await?,
-            Action::SyncUploads { members } => self.sync_uploads(live, &members).await?,
+            Action::SyncUploads { members } => live.begin_sum(members, &self.context.step_files),
             Action::Send { to, message } => self.send(to, Arc::unwrap_or_clone(message)),
             Action::Deliver { to, dealer } => {
-                let delivery = live
-                    .uploads
-                    .get(&dealer)
-                    .and_then(|upload| upload.admitted.delivery(to));
-                match delivery {
-                    Some(delivery) => self.send(to, ToNode::Deliver(delivery)),
-                    None => warn!(%to, %dealer, "a share to be delivered is not there"),
+                let seat = self.charter.seat_of(to);
+                let share = seat.map_or(Ok(None), |seat| live.shares.read(dealer, seat));
+                let share = share.map_err(|source| self.step_file_fault(source))?;
+                match (live.uploads.get(&dealer), share) {
+                    (Some(upload), Some(share)) => {
+                        self.send(to, ToNode::Deliver(upload.deliver(share)));
+                    }
+                    _ => warn!(%to, %dealer, "a share to be delivered is not there"),
                 }
             }
-            Action::Open(opening) => return self.open(live, opening).await.map(Some),
+            Action::Open(opening) => match self.open(live, opening).await? {
+                Ok(end) => return Ok(Some(end)),
+                Err(failure) => live.not_opened = Some(failure),
+            },
+            Action::Spoiled(failure) => return self.spoiled(live, &failure).await.map(Some),
             Action::Dropped(dropped) => return Ok(Some(StepEnd::Dropped(dropped))),
             Action::Failed(failure) => return Err(Stop::Failed(failure.to_string())),
             Action::Note(note) => self.note_step(live, note).await?,
@@ -266,58 +279,51 @@ impl Driver {
                 .open_step(self.run, step, live.sequence, live.ask, &bytes)
                 .await?);
         }
-        let phase = match (&record.certificate, &record.propose) {
-            (Some(_), _) => Phase::Certified,
-            (None, Some(_)) => Phase::Proposed,
-            (None, None) => Phase::Announced,
-        };
-        Ok(store.save_record(self.run, step, phase, &bytes).await?)
+        if record.certificate.is_none() {
+            return self.propose(live, step, &bytes).await;
+        }
+        Ok(store.certify_step(self.run, step, &bytes).await?)
     }
 
-    /// Adds the bodies of the set about to be proposed, and saves the sum.
-    async fn sync_uploads(&self, live: &mut Live, members: &[MemberIndex]) -> Result<(), Stop> {
-        let fault = |what: &dyn std::fmt::Display| {
-            Stop::Failed(format!("the uploads cannot be added: {what}"))
-        };
-        let mut bodies = Vec::new();
-        let mut trailers = Vec::new();
-        for member in members {
-            let upload = live
-                .uploads
-                .get_mut(member)
-                .ok_or_else(|| fault(&format_args!("member {member}'s is not there")))?;
-            bodies.push(
-                upload
-                    .body
-                    .take()
-                    .ok_or_else(|| fault(&format_args!("member {member}'s was added before")))?,
-            );
-            trailers.push((
-                *member,
-                codec::encode(upload.admitted.trailer()).map_err(|error| fault(&error))?,
-            ));
-        }
-        let empty = live.aggregator.plan().empty_sum();
-        let added = tokio::task::spawn_blocking(move || {
-            let sum = add_bodies(empty, bodies)?;
+    /// Makes the sum of the set about to be proposed durable, and the proposal: in one
+    /// transaction, or a large sum in its file at the same time.
+    async fn propose(&self, live: &mut Live, step: StepNumber, record: &[u8]) -> Result<(), Stop> {
+        let store = &self.context.store;
+        let summing = live.summing.take();
+        let summing = summing.ok_or_else(|| Stop::Failed("no sum was begun".to_owned()))?;
+        let small = live.aggregator.plan().body_len() <= IN_DATABASE;
+        let sum = if small {
+            let sum = self.summed(summing).await?;
             let bytes = sum.to_bytes();
-            Ok::<_, SumError>((sum, bytes))
-        });
-        let (sum, bytes) = match added.await.map_err(|error| fault(&error))? {
-            Ok(added) => added,
-            Err(SumError::Spool(source)) => {
-                let path = self.context.config.state.join("spool");
-                return Err(Stop::Fault(RunsError::Io { path, source }));
-            }
-            Err(error) => return Err(fault(&error)),
+            store
+                .propose_step(self.run, step, Some(&bytes), record)
+                .await?;
+            sum
+        } else {
+            let proposed = async {
+                let proposed = store.propose_step(self.run, step, None, record).await;
+                proposed.map_err(Stop::from)
+            };
+            tokio::try_join!(self.summed(summing), proposed)?.0
         };
-        let step = live.aggregator.plan().reference().step;
-        self.context
-            .store
-            .save_sum(self.run, step, &bytes, &trailers)
-            .await?;
         live.sum = Some(sum);
         Ok(())
+    }
+
+    async fn summed(&self, summing: Summing) -> Result<BodySum, Stop> {
+        match summing.await {
+            Ok(Ok(sum)) => Ok(sum),
+            Ok(Err(SumError::Spool(source))) => Err(self.step_file_fault(source)),
+            Ok(Err(error)) => Err(Stop::Failed(format!(
+                "the uploads cannot be added: {error}"
+            ))),
+            Err(error) => Err(Stop::Failed(format!("adding the uploads: {error}"))),
+        }
+    }
+
+    fn step_file_fault(&self, source: std::io::Error) -> Stop {
+        let path = self.context.config.state.join("step");
+        Stop::Fault(RunsError::Io { path, source })
     }
 
     /// A step without a certificate was given up: again, or the end of the run.
@@ -370,8 +376,11 @@ impl Driver {
             self.called(accusation.dealer()),
         );
         let step = accusation.step();
-        let before = self.blame.faulty();
+        let before = self.blame.faulty().len();
         let finding = self.blame.take(accusation);
+        let proven = finding
+            .proves()
+            .filter(|_| self.blame.faulty().len() > before);
         let complaint = accusation.complaint();
         warn!(run = %self.run, step = %step.step, by, dealer, refusal = %complaint.reason, %finding, "complaint about a share");
         let object = self.object_name(step.step);
@@ -392,8 +401,8 @@ impl Driver {
             "finding": finding.to_string(),
         }));
         self.context.record(entry).await?;
-        for member in self.blame.faulty().difference(&before) {
-            let name = self.called(*member);
+        if let Some(member) = proven {
+            let name = self.called(member);
             let entry = Entry::new(
                 LedgerAction::Faulty,
                 &format!("node/{name}"),

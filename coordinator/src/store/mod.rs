@@ -15,7 +15,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{AssertSqlSafe, SqlitePool};
 
 pub use runs::{RunRecord, RunState, TaskRecord};
-pub use steps::{CertifiedStep, JournalRecord, Phase};
+pub use steps::{CertifiedStep, JournalRecord};
 
 /// The database's file name inside the state directory.
 pub const FILE_NAME: &str = "collegium.db";

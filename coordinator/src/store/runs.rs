@@ -231,16 +231,11 @@ impl Store {
         .await
         .map_err(storing())?;
         // What steps left that nobody will finish any more.
-        for forget in [
-            "UPDATE steps SET record = NULL, summed = NULL WHERE run = ?",
-            "DELETE FROM step_uploads WHERE run = ?",
-        ] {
-            sqlx::query(forget)
-                .bind(run.to_string())
-                .execute(&mut *transaction)
-                .await
-                .map_err(storing())?;
-        }
+        sqlx::query("UPDATE steps SET record = NULL, summed = NULL WHERE run = ?")
+            .bind(run.to_string())
+            .execute(&mut *transaction)
+            .await
+            .map_err(storing())?;
         transaction.commit().await.map_err(storing())
     }
 

@@ -85,14 +85,6 @@ CREATE TABLE steps (
     summed      BLOB,
     PRIMARY KEY (run, step)
 ) STRICT;
-CREATE TABLE step_uploads (
-    run     TEXT NOT NULL,
-    step    INTEGER NOT NULL,
-    member  INTEGER NOT NULL,
-    upload  BLOB NOT NULL,
-    PRIMARY KEY (run, step, member),
-    FOREIGN KEY (run, step) REFERENCES steps(run, step)
-) STRICT;
 CREATE TABLE journal (
     run      TEXT NOT NULL REFERENCES runs(run),
     sequence INTEGER NOT NULL,

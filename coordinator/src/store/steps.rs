@@ -1,12 +1,13 @@
 //! Steps and the journal. The order of these calls is the crash safety:
 //!
 //! 1. [`Store::open_step`] before the announcement goes out,
-//! 2. [`Store::save_sum`], then [`Store::save_record`] before the proposal,
-//! 3. [`Store::save_record`] with the certificate before releases are asked for,
+//! 2. [`Store::propose_step`] before the proposal; a sum that is too large for it is in its file
+//!    by then ([`crate::stepfiles`]),
+//! 3. [`Store::certify_step`] before releases are asked for,
 //! 4. [`Store::record_journal`] before the search goes on.
 
 use collegium_crypto::transcript::Digest;
-use collegium_protocol::ids::{MemberIndex, RunId, StepNumber};
+use collegium_protocol::ids::{RunId, StepNumber};
 use sqlx::Row;
 
 use super::{Store, StoreError, doing, from_sql, parse, to_sql};
@@ -23,31 +24,9 @@ pub struct CertifiedStep {
     pub ask: Digest,
     /// The step machine's record, as it encoded it.
     pub record: Vec<u8>,
-    /// The sum of the bodies over the certified set, little-endian u64.
-    pub summed: Vec<u8>,
-    /// What the members of the set uploaded beside their bodies, by member.
-    pub uploads: Vec<(MemberIndex, Vec<u8>)>,
-}
-
-/// How far a saved record leads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Announced; dropped after a restart.
-    Announced,
-    /// Proposed; dropped after a restart.
-    Proposed,
-    /// Certified; driven to its end after a restart.
-    Certified,
-}
-
-impl Phase {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Announced => "announced",
-            Self::Proposed => "proposed",
-            Self::Certified => "certified",
-        }
-    }
+    /// The sum of the bodies over the certified set, little-endian u64; `None` when it was too
+    /// large and stands in its file.
+    pub summed: Option<Vec<u8>>,
 }
 
 /// One finished step of a run.
@@ -109,63 +88,49 @@ impl Store {
         transaction.commit().await.map_err(doing(what))
     }
 
-    /// Saves the sum of the bodies of a set that is about to be proposed, and
-    /// what its members uploaded beside them.
+    /// Records the set that is about to be proposed, with the sum of its bodies unless that is in
+    /// its file.
     ///
     /// # Errors
     /// [`StoreError::OutOfOrder`] unless the step was just announced.
-    pub async fn save_sum(
+    pub async fn propose_step(
         &self,
         run: RunId,
         step: StepNumber,
-        summed: &[u8],
-        uploads: &[(MemberIndex, Vec<u8>)],
+        summed: Option<&[u8]>,
+        record: &[u8],
     ) -> Result<(), StoreError> {
-        let what = "save a sum of bodies";
-        let mut transaction = self.pool().begin().await.map_err(doing(what))?;
+        let what = "record a proposed step";
         let changed = sqlx::query(
-            "UPDATE steps SET summed = ? WHERE run = ? AND step = ? AND state = 'announced'",
+            "UPDATE steps SET state = 'proposed', record = ?, summed = ? \
+             WHERE run = ? AND step = ? AND state = 'announced'",
         )
+        .bind(record)
         .bind(summed)
         .bind(run.to_string())
         .bind(to_sql(step.0)?)
-        .execute(&mut *transaction)
+        .execute(self.pool())
         .await
         .map_err(doing(what))?
         .rows_affected();
-        in_order(changed, run, step, what)?;
-        for (member, upload) in uploads {
-            sqlx::query("INSERT OR REPLACE INTO step_uploads (run, step, member, upload) VALUES (?, ?, ?, ?)")
-                .bind(run.to_string())
-                .bind(to_sql(step.0)?)
-                .bind(i64::from(member.get()))
-                .bind(upload)
-                .execute(&mut *transaction)
-                .await
-                .map_err(doing(what))?;
-        }
-        transaction.commit().await.map_err(doing(what))
+        in_order(changed, run, step, what)
     }
 
-    /// Saves the step machine's record. With [`Phase::Certified`] the step can
-    /// only be finished from here on.
+    /// Records a step's certificate: from here on the step can only be finished.
     ///
     /// # Errors
-    /// [`StoreError::OutOfOrder`] when the step is over, or would go back.
-    pub async fn save_record(
+    /// [`StoreError::OutOfOrder`] unless the step was just proposed.
+    pub async fn certify_step(
         &self,
         run: RunId,
         step: StepNumber,
-        phase: Phase,
         record: &[u8],
     ) -> Result<(), StoreError> {
-        let what = "save a step's record";
+        let what = "record a certificate";
         let changed = sqlx::query(
-            "UPDATE steps SET state = ?1, record = ?2 WHERE run = ?3 AND step = ?4 \
-             AND (state = 'announced' OR (state = 'proposed' AND ?1 != 'announced') \
-                  OR (state = 'certified' AND ?1 = 'certified'))",
+            "UPDATE steps SET state = 'certified', record = ? \
+             WHERE run = ? AND step = ? AND state = 'proposed'",
         )
-        .bind(phase.word())
         .bind(record)
         .bind(run.to_string())
         .bind(to_sql(step.0)?)
@@ -286,14 +251,6 @@ impl Store {
             row.try_get("sequence").map_err(reading())?,
         )?;
         let step = from_sql("a step number", row.try_get("step").map_err(reading())?)?;
-        let uploads: Vec<(i64, Vec<u8>)> = sqlx::query_as(
-            "SELECT member, upload FROM step_uploads WHERE run = ? AND step = ? ORDER BY member",
-        )
-        .bind(run.to_string())
-        .bind(to_sql(step)?)
-        .fetch_all(self.pool())
-        .await
-        .map_err(reading())?;
         Ok(Some(CertifiedStep {
             step: StepNumber(step),
             sequence: u32::try_from(sequence).map_err(|_| StoreError::Damaged {
@@ -306,10 +263,6 @@ impl Store {
             )?,
             record: row.try_get("record").map_err(reading())?,
             summed: row.try_get("summed").map_err(reading())?,
-            uploads: uploads
-                .into_iter()
-                .map(read_upload)
-                .collect::<Result<_, _>>()?,
         }))
     }
 
@@ -381,24 +334,8 @@ impl Store {
         .execute(&mut *transaction)
         .await
         .map_err(writing())?;
-        sqlx::query("DELETE FROM step_uploads WHERE run = ?")
-            .bind(run.to_string())
-            .execute(&mut *transaction)
-            .await
-            .map_err(writing())?;
         transaction.commit().await.map_err(writing())
     }
-}
-
-fn read_upload((member, upload): (i64, Vec<u8>)) -> Result<(MemberIndex, Vec<u8>), StoreError> {
-    let index = u16::try_from(member)
-        .ok()
-        .and_then(|index| MemberIndex::new(index).ok());
-    let damaged = || StoreError::Damaged {
-        what: "a member's index",
-        detail: member.to_string(),
-    };
-    Ok((index.ok_or_else(damaged)?, upload))
 }
 
 fn in_order(

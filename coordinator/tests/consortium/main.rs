@@ -181,7 +181,11 @@ async fn a_stopped_coordinator_goes_on_where_it_was() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_certified_step_is_driven_to_its_end_after_a_restart() {
-    let (world, daemon) = World::of_four().await;
+    let (mut world, daemon) = World::of_four().await;
+    daemon.stop().await;
+    // Nothing waits in memory: bodies are spooled on disk.
+    world.settings.insert("spool.memory".into(), "1KiB".into());
+    let daemon = world.start().await;
     // Everybody dies between the certificate and the release of the third step.
     let nodes: Vec<_> = (0..4)
         .map(|index| world.spawn(index, Fault::BeforeRelease(3)))
@@ -199,14 +203,25 @@ async fn a_certified_step_is_driven_to_its_end_after_a_restart() {
         })
         .await;
     daemon.stop().await;
+    let kept = |name: &str| std::fs::metadata(world.state().join("step").join(name));
+    let shares = kept("shares").expect("the shares").len();
+    assert!(
+        shares > 4 * 4 * 1000,
+        "sealed shares of four dealers: {shares}"
+    );
+    // A new process empties the spool; the step does not need it any more.
+    std::fs::write(world.state().join("spool/left"), b"body").expect("writes");
 
     let daemon = world.start().await;
+    assert!(!world.state().join("spool/left").exists());
     let nodes: Vec<_> = (0..4)
         .map(|index| world.spawn(index, Fault::None))
         .collect();
     let finished = world.finished(run).await;
     assert_eq!(finished["status"], "champion", "{finished}");
     assert_eq!(champion_file(&world, run), pooled_champion(&world.members));
+    let left = kept("shares").expect("the shares").len();
+    assert_eq!(left, 0, "nobody needs them once the run has ended");
     let ledger = world.ledger();
     let third: Vec<_> = ledger
         .iter()

@@ -336,7 +336,7 @@ impl Life<'_> {
     }
 
     async fn upload(&mut self, upload: &ReadyUpload) -> Result<(), QuicError> {
-        let (mut header, mut body) = (upload.header, upload.body().to_vec());
+        let (mut header, mut body) = (upload.header, upload.body().expect("in memory"));
         match self.fault {
             Fault::Forges(Forgery::Coefficient) => body[..8].fill(0xff),
             Fault::Forges(Forgery::Body) => body[0] ^= 1,

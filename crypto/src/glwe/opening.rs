@@ -82,6 +82,33 @@ pub fn open(
     })
 }
 
+/// Whether the first polynomial of a sum opens under this key: what tells a wrong key from the right one
+/// among many, at the price of one polynomial. A wrong key passes with probability
+/// (2·E(|U|) + 1)/Δ per coefficient, so of very short sums this says little.
+#[must_use]
+pub fn fits(
+    sum: &BodySum,
+    key: &SummedKey,
+    seed: &MaskSeed,
+    packing: &Packing,
+    contributors: usize,
+) -> bool {
+    if check_plan(packing, contributors, &[sum.coefficients()]).is_err() {
+        return false;
+    }
+    let mut values: Vec<_> = sum.values().iter().take(DEGREE).copied().collect();
+    with_products(&mut values, key, seed, |value, product| {
+        *value = field::sub(*value, product);
+    });
+    let bound = packing.params().noise_bound(contributors);
+    let message = |segment: &super::decode::Segment<'_>, value: &mut u64| {
+        segment
+            .nearest_message(*value, bound)
+            .map(|(message, _)| message)
+    };
+    each_segment(packing, contributors, &mut values, message).is_ok()
+}
+
 /// What published totals, key and residuals stand for.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Rebuilt {
@@ -199,6 +226,28 @@ mod tests {
     }
 
     /// Keys at the extremes of the field, and messages at theirs, still add up.
+    #[test]
+    fn a_key_fits_as_the_whole_sum_opens() {
+        let packing = packing(65_535, 3 * DEGREE + 5, 3);
+        let mut rng = seeded_rng([32; 32]);
+        let (mut sum, mut keys) = (BodySum::new(packing.coefficients()), vec![0; DEGREE]);
+        for code in [1, 2, 65_535] {
+            let key = OneTimeKey::generate(&mut rng);
+            field::add_assign(&mut keys, key.coefficients());
+            let codes = vec![code; packing.codes()];
+            let encryptor = Encryptor::new(key, &seed(), &packing, &codes, &mut rng).unwrap();
+            sum.add_bytes(&encryptor.into_body()).unwrap();
+        }
+        let fits = |keys: &[u64], contributors| {
+            let key = SummedKey::from_coefficients(keys.to_vec());
+            fits(&sum, &key, &seed(), &packing, contributors)
+        };
+        assert!(fits(&keys, 3));
+        assert!(!fits(&keys, 4), "more than the roster");
+        keys[17] = field::add(keys[17], 1 << 20);
+        assert!(!fits(&keys, 3));
+    }
+
     #[test]
     fn keys_of_extreme_coefficients_open() {
         let packing = packing(65_535, 3 * DEGREE + 5, 3);

@@ -14,6 +14,7 @@ use collegium_protocol::{Digest, MemberName, Refusal, RefusalCode, RunId, StepNu
 use serde_json::json;
 use tokio::sync::mpsc;
 
+use super::perform::Unsynced;
 use super::verify::Watch;
 use super::{Event, LinkError, Shared};
 use crate::keys::NodeKeys;
@@ -43,6 +44,8 @@ pub(super) struct Member {
     pub(super) disputed: BTreeSet<RunId>,
     /// The refusal recorded last: a coordinator that repeats itself does not fill the ledger.
     pub(super) last_refusal: Option<(RunId, StepNumber, RefusalCode)>,
+    /// Records being synced while the trainer computes; nothing is sent before they are.
+    pub(super) unsynced: Option<Unsynced>,
     pub(super) outbox: Option<mpsc::Sender<ToCoordinator>>,
     pub(super) outbox_full: bool,
     greeted: bool,
@@ -81,6 +84,7 @@ impl Member {
             watches: BTreeMap::new(),
             disputed: BTreeSet::new(),
             last_refusal: None,
+            unsynced: None,
             outbox: None,
             outbox_full: false,
             greeted: false,
@@ -222,6 +226,8 @@ impl Member {
             }
             Event::Hashed { opened, result } => self.body_hashed(opened, result).await?,
             Event::Checked { step, result } => self.checked(step, result).await?,
+            Event::Sealed { step, result } => self.sealed(step, result?).await?,
+            Event::UploadBroken { step, connection } => self.upload_again(step, connection),
             Event::Reported { run, result } => self.reported(run, result).await?,
         }
         Ok(None)

@@ -4,81 +4,139 @@
 use std::sync::Arc;
 
 use collegium_automl::ask::{Answer, Ask, Part};
-use collegium_crypto::os_rng;
 use collegium_protocol::context::ask_digest;
 use collegium_protocol::limits::MAX_ASK_BYTES;
 use collegium_protocol::message::session::ToCoordinator;
+use collegium_protocol::message::step::StepRef;
+use collegium_protocol::quic::Connection;
 use collegium_protocol::step::{NodeAction, NodeRecord, ReadyUpload};
 use collegium_protocol::{MemberIndex, Refusal, RefusalCode, RunId, StepNumber};
 use serde_json::json;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
-use super::member::Member;
-use super::{LinkError, upload};
+use super::LinkError;
+use super::member::{Member, Run};
 use crate::ledger::{Action, Entry, Outcome};
+use crate::store::StoreError;
+
+/// A record as it is stored: key and bytes.
+type Row = (String, Vec<u8>);
+
+/// Records that are being written while the trainer computes.
+pub(super) struct Unsynced {
+    writing: JoinHandle<Result<(), StoreError>>,
+    /// Turns true when they are on the disk; closed when they never will be.
+    synced: watch::Receiver<bool>,
+}
 
 impl Member {
     /// Carries out `actions`. A failure to persist ends the daemon: the machines have moved on,
     /// and only a restart from the disk brings them back in line with it.
+    ///
+    /// Two things run side by side where their order cannot be seen from outside: the trainer
+    /// with the records of the step it answers (the upload waits for them), and a record with the
+    /// ledger entry about it (the message waits for both).
     pub(super) async fn perform(&mut self, actions: Vec<NodeAction>) -> Result<(), LinkError> {
         let mut records = Vec::new();
         for action in actions {
-            if let NodeAction::Persist(record) = action {
-                records.push(record);
-                continue;
-            }
-            // What was persisted just before a message tells a first one from a repeated one.
-            let fresh = std::mem::take(&mut records);
-            self.persist(&fresh).await?;
             match action {
-                NodeAction::Persist(_) => {}
-                NodeAction::Answer { run, step, ask } => self.ask(run, step, ask.as_slice()),
-                NodeAction::Upload(ready) => self.upload(ready),
+                NodeAction::Persist(record) => records.push(record),
+                NodeAction::Answer { run, step, ask } => {
+                    let rows = self.take_rows(&mut records).await?;
+                    self.persist_beside(rows);
+                    self.ask(run, step, ask.as_slice());
+                }
+                NodeAction::Upload(ready) => {
+                    let rows = self.take_rows(&mut records).await?;
+                    self.shared.store.put_records(&rows).await?;
+                    self.shared.spawn_upload(ready);
+                }
                 NodeAction::HashBody { opened, upload } => self.shared.spawn_hash(opened, upload),
-                NodeAction::Send(message) => self.deliver(message, &fresh).await?,
+                NodeAction::Send(message) => {
+                    // What is persisted just before a message tells a first one from a repeated
+                    // one: the first is in the ledger before it leaves.
+                    let entry = self.entry(&message, &records);
+                    let rows = self.take_rows(&mut records).await?;
+                    self.persist_and_record(rows, entry).await?;
+                    self.deliver(message).await?;
+                }
             }
         }
-        self.persist(&records).await
+        let rows = self.take_rows(&mut records).await?;
+        Ok(self.shared.store.put_records(&rows).await?)
     }
 
-    async fn persist(&mut self, records: &[NodeRecord]) -> Result<(), LinkError> {
-        if records.is_empty() {
-            return Ok(());
-        }
-        let rows: Vec<(String, Vec<u8>)> = records
-            .iter()
-            .map(|record| Ok((record.key(), record.to_bytes()?)))
-            .collect::<Result<_, LinkError>>()?;
-        self.shared.store.put_records(&rows).await?;
-        for record in records {
-            if let (NodeRecord::Release(release), Some(desk)) = (record, &mut self.desk) {
+    /// Turns records into what is stored of them, after those before are on the disk.
+    async fn take_rows(&mut self, records: &mut Vec<NodeRecord>) -> Result<Vec<Row>, LinkError> {
+        self.settle().await?;
+        let mut rows = Vec::new();
+        for record in records.drain(..) {
+            rows.push((record.key(), record.to_bytes()?));
+            if let (NodeRecord::Release(release), Some(desk)) = (&record, &mut self.desk) {
                 desk.cohorts
                     .entry(release.run)
                     .or_default()
                     .insert(release.cohort);
             }
         }
+        Ok(rows)
+    }
+
+    /// Waits until records that were being written are on the disk.
+    async fn settle(&mut self) -> Result<(), LinkError> {
+        if let Some(unsynced) = self.unsynced.take() {
+            let written = unsynced.writing.await;
+            written.map_err(|error| LinkError::Broken(error.to_string()))??;
+        }
         Ok(())
+    }
+
+    fn persist_beside(&mut self, rows: Vec<Row>) {
+        let (done, synced) = watch::channel(false);
+        let store = self.shared.store.clone();
+        let writing = tokio::spawn(async move {
+            let written = store.put_records(&rows).await;
+            if written.is_ok() {
+                done.send_replace(true);
+            }
+            written
+        });
+        self.unsynced = Some(Unsynced { writing, synced });
+    }
+
+    async fn persist_and_record(
+        &self,
+        rows: Vec<Row>,
+        entry: Option<Entry>,
+    ) -> Result<(), LinkError> {
+        let stored = async { Ok(self.shared.store.put_records(&rows).await?) };
+        match entry {
+            None => stored.await,
+            Some(entry) => tokio::try_join!(stored, self.shared.record(entry)).map(drop),
+        }
     }
 
     /// Hands an ask to the trainer, beside the session.
     fn ask(&self, run: RunId, step: StepNumber, bytes: &[u8]) {
-        match Ask::from_bytes(bytes, MAX_ASK_BYTES) {
-            Ok(ask) => {
-                let about = json!({
-                    "ask": ask_digest(bytes),
-                    "sequence": ask.sequence,
-                    "stage": ask.stage,
-                    "parts": ask.parts.iter().map(kind).collect::<Vec<_>>(),
-                    "objects": ask.objects(),
-                });
-                self.shared.spawn_answer(run, step, ask, about);
-            }
-            // The shape was derived from these very bytes a moment ago.
-            Err(error) => tracing::error!(%run, %step, %error, "an ask that had a shape is none"),
-        }
+        // The shape was derived from these very bytes a moment ago, for a run that is open.
+        let (Ok(ask), Some(Run::Open(data))) =
+            (Ask::from_bytes(bytes, MAX_ASK_BYTES), self.runs.get(&run))
+        else {
+            tracing::error!(%run, %step, "an ask that had a shape is none");
+            return;
+        };
+        let about = json!({
+            "ask": ask_digest(bytes),
+            "sequence": ask.sequence,
+            "stage": ask.stage,
+            "parts": ask.parts.iter().map(kind).collect::<Vec<_>>(),
+            "objects": ask.objects(),
+        });
+        self.shared.spawn_answer(run, step, ask, *data, about);
     }
 
-    /// The trainer is done with a step: encrypt and upload, or refuse.
+    /// The trainer is done with a step: seal and upload, or refuse.
     pub(super) async fn answered(
         &mut self,
         run: RunId,
@@ -86,109 +144,114 @@ impl Member {
         about: serde_json::Value,
         result: Result<Answer, Refusal>,
     ) -> Result<(), LinkError> {
-        let Some(desk) = &mut self.desk else {
+        let desk = self.desk.as_mut();
+        let Some(contributor) = desk.and_then(|desk| desk.contributors.get_mut(&run)) else {
             return Ok(());
         };
-        let Some(mut contributor) = desk.contributors.remove(&run) else {
-            return Ok(());
-        };
-        let numbers = result.as_ref().map_or(0, |answer| answer.codes.len());
-        // Encryption computes for a while; it must not hold up the network's threads.
-        let mut rng = os_rng()?;
-        let encrypted = tokio::task::spawn_blocking(move || {
-            let actions = match result {
-                Ok(answer) => contributor.answered(step, answer.codes, &mut rng),
-                Err(refusal) => contributor.failed(step, refusal),
-            };
-            (contributor, actions)
-        });
-        let (contributor, actions) = encrypted
-            .await
-            .map_err(|error| LinkError::Broken(error.to_string()))?;
-        if let Some(desk) = &mut self.desk {
-            desk.contributors.insert(run, contributor);
-        }
-        if let Some(NodeAction::Upload(ready)) = actions.last() {
-            let entry = Entry::new(Action::Ask, format!("{run}/{step}"), Outcome::Done);
-            let evidence = json!({
-                "asked": about,
-                "context": ready.step.context,
-                "numbers": numbers,
-                "bytes": ready.body().len(),
-            });
-            self.shared.record(entry.evidence(evidence)).await?;
-        }
-        self.perform(actions).await
-    }
-
-    /// Streams an upload beside the session. If the connection breaks, the coordinator announces
-    /// the step again, and the same bytes are streamed again.
-    fn upload(&self, ready: Arc<ReadyUpload>) {
-        let Some(connection) = self.shared.connection.borrow().clone() else {
-            return;
-        };
-        tokio::spawn(async move {
-            let step = ready.step;
-            match upload::stream(&connection, &ready).await {
-                Ok(bytes) => tracing::debug!(run = %step.run, step = %step.step, bytes, "uploaded"),
-                Err(error) => {
-                    tracing::warn!(run = %step.run, step = %step.step, %error, "upload broken off");
-                }
+        let codes = match result {
+            Ok(answer) => answer.codes,
+            Err(refusal) => {
+                let actions = contributor.failed(step, refusal);
+                return self.perform(actions).await;
             }
+        };
+        let numbers = codes.len();
+        let Some(sealing) = contributor.seal(step, codes) else {
+            return Ok(());
+        };
+        let entry = Entry::new(Action::Ask, format!("{run}/{step}"), Outcome::Done);
+        let evidence = json!({
+            "asked": about,
+            "context": sealing.step().context,
+            "numbers": numbers,
+            "bytes": sealing.header().body_len,
         });
+        let synced = match &self.unsynced {
+            Some(unsynced) => unsynced.synced.clone(),
+            None => watch::channel(true).1,
+        };
+        self.shared
+            .spawn_seal(sealing, entry.evidence(evidence), synced);
+        Ok(())
     }
 
-    /// Sends a message of the committee or a refusal; the first of each is in the ledger before
-    /// it leaves.
-    async fn deliver(
+    /// An upload is whole, and kept for as long as its step lives; or there is none.
+    pub(super) async fn sealed(
         &mut self,
-        message: ToCoordinator,
-        fresh: &[NodeRecord],
+        step: StepRef,
+        result: Result<Arc<ReadyUpload>, Refusal>,
     ) -> Result<(), LinkError> {
-        match &message {
-            ToCoordinator::StepRefused { run, step, refusal } => {
-                let (run, step, refusal) = (*run, *step, refusal.clone());
-                if refusal.code == RefusalCode::AlreadyAnswered {
-                    tracing::info!(%run, %step, "answered before the restart; waiting for a new step");
-                }
-                return self.refuse_step(run, step, refusal).await;
+        let desk = self.desk.as_mut();
+        let Some(contributor) = desk.and_then(|desk| desk.contributors.get_mut(&step.run)) else {
+            return Ok(());
+        };
+        match result {
+            Ok(ready) => {
+                contributor.sealed(ready);
+                Ok(())
             }
+            Err(refusal) => {
+                let actions = contributor.failed(step.step, refusal);
+                self.perform(actions).await
+            }
+        }
+    }
+
+    /// An upload broke off. If there is another connection by now, the coordinator asked for it
+    /// over that one while it was not whole yet; else it will ask again.
+    pub(super) fn upload_again(&self, step: StepRef, failed: Option<usize>) {
+        let now = self.shared.connection.borrow().as_ref().map(Connection::id);
+        let desk = self.desk.as_ref();
+        let contributor = desk.and_then(|desk| desk.contributors.get(&step.run));
+        let ready = contributor.and_then(|contributor| contributor.upload(step.step));
+        if let Some(ready) = ready.filter(|_| now.is_some() && now != failed) {
+            self.shared.spawn_upload(ready);
+        }
+    }
+
+    /// What the ledger says of a message of the committee, if it is a first one.
+    fn entry(&self, message: &ToCoordinator, fresh: &[NodeRecord]) -> Option<Entry> {
+        match message {
             ToCoordinator::Vote(vote) => {
                 let given = fresh.iter().find_map(|record| match record {
                     NodeRecord::Committee(record) => record.given.as_ref(),
                     _ => None,
+                })?;
+                let object = format!("{}/{}", vote.step.run, vote.step.step);
+                let evidence = json!({
+                    "proposal": vote.proposal,
+                    "contributors": self.names(&given.cohort),
                 });
-                if let Some(given) = given {
-                    let object = format!("{}/{}", vote.step.run, vote.step.step);
-                    let evidence = json!({
-                        "proposal": vote.proposal,
-                        "contributors": self.names(&given.cohort),
-                    });
-                    let entry = Entry::new(Action::Vote, object, Outcome::Done);
-                    self.shared.record(entry.evidence(evidence)).await?;
-                }
+                Some(Entry::new(Action::Vote, object, Outcome::Done).evidence(evidence))
             }
             ToCoordinator::Release(release) => {
                 let record = fresh.iter().find_map(|record| match record {
                     NodeRecord::Release(record) => Some(record),
                     _ => None,
+                })?;
+                let object = format!("{}/{}", release.step.run, release.step.step);
+                let evidence = json!({
+                    "proposal": release.proposal,
+                    "ask": record.ask,
+                    "data": record.data,
+                    "cohort": record.cohort,
                 });
-                if let Some(record) = record {
-                    let object = format!("{}/{}", release.step.run, release.step.step);
-                    let evidence = json!({
-                        "proposal": release.proposal,
-                        "ask": record.ask,
-                        "data": record.data,
-                        "cohort": record.cohort,
-                    });
-                    let entry = Entry::new(Action::Release, object, Outcome::Done);
-                    self.shared.record(entry.evidence(evidence)).await?;
-                }
+                Some(Entry::new(Action::Release, object, Outcome::Done).evidence(evidence))
             }
-            _ => {}
+            _ => None,
         }
-        self.send(message);
-        Ok(())
+    }
+
+    /// Sends a message of the committee, or a refusal, which is put on record.
+    async fn deliver(&mut self, message: ToCoordinator) -> Result<(), LinkError> {
+        let ToCoordinator::StepRefused { run, step, refusal } = message else {
+            self.send(message);
+            return Ok(());
+        };
+        if refusal.code == RefusalCode::AlreadyAnswered {
+            tracing::info!(%run, %step, "answered before the restart; waiting for a new step");
+        }
+        self.refuse_step(run, step, refusal).await
     }
 
     fn names(&self, members: &[MemberIndex]) -> Vec<String> {

@@ -44,17 +44,19 @@ impl Shared {
         });
     }
 
-    /// Computes the answer to a step; `about` says in the ledger what was asked.
+    /// Computes the answer to a step from the rows of hash `data`, with which the run was
+    /// accepted; `about` says in the ledger what was asked.
     pub(super) fn spawn_answer(
         &self,
         run: RunId,
         step: StepNumber,
         ask: Ask,
+        data: Digest,
         about: serde_json::Value,
     ) {
         let shared = self.clone();
         tokio::spawn(async move {
-            let result = shared.answer(run, ask).await.map_err(|error| {
+            let result = shared.answer(run, ask, data).await.map_err(|error| {
                 tracing::error!(%run, %step, %error, "no answer");
                 refusal_of(&error)
             });
@@ -117,20 +119,19 @@ impl Shared {
         });
     }
 
-    fn finish(&self, event: Event) {
+    pub(super) fn finish(&self, event: Event) {
         // The receiver is gone only when the daemon stops.
         let _ = self.events.send(event);
     }
 
-    async fn answer(&self, run: RunId, ask: Ask) -> Result<Answer, WorkError> {
+    async fn answer(&self, run: RunId, ask: Ask, accepted: Digest) -> Result<Answer, WorkError> {
         for id in self.trainer.missing(run, ask.clone()).await? {
             let bytes = self.fetch(Digest(id.0)).await?;
             self.trainer.insert(run, bytes).await?;
         }
         let (answer, data) = self.trainer.answer(run, ask).await?;
         // The rows may have been read again since the run was accepted (after a fault inside).
-        let accepted = self.store.run(run).await?.map(|record| record.data);
-        if accepted != Some(data) {
+        if accepted != data {
             return Err(WorkError::DataChanged);
         }
         Ok(answer)

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use collegium_automl::ask::{Ask, Part as AskPart, Stage};
+use collegium_automl::family::Head;
+use collegium_automl::family::mlp::DescendPart;
 use collegium_automl::object::ObjectId;
 use collegium_automl::profile::{ProfilePart, RefineColumn};
 use collegium_crypto::glwe;
@@ -39,6 +41,8 @@ use collegium_protocol::step::{Admission, AdmittedUpload, StepPlan};
 use collegium_protocol::{
     ConsortiumId, Digest, MemberIndex, MemberName, RefusalCode, RunId, StepNumber,
 };
+
+use crate::site::{LARGE, OBJECT};
 
 /// Generous: it only bounds a test that hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -401,6 +405,26 @@ impl Script {
         uploads
     }
 
+    /// Begins to read a member's upload: the first `count` bytes of its body, and no more. The
+    /// stream is open until the second value is dropped.
+    pub async fn first_bytes(&mut self, index: usize, count: usize) -> (Vec<u8>, FrameReceiver) {
+        let connection = self.session(index).connection.clone();
+        let mut receiver = within(connection.accept_upload()).await.expect("an upload");
+        let header: UploadHeader = within(receiver.expect(MAX_UPLOAD_HEADER_BYTES))
+            .await
+            .expect("a header");
+        assert!(header.body_len > 4 << 20, "{} bytes", header.body_len);
+        let mut bytes = Vec::new();
+        let mut body = receiver
+            .body(header.body_len, MAX_BODY_BYTES)
+            .expect("within the cap");
+        while bytes.len() < count {
+            let chunk = within(body.next_chunk()).await.expect("arrives");
+            bytes.extend_from_slice(chunk.expect("more"));
+        }
+        (bytes, receiver)
+    }
+
     /// Delivers every share, expects every one to be in order, and proposes all dealers.
     pub async fn deliver_and_propose(&mut self, uploads: &[Upload]) -> Propose {
         for index in 0..self.sessions.len() {
@@ -493,7 +517,37 @@ fn member(index: usize) -> MemberIndex {
     MemberIndex::new(index as u16 + 1).expect("an index")
 }
 
+/// An update of two and a half million weights: 6.7 MB of ciphertext.
+fn large_part() -> AskPart {
+    let object = ObjectId::of(OBJECT);
+    AskPart::Descend(DescendPart {
+        pipeline: object,
+        model: object,
+        head: Head::Binary,
+        folds: 10,
+        sizes: vec![500, 500, 1],
+        rows: 1000,
+        seed: object,
+        step: 0,
+        epochs: 1,
+        batch: 32,
+        learning_rate: 0.01,
+        weight_decay: 0.0,
+        dropout: 0.0,
+        clip: 1.0,
+        levels: 65_534,
+    })
+}
+
 fn ask(sequence: u32) -> Ask {
+    if sequence == LARGE {
+        return Ask {
+            sequence,
+            stage: Stage::Race,
+            task: ObjectId::of(b"task"),
+            parts: vec![large_part()],
+        };
+    }
     let column = RefineColumn {
         name: "x".to_owned(),
         date: false,

@@ -4,10 +4,12 @@
 mod coordinator;
 mod site;
 
+use std::time::Duration;
+
 use collegium_node::ledger::Ledger;
 use collegium_node::link::LinkError;
 use collegium_node::store::Store;
-use collegium_protocol::message::session::{RunOutcome, ToCoordinator, ToNode};
+use collegium_protocol::message::session::{DropReason, RunOutcome, ToCoordinator, ToNode};
 use collegium_protocol::message::step::Part;
 use collegium_protocol::step::NodeRecord;
 use collegium_protocol::{Digest, RefusalCode, StepNumber};
@@ -210,6 +212,83 @@ async fn a_broken_connection_is_dialled_again_and_the_same_bytes_are_sent() {
     let again = script.uploads(&plan, &[0]).await;
     assert_eq!(first[0].body, again[0].body);
     assert_eq!(first[0].trailer, again[0].trailer);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_broken_off_in_its_middle_comes_again_with_the_same_bytes() {
+    let consortium = Consortium::found(3);
+    let (sites, mut script) = three(&consortium).await;
+    let plan = script.plan(StepNumber(1), site::LARGE);
+    script
+        .announce_to(0, &plan, site::LARGE, Part::Contribute)
+        .await;
+    let (first, stream) = script.first_bytes(0, 100_000).await;
+    script.drop_connection(0);
+    drop(stream);
+    script.rejoin(&consortium, 0).await;
+    script
+        .announce_to(0, &plan, site::LARGE, Part::Contribute)
+        .await;
+    let whole = script.uploads(&plan, &[0]).await;
+    assert_eq!(first, whole[0].body[..first.len()]);
+    // Kept while the step lives, however often it is asked for; erased with it.
+    assert_eq!(sites[0].kept_bodies(), 1);
+    script
+        .announce_to(0, &plan, site::LARGE, Part::Contribute)
+        .await;
+    let again = script.uploads(&plan, &[0]).await;
+    assert_eq!(again[0].body, whole[0].body);
+    assert_eq!(again[0].trailer, whole[0].trailer);
+    let dropped = ToNode::StepDropped {
+        run: run_id(),
+        step: StepNumber(1),
+        reason: DropReason::TooFewMembers,
+    };
+    script.send(0, dropped).await;
+    script
+        .announce_to(0, &plan, site::LARGE, Part::Contribute)
+        .await;
+    script
+        .expect_refusal(0, StepNumber(1), RefusalCode::AlreadyAnswered)
+        .await;
+    // The last stream of it may be waiting for its last acknowledgement.
+    let erased = async {
+        while sites[0].kept_bodies() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    coordinator::within(erased).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_killed_in_the_middle_of_an_upload_never_sends_another_one() {
+    let consortium = Consortium::found(3);
+    let (mut sites, mut script) = three(&consortium).await;
+    let plan = script.plan(StepNumber(1), site::LARGE);
+    script
+        .announce_to(0, &plan, site::LARGE, Part::Contribute)
+        .await;
+    let (_, stream) = script.first_bytes(0, 100_000).await;
+    let state = sites.remove(0).kill().await;
+    drop(stream);
+    // What a killed process leaves; here its threads may still remove it themselves.
+    let stale = state.path().join("cache/uploads/stale");
+    std::fs::write(&stale, b"ciphertext").expect("writes");
+    let site = Site::in_directory(&consortium, 0, state, Toys::numbered(0));
+    script.rejoin(&consortium, 0).await;
+    script.offer(0).await;
+    assert!(matches!(
+        script.next(0).await,
+        ToCoordinator::RunAccepted { .. }
+    ));
+    assert!(!stale.exists());
+    script
+        .announce_to(0, &plan, site::LARGE, Part::Contribute)
+        .await;
+    script
+        .expect_refusal(0, StepNumber(1), RefusalCode::AlreadyAnswered)
+        .await;
+    site.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! A node under test: the real link, store, ledger and trainer, with toy rows.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use collegium_automl::ask::{Answer, Ask};
 use collegium_automl::object::ObjectId;
@@ -9,6 +9,7 @@ use collegium_automl::task::Task;
 use collegium_node::config::{Config, PolicyConfig, Span};
 use collegium_node::ledger::Ledger;
 use collegium_node::link::{Link, LinkError};
+use collegium_node::spool::UploadSpool;
 use collegium_node::state::StateDirectory;
 use collegium_node::store::Store;
 use collegium_node::trainer::{OpenSite, Trainer, TrainerError, Workshop};
@@ -25,6 +26,10 @@ use crate::coordinator::{Consortium, run_id, within};
 pub const OBJECT: &[u8] = b"what the ask names";
 /// The sequence number of the ask on which toys panic.
 pub const PANICS: u32 = 13;
+
+/// The sequence number of an ask for so many numbers that an upload does not fit the transport's
+/// windows.
+pub const LARGE: u32 = 77;
 
 /// Toy rows: the answer is [number + 1, sequence, 7].
 #[derive(Clone)]
@@ -86,6 +91,12 @@ impl Answering for Toy {
         assert!(ask.sequence != PANICS, "an ask on which toys panic");
         // Asked anew for every step, so that fetching is tested anew.
         self.held.clear();
+        if ask.sequence == LARGE {
+            let codes = (0..ask.numbers() as u64).map(|index| (index + self.number) % 2);
+            return Ok(Answer {
+                codes: codes.collect(),
+            });
+        }
         Ok(Answer {
             codes: vec![self.number + 1, ask.sequence.into(), 7],
         })
@@ -145,7 +156,16 @@ impl Site {
             let store = Store::open(&config.database()).await.expect("the store");
             let ledger = Ledger::open(&config.ledger()).expect("the ledger");
             let trainer = Trainer::start(toys, 2).expect("a thread");
-            let link = Link::new(config, keys, store.clone(), ledger, trainer, directory);
+            let spool = UploadSpool::open(&config.state).expect("the spool");
+            let link = Link::new(
+                config,
+                keys,
+                store.clone(),
+                ledger,
+                spool,
+                trainer,
+                directory,
+            );
             let ended = link.run(stopping).await;
             store.close().await;
             ended
@@ -166,6 +186,11 @@ impl Site {
     /// Hash of the toy rows.
     pub fn data(&self) -> Digest {
         self.data
+    }
+
+    /// Files of the bodies that are kept.
+    pub fn kept_bodies(&self) -> usize {
+        kept_bodies(self.state.path())
     }
 
     pub fn database(&self) -> PathBuf {
@@ -212,4 +237,10 @@ impl Site {
     pub async fn ended(self) -> Result<(), LinkError> {
         within(self.task).await.expect("no panic")
     }
+}
+
+/// Files of the bodies that are kept in a state directory.
+pub fn kept_bodies(state: &Path) -> usize {
+    let directory = state.join("cache/uploads");
+    std::fs::read_dir(directory).expect("lists").count()
 }

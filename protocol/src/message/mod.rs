@@ -4,6 +4,7 @@
 //! `u32`, then its codec bytes. A body travels raw between an upload's header and trailer.
 
 pub mod admin;
+mod complaint;
 pub mod join;
 pub mod session;
 pub mod step;

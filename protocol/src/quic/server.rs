@@ -5,7 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use quinn::crypto::rustls::HandshakeData;
-use quinn::{Endpoint, EndpointConfig, Incoming, TokioRuntime};
+use quinn::{Endpoint, Incoming, TokioRuntime};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::task::AbortHandle;
@@ -72,7 +72,7 @@ impl Server {
         };
         let socket = UdpSocket::bind(config.listen).map_err(failed)?;
         let endpoint = Endpoint::new(
-            EndpointConfig::default(),
+            tls::endpoint_config()?,
             Some(tls),
             socket,
             Arc::new(TokioRuntime),

@@ -200,16 +200,29 @@ impl AdmittedUpload {
         }
     }
 
+    /// Takes the sealed shares out, in the trailer's order, for whoever keeps them elsewhere than
+    /// in memory; [`AdmittedUpload::deliver`] takes each back.
+    #[must_use]
+    pub fn take_shares(&mut self) -> Vec<SealedShare> {
+        std::mem::take(&mut self.trailer.shares)
+    }
+
+    /// The message that delivers a share that was taken out.
+    #[must_use]
+    pub fn deliver(&self, share: SealedShare) -> Deliver {
+        Deliver {
+            step: self.step,
+            claim: self.claim,
+            leaves: self.leaves.to_vec(),
+            share,
+        }
+    }
+
     /// The message that delivers `recipient`'s share; none when it holds no seat.
     #[must_use]
     pub fn delivery(&self, recipient: MemberIndex) -> Option<Deliver> {
         let seat = self.charter.seat_of(recipient)?;
         let share = self.trailer.shares.get(seat.position())?.clone();
-        Some(Deliver {
-            step: self.step,
-            claim: self.claim,
-            leaves: self.leaves.to_vec(),
-            share,
-        })
+        Some(self.deliver(share))
     }
 }

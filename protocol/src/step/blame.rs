@@ -74,7 +74,7 @@ impl Accusation {
             by,
             dealer,
             shares,
-            complaint: complaint.clone(),
+            complaint: Complaint::clone(complaint),
         }))
     }
 
@@ -142,6 +142,18 @@ pub enum Finding {
     },
 }
 
+impl Finding {
+    /// Whom it proves faulty.
+    #[must_use]
+    pub fn proves(&self) -> Option<MemberIndex> {
+        match self {
+            Self::Dealer { dealer, .. } => Some(*dealer),
+            Self::Complainer { by, .. } => Some(*by),
+            Self::Unproven { .. } => None,
+        }
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -197,8 +209,11 @@ pub struct Blame {
     seats: usize,
     /// Members that may collude.
     members: usize,
-    /// (dealer, by).
-    accusations: BTreeSet<(MemberIndex, MemberIndex)>,
+    /// Of each accused dealer: who complained.
+    about: BTreeMap<MemberIndex, BTreeSet<MemberIndex>>,
+    /// Of each complaining member: the dealers it complained about.
+    said: BTreeMap<MemberIndex, BTreeSet<MemberIndex>>,
+    faulty: BTreeSet<MemberIndex>,
 }
 
 impl Blame {
@@ -208,22 +223,30 @@ impl Blame {
         Self {
             seats: charter.thresholds().max_colluding,
             members: charter.members().len().saturating_sub(1) / 3,
-            accusations: BTreeSet::new(),
+            about: BTreeMap::new(),
+            said: BTreeMap::new(),
+            faulty: BTreeSet::new(),
         }
     }
 
-    /// Takes an accusation in; says what is known about its dealer and its author now.
+    /// Takes an accusation in; says what is known about its dealer and its author now. Takes time
+    /// logarithmic in the accusations before, and linear in those of the same author.
     pub fn take(&mut self, accusation: &Accusation) -> Finding {
         let (dealer, by) = (accusation.dealer, accusation.by);
         if accusation.blames_dealer() {
-            self.accusations.insert((dealer, by));
+            self.about.entry(dealer).or_default().insert(by);
+            self.said.entry(by).or_default().insert(dealer);
         }
-        let complaints = self.about(dealer);
-        if self.is_faulty_dealer(complaints) {
+        let complaints = self.complaints_about(dealer);
+        if self.seats > 0 && complaints > self.seats {
+            self.faulty.insert(dealer);
             return Finding::Dealer { dealer, complaints };
         }
-        let dealers = self.unproven_dealers().remove(&by).unwrap_or(0);
-        if self.is_faulty_complainer(dealers) {
+        let said = self.said.get(&by);
+        let unproven = |dealer: &&MemberIndex| self.complaints_about(**dealer) <= self.seats;
+        let dealers = said.map_or(0, |dealers| dealers.iter().filter(unproven).count());
+        if self.members > 0 && dealers > self.members {
+            self.faulty.insert(by);
             return Finding::Complainer { by, dealers };
         }
         Finding::Unproven {
@@ -232,20 +255,14 @@ impl Blame {
         }
     }
 
+    fn complaints_about(&self, dealer: MemberIndex) -> usize {
+        self.about.get(&dealer).map_or(0, BTreeSet::len)
+    }
+
     /// Every member that is proven faulty.
     #[must_use]
-    pub fn faulty(&self) -> BTreeSet<MemberIndex> {
-        let dealers = self.accusations.iter().map(|(dealer, _)| *dealer);
-        let mut faulty: BTreeSet<_> = dealers
-            .filter(|dealer| self.is_faulty_dealer(self.about(*dealer)))
-            .collect();
-        let complainers = self.unproven_dealers().into_iter();
-        faulty.extend(
-            complainers
-                .filter(|(_, dealers)| self.is_faulty_complainer(*dealers))
-                .map(|(by, _)| by),
-        );
-        faulty
+    pub fn faulty(&self) -> &BTreeSet<MemberIndex> {
+        &self.faulty
     }
 
     /// Whose contribution the next step goes on without: faulty members among the `willing`, in
@@ -261,31 +278,7 @@ impl Blame {
             BlamePolicy::Record => 0,
             BlamePolicy::Exclude => willing.len().saturating_sub(minimum),
         };
-        let faulty = self.faulty();
-        willing.intersection(&faulty).take(spare).copied().collect()
-    }
-
-    fn about(&self, dealer: MemberIndex) -> usize {
-        let about = |(other, _): &&(MemberIndex, MemberIndex)| *other == dealer;
-        self.accusations.iter().filter(about).count()
-    }
-
-    /// Of each complaining member: dealers it complained about that are not proven faulty.
-    fn unproven_dealers(&self) -> BTreeMap<MemberIndex, usize> {
-        let mut counts = BTreeMap::new();
-        for (dealer, by) in &self.accusations {
-            if !self.is_faulty_dealer(self.about(*dealer)) {
-                *counts.entry(*by).or_insert(0) += 1;
-            }
-        }
-        counts
-    }
-
-    fn is_faulty_dealer(&self, complaints: usize) -> bool {
-        self.seats > 0 && complaints > self.seats
-    }
-
-    fn is_faulty_complainer(&self, dealers: usize) -> bool {
-        self.members > 0 && dealers > self.members
+        let faulty = willing.intersection(&self.faulty);
+        faulty.take(spare).copied().collect()
     }
 }

@@ -191,7 +191,9 @@ impl Committee {
         let complaint = fault.map(|reason| {
             let leaf = deliver.share.leaf();
             let (dealer, shares) = (claim.member, &claim.shares);
-            Complaint::sign(&step.context, dealer, shares, leaf, reason, seat.identity())
+            let identity = seat.identity();
+            let complaint = Complaint::sign(&step.context, dealer, shares, leaf, reason, identity);
+            Box::new(complaint)
         });
         Ok(Verdict {
             step,

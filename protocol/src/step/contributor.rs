@@ -6,13 +6,13 @@ use collegium_crypto::encode::Shape;
 use collegium_crypto::linear::LinearHash;
 use collegium_crypto::rand_core::CryptoRng;
 use collegium_crypto::transcript::Digest;
-use zeroize::Zeroizing;
 
 use super::plan::StepPlan;
 use super::record::{NodeRecord, StepRecord};
 use super::seat::Seat;
-use super::upload::{ReadyUpload, make_upload};
+use super::upload::{ReadyUpload, Sealing};
 use super::{NodeAction, refuse};
+use crate::codec::Blob;
 use crate::ids::{RunId, StepNumber};
 use crate::message::session::ToCoordinator;
 use crate::message::step::{Announce, Part, StepRef};
@@ -48,6 +48,8 @@ enum State {
     Idle,
     /// The trainer computes.
     Answering(Box<StepPlan>),
+    /// The codes are being encrypted, and may be streamed already.
+    Sealing(StepRef),
     /// Answered; the bytes are kept while the step lives, to be repeated as they are.
     Answered(Arc<ReadyUpload>),
 }
@@ -136,14 +138,42 @@ impl Contributor {
     fn repeat(&self) -> Result<Vec<NodeAction>, Refusal> {
         match &self.state {
             State::Idle => Err(RefusalCode::AlreadyAnswered.into()),
-            State::Answering(_) => Ok(Vec::new()),
+            State::Answering(_) | State::Sealing(_) => Ok(Vec::new()),
             State::Answered(upload) => Ok(vec![NodeAction::Upload(Arc::clone(upload))]),
         }
     }
 
-    /// The trainer's codes, in the shape's order. Checks every code against its maximum, encrypts
-    /// under a key made here and wiped here, shares and seals it, signs. Takes milliseconds per
-    /// megabyte: call it off the network thread.
+    /// The trainer's codes, in the shape's order: what [`Sealing::run`] makes an upload of, piece
+    /// by piece, off the network's threads. Say [`Contributor::sealed`] or
+    /// [`Contributor::failed`] afterwards. `None` when the step is over.
+    #[must_use]
+    pub fn seal(&mut self, step: StepNumber, codes: Vec<u64>) -> Option<Sealing> {
+        let plan = self.take_answering(step)?;
+        self.state = State::Sealing(plan.reference());
+        Some(Sealing::new(Arc::clone(&self.seat), plan, codes))
+    }
+
+    /// The upload is whole; it is kept while the step lives, to be repeated as it is. `false` when
+    /// the step is over: with the last handle its body is gone.
+    pub fn sealed(&mut self, upload: Arc<ReadyUpload>) -> bool {
+        let awaited = matches!(&self.state, State::Sealing(step) if *step == upload.step);
+        if awaited {
+            self.state = State::Answered(upload);
+        }
+        awaited
+    }
+
+    /// The upload of `step`, if that is the one answered last.
+    #[must_use]
+    pub fn upload(&self, step: StepNumber) -> Option<Arc<ReadyUpload>> {
+        match &self.state {
+            State::Answered(upload) if upload.step.step == step => Some(Arc::clone(upload)),
+            _ => None,
+        }
+    }
+
+    /// [`Contributor::seal`], [`Sealing::run`] and [`Contributor::sealed`] at one go, with the
+    /// whole body in memory: for small answers.
     ///
     /// Gives `Upload`, a refusal when a code does not fit, or nothing when the step is over.
     pub fn answered(
@@ -152,25 +182,36 @@ impl Contributor {
         codes: Vec<u64>,
         rng: &mut impl CryptoRng,
     ) -> Vec<NodeAction> {
-        let codes = Zeroizing::new(codes);
-        let Some(plan) = self.take_answering(step) else {
+        let Some(sealing) = self.seal(step, codes) else {
             return Vec::new();
         };
-        match make_upload(&self.seat, &plan, codes, rng) {
-            Ok(upload) => {
-                self.state = State::Answered(Arc::clone(&upload));
+        let mut body = Vec::new();
+        let sealed = sealing.run(1, rng, &mut |piece| {
+            body.extend_from_slice(piece);
+            Ok(())
+        });
+        match sealed {
+            Ok(sealed) => {
+                let upload = Arc::new(sealed.kept(Arc::new(Blob(body))));
+                self.sealed(Arc::clone(&upload));
                 vec![NodeAction::Upload(upload)]
             }
-            Err(refusal) => refuse(self.run, step, refusal),
+            Err(error) => self.failed(step, error.refusal()),
         }
     }
 
-    /// The trainer could not answer.
+    /// The trainer could not answer, or its answer could not be sealed.
     pub fn failed(&mut self, step: StepNumber, refusal: Refusal) -> Vec<NodeAction> {
-        match self.take_answering(step) {
-            Some(_) => refuse(self.run, step, refusal),
-            None => Vec::new(),
+        let current = match &self.state {
+            State::Answering(plan) => plan.reference().step,
+            State::Sealing(current) => current.step,
+            State::Idle | State::Answered(_) => return Vec::new(),
+        };
+        if current != step {
+            return Vec::new();
         }
+        self.state = State::Idle;
+        refuse(self.run, step, refusal)
     }
 
     /// The step was opened: what the coordinator commits to fixes the challenge. Gives `HashBody`,
@@ -235,6 +276,7 @@ impl Contributor {
         match &self.state {
             State::Idle => None,
             State::Answering(plan) => Some(plan.reference().context),
+            State::Sealing(step) => Some(step.context),
             State::Answered(upload) => Some(upload.step.context),
         }
     }

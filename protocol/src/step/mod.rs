@@ -8,6 +8,9 @@
 //! it leave. Several `Persist`s in a row may share one transaction. If a `Persist` fails, stop the
 //! daemon: the machine has already moved on.
 //!
+//! Nothing leaves a node by `Answer`: the trainer may compute while the `Persist`s before it are
+//! being synced, if the upload waits for them.
+//!
 //! # Driving a node
 //!
 //! ```text
@@ -20,7 +23,9 @@
 //!               actions = committee.announce(&announce, data_digest)
 //!               actions += contributor.announce(&announce, LocalVerdict::Allowed { shape })
 //!             -> Persist, Persist, Answer { step, ask }: hand the ask to the trainer
-//! trainer     contributor.answered(step, codes, rng)  -> Upload(ready): stream it
+//! trainer     sealing = contributor.seal(step, codes), and on a thread that computes
+//!             sealed  = sealing.run(threads, rng, |piece| keep and stream it)
+//!             contributor.sealed(sealed.kept(body))   then stream its trailer
 //!   or        contributor.failed(step, refusal)       -> Send(StepRefused)
 //! Deliver     committee.deliver(&deliver)             -> Send(Verdict)
 //! Propose     committee.propose(&propose)             -> Persist, Send(Vote)
@@ -52,8 +57,9 @@
 //!                                       the sum and these members' trailers to disk
 //!             Persist(record)           sync, replacing the step's record before
 //!             Open(opening)             opening.open(&sum) on a thread of its own: totals, or
-//!                                       the failure that ends the round; after the totals are in
+//!                                       Event::NotOpened(failure); after the totals are in
 //!                                       the journal, forget the step's record and spool
+//!             Spoiled(failure)          the sum never opens: the round closes
 //!             then                      Verification::begin(..) beside the steps that follow: send
 //!                                       its statement to the contributors, collect their hashes,
 //!                                       keep the evidence and tell the members of it
@@ -104,7 +110,7 @@ pub use record::{
     UNSEEN_DATA,
 };
 pub use seat::{Seat, SeatError};
-pub use upload::ReadyUpload;
+pub use upload::{KeptBody, ReadyUpload, SealError, Sealed, Sealing};
 pub use verification::Verification;
 
 use std::sync::Arc;
@@ -121,7 +127,7 @@ pub enum NodeAction {
     /// Sync this record to disk under [`NodeRecord::key`], replacing what stands there, before
     /// anything after it.
     Persist(NodeRecord),
-    /// Hand the ask to the trainer; its codes come back through [`Contributor::answered`].
+    /// Hand the ask to the trainer; its codes come back through [`Contributor::seal`].
     Answer {
         /// The run.
         run: RunId,

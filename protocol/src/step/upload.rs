@@ -1,11 +1,14 @@
-//! Making an upload: encrypt under a fresh key, share it, seal each share, sign.
+//! Making an upload: encrypt under a fresh key, piece by piece, then share the key, seal each
+//! share to the finished body, sign.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::{fmt, io};
 
 use collegium_crypto::glwe::{Encryptor, OneTimeKey};
 use collegium_crypto::linear::{Challenge, LinearHash, LinearHasher};
 use collegium_crypto::rand_core::CryptoRng;
-use collegium_crypto::shamir;
+use collegium_crypto::shamir::{self, DealtShare};
 use collegium_crypto::transcript::{BodyHasher, Digest, hash};
 use zeroize::Zeroizing;
 
@@ -21,43 +24,203 @@ use crate::message::step::{
 };
 use crate::refusal::{Refusal, RefusalCode};
 
-/// An upload ready to be streamed: header frame, raw body, trailer frame. Nothing in it is
-/// secret, and sending it again sends the same bytes.
+/// Keeps an upload's ciphertext for as long as the machine holds the upload; dropping it is what
+/// erases it. In memory a [`Blob`] does it, on disk the daemon's spool.
+pub trait KeptBody: fmt::Debug + Send + Sync {
+    /// Hands the whole body to `take`, from its start, in pieces of at most [`BODY_CHUNK_BYTES`]
+    /// cut anywhere. Always the same bytes.
+    ///
+    /// # Errors
+    /// Reading errors, and whatever `take` returns.
+    fn read(&self, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()>;
+}
+
+impl KeptBody for Blob {
+    fn read(&self, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        self.as_slice().chunks(BODY_CHUNK_BYTES).try_for_each(take)
+    }
+}
+
+/// An upload that can be streamed: header frame, raw body, trailer frame. Nothing in it is
+/// secret, and sending it again sends the same bytes. Its body is kept until the last handle is
+/// dropped; the machine holds one as long as the step may still need it.
 #[derive(Debug, Clone)]
 pub struct ReadyUpload {
     /// The step, for naming it in logs.
     pub step: StepRef,
     /// First frame.
     pub header: UploadHeader,
-    body: Blob,
+    body: Arc<dyn KeptBody>,
     /// Last frame.
     pub trailer: UploadTrailer,
 }
 
 impl ReadyUpload {
-    /// The body in pieces to write, each at most [`BODY_CHUNK_BYTES`].
-    pub fn chunks(&self) -> impl Iterator<Item = &[u8]> {
-        self.body.as_slice().chunks(BODY_CHUNK_BYTES)
+    /// Hands the body to `take` in pieces to write, each at most [`BODY_CHUNK_BYTES`], cut
+    /// anywhere.
+    ///
+    /// # Errors
+    /// When the body cannot be read back, and whatever `take` returns.
+    pub fn for_each_chunk(&self, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        self.body.read(take)
     }
 
     /// h = Σ r^j · c\[j\] over the body's coefficients, for the challenge of a commitment. A few
     /// milliseconds per megabyte.
     ///
     /// # Errors
-    /// `Internal`, when the body was damaged.
+    /// `Internal`, when the body was damaged or cannot be read back.
     pub fn linear_hash(&self, challenge: Challenge) -> Result<LinearHash, Refusal> {
         let mut hasher = LinearHasher::new(challenge);
-        hasher.update(self.body.as_slice());
+        self.for_each_chunk(&mut |piece| {
+            hasher.update(piece);
+            Ok(())
+        })
+        .map_err(|_| Refusal::new(RefusalCode::Internal, "the body cannot be read back"))?;
         hasher
             .finish()
             .map_err(|e| Refusal::new(RefusalCode::Internal, e))
     }
 
-    /// The whole body.
-    #[must_use]
-    pub fn body(&self) -> &[u8] {
-        self.body.as_slice()
+    /// The whole body in memory: for small ones and tests.
+    ///
+    /// # Errors
+    /// When it cannot be read back.
+    pub fn body(&self) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        self.for_each_chunk(&mut |piece| {
+            body.extend_from_slice(piece);
+            Ok(())
+        })?;
+        Ok(body)
     }
+}
+
+/// Why an answer does not become an upload.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// The step is refused: the codes do not fit, or a fault inside.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The body could not be handed on.
+    #[error("the upload's body cannot be kept: {0} (is the disk full?)")]
+    Body(#[from] io::Error),
+}
+
+impl SealError {
+    /// What the coordinator is told: nothing about this site's disk.
+    #[must_use]
+    pub fn refusal(self) -> Refusal {
+        match self {
+            Self::Refused(refusal) => refusal,
+            Self::Body(_) => Refusal::new(RefusalCode::Internal, "the upload cannot be kept"),
+        }
+    }
+}
+
+/// The trainer's codes on their way to becoming an upload; nothing is computed yet. Made by
+/// [`super::Contributor::seal`].
+pub struct Sealing {
+    seat: Arc<Seat>,
+    plan: Box<StepPlan>,
+    codes: Zeroizing<Vec<u64>>,
+}
+
+impl Sealing {
+    pub(super) fn new(seat: Arc<Seat>, plan: Box<StepPlan>, codes: Vec<u64>) -> Self {
+        let codes = Zeroizing::new(codes);
+        Self { seat, plan, codes }
+    }
+
+    /// The step.
+    #[must_use]
+    pub fn step(&self) -> StepRef {
+        self.plan.reference()
+    }
+
+    /// The upload's first frame, known before anything is encrypted.
+    #[must_use]
+    pub fn header(&self) -> UploadHeader {
+        UploadHeader {
+            context: self.plan.reference().context,
+            member: self.seat.index(),
+            body_len: self.plan.body_len(),
+        }
+    }
+
+    /// Encrypts on `threads` threads (1 or more) under a key made here and wiped here, and hands
+    /// every piece of the body to `out` in order, on this thread, so that sending can begin with
+    /// the first one; then seals the key's shares to H(body) and signs. Beside the codes it holds
+    /// one packed word for each ring coefficient. Takes milliseconds per megabyte: call it off the
+    /// network's threads.
+    ///
+    /// # Errors
+    /// [`SealError`]; what `out` got is then worth nothing. Codes that do not fit are found before
+    /// the first piece.
+    pub fn run(
+        self,
+        threads: usize,
+        rng: &mut impl CryptoRng,
+        out: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<Sealed, SealError> {
+        let header = self.header();
+        let Self { seat, plan, codes } = self;
+        let dealing = Dealing::of(seat.charter(), seat.index());
+        let key = OneTimeKey::generate(rng);
+        let (committee, threshold) = (dealing.committee(), dealing.threshold());
+        let key_shares =
+            shamir::deal(&key, committee, threshold, dealing.first(), rng).map_err(internal)?;
+        let encryptor = Encryptor::new(key, &plan.mask_seed(), plan.packing(), &codes, rng)
+            .map_err(|e| Refusal::new(RefusalCode::AnswerOutOfRange, e))?;
+        drop(codes);
+        let mut hasher = BodyHasher::new();
+        let flow = encryptor.parts_parallel(threads, |_, part| {
+            hasher.update(&part);
+            match out(&part) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => ControlFlow::Break(error),
+            }
+        });
+        if let ControlFlow::Break(error) = flow {
+            return Err(error.into());
+        }
+        let trailer = seal_shares(&seat, plan.reference(), &key_shares, hasher.finish(), rng)?;
+        Ok(Sealed {
+            step: plan.reference(),
+            header,
+            trailer,
+        })
+    }
+}
+
+/// Both frames of an upload whose body was handed out whole.
+#[derive(Debug)]
+pub struct Sealed {
+    step: StepRef,
+    header: UploadHeader,
+    trailer: UploadTrailer,
+}
+
+impl Sealed {
+    /// The upload, with its body where it was kept meanwhile.
+    #[must_use]
+    pub fn kept(self, body: Arc<dyn KeptBody>) -> ReadyUpload {
+        let Self {
+            step,
+            header,
+            trailer,
+        } = self;
+        ReadyUpload {
+            step,
+            header,
+            body,
+            trailer,
+        }
+    }
+}
+
+fn internal(error: impl fmt::Display) -> Refusal {
+    Refusal::new(RefusalCode::Internal, error)
 }
 
 /// What a sealed share is bound to: moved to another step, dealer, recipient, point or body, it
@@ -81,37 +244,18 @@ pub(super) fn share_binding(
     )
 }
 
-/// Encrypts, shares, seals and signs. The key is wiped before this returns.
-pub(super) fn make_upload(
+/// Seals a share to every seat of the committee and signs the whole.
+fn seal_shares(
     seat: &Seat,
-    plan: &StepPlan,
-    codes: Zeroizing<Vec<u64>>,
+    step: StepRef,
+    key_shares: &[DealtShare],
+    body: Digest,
     rng: &mut impl CryptoRng,
-) -> Result<Arc<ReadyUpload>, Refusal> {
-    let internal = |e: &dyn std::fmt::Display| Refusal::new(RefusalCode::Internal, e);
-    let step = plan.reference();
-    let dealing = Dealing::of(seat.charter(), seat.index());
-    let key = OneTimeKey::generate(rng);
-    let key_shares = shamir::deal(
-        &key,
-        dealing.committee(),
-        dealing.threshold(),
-        dealing.first(),
-        rng,
-    )
-    .map_err(|e| internal(&e))?;
-    let seed = plan.mask_seed();
-    let body = Encryptor::new(key, &seed, plan.packing(), &codes, rng)
-        .map_err(|e| Refusal::new(RefusalCode::AnswerOutOfRange, e))?
-        .into_body();
-    drop(codes);
-    let mut hasher = BodyHasher::new();
-    let body_digest = hasher.update(&body).finish();
-
+) -> Result<UploadTrailer, Refusal> {
     let mut shares = Vec::with_capacity(key_shares.len());
-    for ((number, member), share) in seat.charter().seats().zip(&key_shares) {
+    for ((number, member), share) in seat.charter().seats().zip(key_shares) {
         let (dealer, recipient) = (seat.index(), member.index);
-        let binding = share_binding(&step.context, dealer, recipient, number, &body_digest);
+        let binding = share_binding(&step.context, dealer, recipient, number, &body);
         let sealed = member
             .sealing
             .seal(
@@ -120,7 +264,7 @@ pub(super) fn make_upload(
                 &share.to_bytes(),
                 rng,
             )
-            .map_err(|e| internal(&e))?;
+            .map_err(internal)?;
         shares.push(SealedShare {
             seat: number,
             sealed: Blob(sealed),
@@ -130,21 +274,12 @@ pub(super) fn make_upload(
     let claim = UploadClaim::sign(
         &step.context,
         seat.index(),
-        body_digest,
+        body,
         shares_digest(&leaves),
         seat.identity(),
     );
-    Ok(Arc::new(ReadyUpload {
-        step,
-        header: UploadHeader {
-            context: step.context,
-            member: seat.index(),
-            body_len: body.len() as u64,
-        },
-        body: Blob(body),
-        trailer: UploadTrailer {
-            shares,
-            signature: claim.signature,
-        },
-    }))
+    Ok(UploadTrailer {
+        shares,
+        signature: claim.signature,
+    })
 }

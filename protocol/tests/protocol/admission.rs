@@ -84,7 +84,8 @@ fn a_header_names_the_step_the_member_and_the_exact_length() {
 #[test]
 fn a_body_is_exact_and_canonical() {
     let (_, plan, upload) = honest();
-    let body = upload.body();
+    let body = upload.body().unwrap();
+    let body = body.as_slice();
     let mut high = body.to_vec();
     high[8..16].copy_from_slice(&Q.to_le_bytes());
     let longer = [body, &[0]].concat();
@@ -133,23 +134,29 @@ fn a_trailer_holds_one_signed_share_for_every_seat() {
     for (what, change) in changes {
         let mut trailer = upload.trailer.clone();
         change(&mut trailer);
-        let found = stream(&plan, &upload, upload.body(), trailer).unwrap_err();
+        let found = stream(&plan, &upload, &upload.body().unwrap(), trailer).unwrap_err();
         assert_eq!(found, RefusalCode::UploadInvalid, "{what}");
     }
     let mut changed = upload.trailer.clone();
     changed.shares[3].sealed.0[50] ^= 1;
-    let found = stream(&plan, &upload, upload.body(), changed).unwrap_err();
+    let found = stream(&plan, &upload, &upload.body().unwrap(), changed).unwrap_err();
     assert_eq!(found, RefusalCode::BadSignature);
     // Another member's correctly signed upload under this member's name.
     let other = world.nodes()[1]
         .upload(&world.announce(&plan, b"ask"))
         .unwrap();
     // Already the lengths tell that it dealt from another place of the roster.
-    let found = stream(&plan, &upload, other.body(), other.trailer.clone()).unwrap_err();
+    let found = stream(
+        &plan,
+        &upload,
+        &other.body().unwrap(),
+        other.trailer.clone(),
+    )
+    .unwrap_err();
     assert_eq!(found, RefusalCode::UploadInvalid);
     let mut foreign = upload.trailer.clone();
     foreign.signature = other.trailer.signature;
-    let found = stream(&plan, &upload, upload.body(), foreign).unwrap_err();
+    let found = stream(&plan, &upload, &upload.body().unwrap(), foreign).unwrap_err();
     assert_eq!(found, RefusalCode::BadSignature);
 }
 

@@ -344,18 +344,18 @@ fn foreign_and_forged_messages_are_passed_over() {
 }
 
 #[test]
-fn a_wrong_release_fails_the_noise_check_and_names_the_set() {
+fn wrong_releases_of_two_members_fail_the_noise_check_and_name_the_set() {
     let mut s = setting(612);
     let identities = s.world.identities.clone();
     s.begin(&mut |from, up| {
         Some(match up {
-            Up::Message(ToCoordinator::Release(release)) if from == index(1) => {
+            Up::Message(ToCoordinator::Release(release)) if from.get() <= 2 => {
                 // Signed by its member, well formed, and wrong in one coefficient.
                 let mut bytes = release.share_sum.0.clone();
                 bytes[0] ^= 1;
                 let (step, set) = (release.step, release.proposal);
-                let identity = &identities[0];
-                let wrong = Release::sign(step, index(1), set, Blob(bytes), identity);
+                let identity = &identities[from.position()];
+                let wrong = Release::sign(step, from, set, Blob(bytes), identity);
                 Up::Message(ToCoordinator::Release(wrong))
             }
             up => up,

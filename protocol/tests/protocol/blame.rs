@@ -37,7 +37,7 @@ fn complain(
         step,
         dealer: claim.member,
         shares: claim.shares,
-        complaint: Some(complaint),
+        complaint: Some(Box::new(complaint)),
     }
 }
 
@@ -164,7 +164,7 @@ fn a_complaint_is_its_authors_word_about_one_share() {
         &world.identities[1],
     );
     let verdict = Verdict {
-        complaint: Some(foreign),
+        complaint: Some(Box::new(foreign)),
         ..good
     };
     let found = setting.check(by, &verdict, &uploads[2]);
@@ -218,7 +218,7 @@ fn more_than_f_complaints_prove_a_dealer_faulty_and_fewer_nothing() {
         complaints: 3,
     };
     assert_eq!(setting.take(&mut blame, &[(3, 7)]), proven);
-    assert_eq!(blame.faulty(), [index(7)].into());
+    assert_eq!(*blame.faulty(), [index(7)].into());
 }
 
 #[test]
@@ -233,12 +233,12 @@ fn who_complains_about_more_than_a_third_is_faulty() {
         dealers: 3,
     };
     assert_eq!(setting.take(&mut blame, &[(4, 3)]), proven);
-    assert_eq!(blame.faulty(), [index(4)].into());
+    assert_eq!(*blame.faulty(), [index(4)].into());
 
     // Dealers that others prove faulty speak for the complainer.
     let mut blame = Blame::new(&setting.world.charter);
     setting.take(&mut blame, &[(5, 1), (6, 1), (4, 1), (4, 2), (4, 3)]);
-    assert_eq!(blame.faulty(), [index(1)].into());
+    assert_eq!(*blame.faulty(), [index(1)].into());
 }
 
 #[test]
@@ -255,7 +255,7 @@ fn what_is_not_about_the_dealers_share_proves_nothing() {
     setting.take(&mut blame, &[(4, 4), (1, 4)]);
     assert!(blame.faulty().is_empty());
     setting.take(&mut blame, &[(2, 4)]);
-    assert_eq!(blame.faulty(), [index(4)].into());
+    assert_eq!(*blame.faulty(), [index(4)].into());
 
     // Three members: f = 0, and any complaint contradicts that.
     let setting = Setting::new(3, 805);
@@ -273,7 +273,7 @@ fn who_is_left_out_leaves_the_minimum() {
         setting.take(&mut blame, &[(1, dealer), (3, dealer), (4, dealer)]);
     }
     let faulty: BTreeSet<_> = indices(&[2, 5, 6]).into_iter().collect();
-    assert_eq!(blame.faulty(), faulty);
+    assert_eq!(*blame.faulty(), faulty);
     let willing = |members: &[u16]| indices(members).into_iter().collect::<BTreeSet<_>>();
     let left_out = |policy, members: &[u16]| {
         let out = blame.left_out(policy, &willing(members), 5);

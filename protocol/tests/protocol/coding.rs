@@ -58,11 +58,11 @@ fn messages() -> (Vec<ToNode>, Vec<ToCoordinator>) {
         ToNode::Shutdown,
     ];
     let name = MemberName::new("site-1").unwrap();
-    let complaint = Some(Complaint {
+    let complaint = Some(Box::new(Complaint {
         leaf: Digest([5; 32]),
         reason: refusal.clone(),
         signature: vote.signature,
-    });
+    }));
     let verdict = Verdict {
         step,
         dealer: index(2),

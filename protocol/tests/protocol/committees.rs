@@ -4,14 +4,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use collegium_crypto::identity::SigningIdentity;
+use collegium_crypto::seal::SealingSecret;
 use collegium_protocol::charter::beacon::beacon;
-use collegium_protocol::charter::{BeaconNonce, CharterError, CharterSignature};
-use collegium_protocol::ids::SeatNumber;
-use collegium_protocol::limits::MAX_COMMITTEE;
+use collegium_protocol::charter::{BeaconNonce, CharterError, CharterSignature, NewMember};
+use collegium_protocol::ids::{ConsortiumId, MemberName, SeatNumber};
+use collegium_protocol::limits::{
+    MAX_ADMIN_RESPONSE_BYTES, MAX_COMMITTEE, MAX_MEMBERS, MAX_TEXT_BYTES, MAX_TO_NODE_BYTES,
+    MAX_UPLOAD_TRAILER_BYTES,
+};
+use collegium_protocol::message::admin::AdminResponse;
 use collegium_protocol::message::session::{ToCoordinator, ToNode};
-use collegium_protocol::message::step::{Certificate, CertifiedVote, Part, Propose, Vote};
+use collegium_protocol::message::step::{
+    Certificate, CertifiedVote, Part, Propose, UploadClaim, Vote,
+};
 use collegium_protocol::step::{Action, Aggregator, Event, Note, Timing};
-use collegium_protocol::{Digest, MemberIndex, RefusalCode, SignedCharter, VerifiedCharter};
+use collegium_protocol::{
+    Charter, Digest, MemberIndex, RefusalCode, SignedCharter, VerifiedCharter, codec, domain,
+};
 
 use crate::support::{Node, Up, World, admit, index, refusal, rng};
 
@@ -356,8 +366,7 @@ fn a_proposal_may_name_members_without_a_seat() {
             let identity = &world.identities[member.position()];
             let (body, shares) = (Digest([1; 32]), Digest([2; 32]));
             let context = plan.reference().context;
-            let sign = collegium_protocol::message::step::UploadClaim::sign;
-            sign(&context, *member, body, shares, identity)
+            UploadClaim::sign(&context, *member, body, shares, identity)
         })
         .collect();
     let step = plan.reference();
@@ -408,4 +417,78 @@ fn a_drawn_committee_is_as_safe_as_the_documents_say() {
         let found = probability(1000, colluding, seats, thresholds.threshold as u32).log2();
         assert!((found - keys).abs() < 0.1, "{colluding}: 2^{found}");
     }
+}
+
+/// A charter of as many members as there may be, with the longest names and contacts.
+fn largest() -> SignedCharter {
+    let mut rng = rng(704);
+    let list = (0..MAX_MEMBERS)
+        .map(|number| {
+            let identity = SigningIdentity::generate(&mut rng).public();
+            NewMember {
+                name: MemberName::new(&format!("{number:0>40}")).unwrap(),
+                contact: "\"".repeat(MAX_TEXT_BYTES),
+                identity,
+                sealing: SealingSecret::generate(&mut rng).public().clone(),
+                commitment: Digest([255; 32]),
+            }
+        })
+        .collect();
+    let coordinator = SigningIdentity::generate(&mut rng);
+    let (id, policy) = (ConsortiumId::from_bytes([255; 16]), Digest([255; 32]));
+    let charter = Charter::found("largest", id, coordinator.public(), policy, list).unwrap();
+    let mut signed = SignedCharter::unsigned(charter);
+    let signature = coordinator.sign(domain::CHARTER_SIGNATURE, &Digest([1; 32]));
+    let one = |number| CharterSignature {
+        signer: index(number),
+        signature,
+        reveal: Some(BeaconNonce::from_bytes(&[255; 32]).reveal()),
+    };
+    signed.signatures = (1..=MAX_MEMBERS as u16).map(one).collect();
+    signed
+}
+
+#[test]
+fn what_a_thousand_members_make_large_fits_its_caps() {
+    let signed = largest();
+    assert!(SignedCharter::from_bytes(&signed.to_bytes().unwrap()).unwrap() == signed);
+    assert!(SignedCharter::from_toml(&signed.to_toml().unwrap()).unwrap() == signed);
+    let charter = ToNode::Charter(signed.clone());
+    assert!(codec::encode(&charter).unwrap().len() <= MAX_TO_NODE_BYTES);
+    let answer = AdminResponse::Charter {
+        missing: signed
+            .charter
+            .members
+            .iter()
+            .map(|m| m.name.clone())
+            .collect(),
+        charter: Box::new(signed),
+    };
+    assert!(codec::encode(&answer).unwrap().len() <= MAX_ADMIN_RESPONSE_BYTES);
+
+    let world = large();
+    let plan = world.plan(u64::MAX, b"ask");
+    let claim = |member| UploadClaim {
+        member,
+        body: Digest([255; 32]),
+        shares: Digest([255; 32]),
+        signature: world.charter.signed().signatures[0].signature,
+    };
+    let entries = (1..=MAX_MEMBERS as u16).map(|number| claim(index(number)));
+    let step = plan.reference();
+    let propose = Propose {
+        step,
+        entries: entries.collect(),
+    };
+    let bytes = codec::encode(&ToNode::Propose(propose)).unwrap().len();
+    assert!(
+        (129 * MAX_MEMBERS..MAX_TO_NODE_BYTES).contains(&bytes),
+        "{bytes}"
+    );
+    let mut node = Node::new(Arc::clone(&world.seats[0]), world.run);
+    let upload = node.upload(&world.announce(&plan, b"ask")).unwrap();
+    let bytes = codec::encode(&upload.trailer).unwrap().len();
+    assert!(bytes <= MAX_UPLOAD_TRAILER_BYTES, "{bytes}");
+    // The cap is not much above what honest members need.
+    assert!(bytes + 2_000 > MAX_UPLOAD_TRAILER_BYTES, "{bytes}");
 }

@@ -183,11 +183,13 @@ impl Federation {
         let admitted = admit(&self.plan, dealer, upload).unwrap();
         self.table.spend("coordinator: check uploads", began);
         let began = Instant::now();
-        self.sum.add_bytes(upload.body()).unwrap();
+        self.sum.add_bytes(&upload.body().unwrap()).unwrap();
         self.table.spend("coordinator: add bodies", began);
         let trailer = codec::encode(&upload.trailer).unwrap().len();
-        self.table
-            .count("upload of a contributor: body", upload.body().len());
+        self.table.count(
+            "upload of a contributor: body",
+            upload.body().unwrap().len(),
+        );
         self.table.count("upload of a contributor: shares", trailer);
 
         let actions = machine.handle(Event::Uploaded(admitted.receipt()), Duration::ZERO);

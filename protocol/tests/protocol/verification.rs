@@ -3,106 +3,24 @@
 
 use std::sync::Arc;
 
-use collegium_crypto::glwe::BodySum;
-use collegium_protocol::message::session::ToNode;
+use collegium_protocol::message::session::ToCoordinator;
 use collegium_protocol::message::step::{Certificate, CertifiedVote};
 use collegium_protocol::message::verify::{BodyHash, OpenedStep};
-use collegium_protocol::step::{
-    Action, Aggregator, Event, EvidenceError, NodeAction, Opening, StepEvidence, Timing,
-    Verification,
-};
+use collegium_protocol::step::{EvidenceError, NodeAction, StepEvidence, Verification};
 use collegium_protocol::{Digest, RefusalCode, VerifiedCharter};
 
-use crate::support::{Node, Up, World, admit, index, indices, totals};
+use crate::support::{Drive, Node, World, index, indices, totals};
 
 const ASK: &[u8] = b"ask";
 
-/// A step of four members driven by hand up to its opening.
-struct Opened {
-    world: World,
-    nodes: Vec<Node>,
-    opening: Box<Opening>,
-    sum: BodySum,
-}
-
-fn opened(seed: u64) -> Opened {
-    let world = World::new(4, seed);
-    let plan = world.plan(1, ASK);
-    let mut nodes = world.nodes();
-    let announce = world.announce(&plan, ASK);
-    let connected = world.members().into_iter().collect();
-    let now = std::time::Duration::ZERO;
-    let (mut aggregator, actions) = Aggregator::start(
-        Arc::clone(&plan),
-        announce,
-        connected,
-        Timing::default(),
-        now,
-    );
-    let mut uploads = std::collections::BTreeMap::new();
-    let mut queue = std::collections::VecDeque::from(actions);
-    let mut sum = plan.empty_sum();
-    while let Some(action) = queue.pop_front() {
-        let (to, message) = match action {
-            Action::Send { to, message } => (to, ToNode::clone(&message)),
-            Action::Deliver { to, dealer } => {
-                let (admitted, _): &(collegium_protocol::step::AdmittedUpload, Vec<u8>) =
-                    &uploads[&dealer];
-                (to, ToNode::Deliver(admitted.delivery(to).unwrap()))
-            }
-            Action::SyncUploads { members } => {
-                for member in members {
-                    sum.add_bytes(&uploads[&member].1).unwrap();
-                }
-                continue;
-            }
-            Action::Open(opening) => {
-                return Opened {
-                    world,
-                    nodes,
-                    opening,
-                    sum,
-                };
-            }
-            _ => continue,
-        };
-        for up in nodes[to.position()].tell(message) {
-            let event = match up {
-                Up::Upload(upload) => {
-                    let admitted = admit(&plan, to, &upload).unwrap();
-                    let receipt = admitted.receipt();
-                    uploads.insert(to, (admitted, upload.body().to_vec()));
-                    Event::Uploaded(receipt)
-                }
-                Up::Message(message) => event(to, message),
-            };
-            queue.extend(aggregator.handle(event, now));
-        }
-    }
-    panic!("the step did not open");
-}
-
-fn event(
-    from: collegium_protocol::MemberIndex,
-    message: collegium_protocol::message::session::ToCoordinator,
-) -> Event {
-    use collegium_protocol::message::session::ToCoordinator as From;
-    match message {
-        From::Verdict(verdict) => Event::Verdict { from, verdict },
-        From::Vote(vote) => Event::Vote { from, vote },
-        From::Release(release) => Event::Release { from, release },
-        other => panic!("not expected: {other:?}"),
-    }
-}
-
-impl Opened {
-    /// What an honest coordinator goes on with.
-    fn verification(self) -> (World, Vec<Node>, Verification) {
-        let opened = self.opening.open(&self.sum).unwrap();
-        assert_eq!(opened.sums(), totals(&indices(&[1, 2, 3, 4]), ASK));
-        let verification = self.opening.verification(opened, &self.world.coordinator);
-        (self.world, self.nodes, verification)
-    }
+/// An honest step of four members, opened, as an honest coordinator goes on with it.
+fn verification(seed: u64) -> (World, Vec<Node>, Verification) {
+    let mut drive = Drive::begin(4, seed, ASK);
+    let opening = drive.opening();
+    let opened = opening.open(&drive.sum).unwrap();
+    assert_eq!(opened.sums(), totals(&indices(&[1, 2, 3, 4]), ASK));
+    let verification = opening.verification(opened, &drive.world.coordinator);
+    (drive.world, drive.nodes, verification)
 }
 
 /// A node's answer to a commitment.
@@ -114,16 +32,14 @@ fn hash_of(node: &mut Node, opened: &OpenedStep) -> Option<BodyHash> {
     };
     let hash = upload.linear_hash(opened.challenge()).unwrap();
     match node.contributor.hashed(opened, hash).as_slice() {
-        [NodeAction::Send(collegium_protocol::message::session::ToCoordinator::BodyHash(hash))] => {
-            Some(*hash)
-        }
+        [NodeAction::Send(ToCoordinator::BodyHash(hash))] => Some(*hash),
         other => panic!("expected a hash: {other:?}"),
     }
 }
 
 /// Honest evidence, with all keys of the consortium to forge from it.
 fn evidence(seed: u64) -> (World, StepEvidence) {
-    let (world, mut nodes, mut verification) = opened(seed).verification();
+    let (world, mut nodes, mut verification) = self::verification(seed);
     for node in &mut nodes {
         let hash = hash_of(node, &verification.statement()).unwrap();
         verification.hashed(node.index(), hash).unwrap();
@@ -183,7 +99,7 @@ fn totals_changed_after_the_hashes_are_found() {
 /// members hash what they sent, and the hashes do not add up to what it shows.
 #[test]
 fn totals_that_were_false_from_the_start_are_found() {
-    let (world, mut nodes, verification) = opened(704).verification();
+    let (world, mut nodes, verification) = self::verification(704);
     let mut lie = verification.evidence();
     change_message(&mut lie);
     let step = verification.statement();
@@ -198,7 +114,7 @@ fn totals_that_were_false_from_the_start_are_found() {
 
 #[test]
 fn a_second_commitment_of_one_step_is_refused_and_the_first_repeated_is_not_answered_twice() {
-    let (world, mut nodes, verification) = opened(705).verification();
+    let (world, mut nodes, verification) = self::verification(705);
     let first = verification.statement();
     let node = &mut nodes[0];
     assert!(hash_of(node, &first).is_some());
@@ -225,7 +141,7 @@ fn a_second_commitment_of_one_step_is_refused_and_the_first_repeated_is_not_answ
 
 #[test]
 fn a_contributor_that_left_leaves_the_step_unverified() {
-    let (world, mut nodes, mut verification) = opened(706).verification();
+    let (world, mut nodes, mut verification) = self::verification(706);
     for node in &mut nodes[..3] {
         let hash = hash_of(node, &verification.statement()).unwrap();
         verification.hashed(node.index(), hash).unwrap();
@@ -242,7 +158,7 @@ fn a_contributor_that_left_leaves_the_step_unverified() {
 
 #[test]
 fn hashes_of_others_and_false_hashes_are_told_from_honest_ones() {
-    let (world, mut nodes, mut verification) = opened(707).verification();
+    let (world, mut nodes, mut verification) = self::verification(707);
     let statement = verification.statement();
     let hashes: Vec<_> = nodes
         .iter_mut()

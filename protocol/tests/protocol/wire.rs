@@ -6,9 +6,12 @@ use collegium_protocol::ids::SeatNumber;
 use collegium_protocol::limits::MAX_UPLOAD_HEADER_BYTES;
 use collegium_protocol::message::session::ToCoordinator;
 use collegium_protocol::message::step::{
-    Propose, SealedShare, StepRef, UploadClaim, UploadHeader, Vote, cohort_digest, shares_digest,
+    Complaint, Propose, SealedShare, StepRef, UploadClaim, UploadHeader, Verdict, Vote,
+    cohort_digest, shares_digest,
 };
-use collegium_protocol::{Blob, Digest, RunId, Signature, StepContext, StepNumber};
+use collegium_protocol::{
+    Blob, Digest, Refusal, RefusalCode, RunId, Signature, StepContext, StepNumber,
+};
 
 use crate::support::{index, indices};
 
@@ -55,6 +58,41 @@ fn a_vote() {
     ]
     .concat();
     assert_eq!(codec::encode(&ToCoordinator::Vote(vote)).unwrap(), golden);
+}
+
+#[test]
+fn a_complaint() {
+    let complaint = Complaint {
+        leaf: Digest([0x55; 32]),
+        reason: Refusal::new(RefusalCode::ShareFaulty, "no"),
+        signature: Signature::from_bytes([0x44; 64]),
+    };
+    let verdict = Verdict {
+        step: StepRef {
+            run: RunId::from_bytes([0xaa; 16]),
+            step: StepNumber(7),
+            context: Digest([0x22; 32]),
+        },
+        dealer: index(1000),
+        shares: Digest([0x33; 32]),
+        complaint: Some(Box::new(complaint)),
+    };
+    let golden = [
+        [4].as_slice(),     // ToCoordinator::Verdict
+        &[0xaa; 16],        // run
+        &[7],               // step
+        &[0x22; 32],        // context digest
+        &[251, 0xe8, 0x03], // dealer: varint, 251 = two bytes follow, 1000
+        &[0x33; 32],        // H(shares)
+        &[1],               // there is a complaint
+        &[0x55; 32],        // leaf of the share
+        &[162],             // reason: ShareFaulty
+        &[2, b'n', b'o'],   // detail: two bytes of text
+        &[0x44; 64],        // Ed25519 signature
+    ]
+    .concat();
+    let found = codec::encode(&ToCoordinator::Verdict(verdict)).unwrap();
+    assert_eq!(found, golden);
 }
 
 /// Digests are as frozen as bytes: signatures cover them.

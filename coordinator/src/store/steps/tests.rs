@@ -36,27 +36,23 @@ async fn a_step_goes_forward_only_and_survives_reopening() {
         .open_step(run, step, 1, ask(1), b"announced")
         .await
         .expect("opens");
-    let upload = (MemberIndex::new(2).expect("an index"), vec![9, 9]);
+    let early = store.certify_step(run, step, b"early").await;
+    assert!(early.is_err(), "not proposed yet");
     store
-        .save_sum(run, step, &[1, 2, 3], std::slice::from_ref(&upload))
+        .propose_step(run, step, Some(&[1, 2, 3]), b"proposed")
         .await
-        .expect("saves");
-    store
-        .save_record(run, step, Phase::Proposed, b"proposed")
-        .await
-        .expect("saves");
+        .expect("records");
     assert!(store.certified_step(run).await.expect("reads").is_none());
-    assert!(
-        store
-            .save_record(run, step, Phase::Announced, b"back")
-            .await
-            .is_err(),
-        "never back"
-    );
+    let back = store.propose_step(run, step, None, b"another set").await;
+    assert!(back.is_err(), "once");
     store
-        .save_record(run, step, Phase::Certified, b"certified")
+        .certify_step(run, step, b"certified")
         .await
-        .expect("saves");
+        .expect("records");
+    assert!(
+        store.certify_step(run, step, b"again").await.is_err(),
+        "once"
+    );
     assert!(
         store.drop_step(run, step, "late").await.is_err(),
         "a certified step is not dropped"
@@ -81,10 +77,9 @@ async fn a_step_goes_forward_only_and_survives_reopening() {
         (step, 1, ask(1))
     );
     assert_eq!(
-        (certified.record.as_slice(), certified.summed.as_slice()),
-        (&b"certified"[..], &[1, 2, 3][..])
+        (certified.record.as_slice(), certified.summed.as_deref()),
+        (&b"certified"[..], Some(&[1, 2, 3][..]))
     );
-    assert_eq!(certified.uploads, [upload]);
 
     let record = JournalRecord {
         ask: ask(1),
@@ -150,11 +145,11 @@ async fn a_spoiled_step_is_remembered() {
         store.spoil_step(run, step, "noise").await.is_err(),
         "not certified"
     );
-    store.save_sum(run, step, &[], &[]).await.expect("saves");
     store
-        .save_record(run, step, Phase::Certified, b"c")
+        .propose_step(run, step, None, b"p")
         .await
-        .expect("saves");
+        .expect("records");
+    store.certify_step(run, step, b"c").await.expect("records");
     assert_eq!(store.spoiled(run, 1).await.expect("reads"), None);
     store
         .spoil_step(run, step, "noise above the bound")

@@ -1,13 +1,15 @@
 //! The set is certified. From here the step is always driven to its end: seats repeat their
-//! releases, so it opens as soon as t of them are reachable.
+//! releases, so it opens as soon as t of them are reachable. If it does not open then, some release
+//! may be false: it is tried again with every further one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use collegium_crypto::shamir::ShareSum;
 
 use super::proposed::bring_up;
-use super::{Action, Core, Dropped, Event, Note, State, ignored};
+use super::{Action, Core, Dropped, Event, Note, State, Timing, ignored};
 use crate::ids::MemberIndex;
 use crate::message::session::{DropReason, ToNode};
 use crate::message::step::{Certificate, Propose, Release};
@@ -23,6 +25,10 @@ pub(super) struct Certified {
     digest: collegium_crypto::transcript::Digest,
     releases: BTreeMap<MemberIndex, ShareSum>,
     refused: BTreeMap<MemberIndex, Refusal>,
+    /// Releases with which opening was tried.
+    tried: usize,
+    /// Since when it is known not to open with those, and why.
+    failed: Option<(Duration, StepFailure)>,
 }
 
 impl Certified {
@@ -35,7 +41,15 @@ impl Certified {
             propose,
             releases: BTreeMap::new(),
             refused: BTreeMap::new(),
+            tried: 0,
+            failed: None,
         }
+    }
+
+    /// Until when further releases are waited for, once the first t did not open the sum.
+    pub(super) fn deadline(&self, timing: &Timing) -> Option<Duration> {
+        let (since, _) = self.failed.as_ref()?;
+        Some(*since + timing.vote_wait)
     }
 
     pub(super) fn message(&self) -> &Arc<ToNode> {
@@ -57,7 +71,13 @@ impl Certified {
         }
     }
 
-    pub(super) fn handle(mut self, core: &Core, event: Event, out: &mut Vec<Action>) -> State {
+    pub(super) fn handle(
+        mut self,
+        core: &Core,
+        event: Event,
+        now: Duration,
+        out: &mut Vec<Action>,
+    ) -> State {
         match event {
             Event::Connected(member) => {
                 self.refused.remove(&member);
@@ -84,6 +104,10 @@ impl Certified {
                     self.refused.insert(from, refusal);
                 }
             }
+            Event::NotOpened(failure) => {
+                let since = self.failed.take().map_or(now, |(since, _)| since);
+                self.failed = Some((since, failure));
+            }
             Event::Cancel => {
                 out.push(Action::Failed(StepFailure::Cancelled));
                 return State::Over;
@@ -98,7 +122,7 @@ impl Certified {
             | Event::Refused { .. }
             | Event::Tick => {}
         }
-        self.advance(core, out)
+        self.advance(core, now, out)
     }
 
     fn release(&mut self, core: &Core, from: MemberIndex, release: &Release) -> Result<(), String> {
@@ -118,17 +142,21 @@ impl Certified {
         Ok(())
     }
 
-    fn advance(self, core: &Core, out: &mut Vec<Action>) -> State {
+    fn advance(mut self, core: &Core, now: Duration, out: &mut Vec<Action>) -> State {
         let thresholds = core.plan.charter().thresholds();
-        if self.releases.len() >= thresholds.threshold {
-            out.push(Action::Open(Box::new(Opening {
-                plan: Arc::clone(&core.plan),
-                contributors: self.propose.members(),
-                propose: self.propose,
-                certificate: self.certificate,
-                releases: self.releases.into_values().collect(),
-            })));
-            return State::Over;
+        let releases = self.releases.len();
+        if releases >= thresholds.threshold && releases > self.tried {
+            self.tried = releases;
+            out.push(Action::Open(Box::new(self.opening(core))));
+            return State::Certified(self);
+        }
+        if let Some((since, failure)) = &self.failed {
+            let everybody = releases + self.refused.len() >= thresholds.committee;
+            if everybody || now >= *since + core.timing.vote_wait {
+                out.push(Action::Spoiled(failure.clone()));
+                return State::Over;
+            }
+            return State::Certified(self);
         }
         if thresholds.committee - self.refused.len() < thresholds.threshold {
             let refusals = self.refused.into_iter().collect();
@@ -141,6 +169,17 @@ impl Certified {
             return State::Over;
         }
         State::Certified(self)
+    }
+
+    fn opening(&self, core: &Core) -> Opening {
+        let release = |(member, sum): (&MemberIndex, &ShareSum)| (*member, sum.clone());
+        Opening {
+            plan: Arc::clone(&core.plan),
+            contributors: self.propose.members(),
+            propose: self.propose.clone(),
+            certificate: self.certificate.clone(),
+            releases: self.releases.iter().map(release).collect(),
+        }
     }
 }
 

@@ -70,7 +70,7 @@ impl Collecting {
     ) -> State {
         match event {
             Event::Connected(member) => self.bring_up(core, member, out),
-            Event::Disconnected(_) | Event::Tick => {}
+            Event::Disconnected(_) | Event::NotOpened(_) | Event::Tick => {}
             Event::Uploaded(receipt) => self.upload(core, receipt, now, out),
             Event::Refused {
                 from,

@@ -69,6 +69,8 @@ pub enum Event {
         /// Its message.
         release: Release,
     },
+    /// [`Action::Open`] did not open the sum.
+    NotOpened(StepFailure),
     /// [`Aggregator::deadline`] has come.
     Tick,
     /// A person ends the run.
@@ -99,8 +101,12 @@ pub enum Action {
         /// The dealer.
         dealer: MemberIndex,
     },
-    /// Enough releases are in: open the sum. The machine is done.
+    /// Enough releases are in: open the sum. If it opens, the machine is done; if not, tell it by
+    /// [`Event::NotOpened`], and it may come again with more releases.
     Open(Box<Opening>),
+    /// The sum does not open, whatever releases are taken: nothing of it is shown, and the round
+    /// closes. The machine is done.
+    Spoiled(StepFailure),
     /// The step was given up before its certificate; members were told. The machine is done.
     Dropped(Dropped),
     /// The run ends. The machine is done.
@@ -392,7 +398,7 @@ impl Aggregator {
         self.state = match std::mem::replace(&mut self.state, State::Over) {
             State::Collecting(state) => state.handle(&self.core, event, now, &mut out),
             State::Proposed(state) => state.handle(&self.core, event, now, &mut out),
-            State::Certified(state) => state.handle(&self.core, event, &mut out),
+            State::Certified(state) => state.handle(&self.core, event, now, &mut out),
             State::Over => State::Over,
         };
         out
@@ -404,7 +410,8 @@ impl Aggregator {
         match &self.state {
             State::Collecting(state) => Some(state.deadline(&self.core.timing)),
             State::Proposed(state) => Some(state.deadline(&self.core.timing)),
-            State::Certified(_) | State::Over => None,
+            State::Certified(state) => state.deadline(&self.core.timing),
+            State::Over => None,
         }
     }
 

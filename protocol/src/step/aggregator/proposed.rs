@@ -82,6 +82,7 @@ impl Proposed {
             Event::Disconnected(_)
             | Event::Verdict { .. }
             | Event::Refused { .. }
+            | Event::NotOpened(_)
             | Event::Tick => {}
         }
         self.advance(core, now, out)

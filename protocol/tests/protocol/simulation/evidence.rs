@@ -58,7 +58,7 @@ impl Step {
             .all(|known| known.claim() != admitted.claim())
         {
             self.bodies
-                .insert(admitted.claim().body, upload.body().to_vec());
+                .insert(admitted.claim().body, upload.body().unwrap());
             uploads.push(admitted);
         }
     }

@@ -209,14 +209,14 @@ fn complain(verdict: &mut Verdict, heard: &ToNode, identity: &SigningIdentity) {
     let ToNode::Deliver(deliver) = heard else {
         return;
     };
-    verdict.complaint = Some(Complaint::sign(
+    verdict.complaint = Some(Box::new(Complaint::sign(
         &verdict.step.context,
         verdict.dealer,
         &verdict.shares,
         deliver.share.leaf(),
         RefusalCode::ShareFaulty.into(),
         identity,
-    ));
+    )));
 }
 
 /// Δ of the first coefficient.

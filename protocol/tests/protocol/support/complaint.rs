@@ -28,14 +28,14 @@ pub fn complaining(
             Up::Message(ToCoordinator::Verdict(mut verdict))
                 if from == by && about(verdict.dealer) =>
             {
-                verdict.complaint = Some(Complaint::sign(
+                verdict.complaint = Some(Box::new(Complaint::sign(
                     &verdict.step.context,
                     verdict.dealer,
                     &verdict.shares,
                     leaves[&verdict.dealer][by.position()],
                     RefusalCode::ShareFaulty.into(),
                     &identity,
-                ));
+                )));
                 Up::Message(ToCoordinator::Verdict(verdict))
             }
             up => up,

@@ -44,6 +44,7 @@ pub struct Coordinator {
     pub timing: Timing,
     pub disk: Disk,
     pub notes: Vec<Note>,
+    now: Duration,
     pub outcome: Option<Outcome>,
 }
 
@@ -70,6 +71,7 @@ impl Coordinator {
             timing: Timing::default(),
             disk: Disk::default(),
             notes: Vec::new(),
+            now: Duration::ZERO,
             outcome: None,
         }
     }
@@ -99,6 +101,7 @@ impl Coordinator {
             Event::Disconnected(member) => drop(self.connected.remove(&member)),
             _ => {}
         }
+        self.now = now;
         let Some(aggregator) = &mut self.aggregator else {
             return Vec::new();
         };
@@ -160,18 +163,22 @@ impl Coordinator {
                 Action::Open(opening) => {
                     let step = opening.plan().reference().step;
                     let sum = self.sum.as_ref().expect("the sum was synced before");
-                    self.outcome = Some(match opening.open(sum) {
+                    match opening.open(sum) {
                         Ok(opened) => {
-                            let sums = opened.sums().to_vec();
-                            let contributors = opening.contributors().to_vec();
-                            Outcome::Totals {
+                            self.outcome = Some(Outcome::Totals {
                                 step,
-                                contributors,
-                                sums,
-                            }
+                                contributors: opening.contributors().to_vec(),
+                                sums: opened.sums().to_vec(),
+                            });
+                            self.aggregator = None;
                         }
-                        Err(failure) => Outcome::Failed(failure),
-                    });
+                        Err(failure) => {
+                            sends.extend(self.handle(Event::NotOpened(failure), self.now, fuel));
+                        }
+                    }
+                }
+                Action::Spoiled(failure) => {
+                    self.outcome = Some(Outcome::Failed(failure));
                     self.aggregator = None;
                 }
                 Action::Dropped(dropped) => {

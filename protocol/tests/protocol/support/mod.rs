@@ -2,6 +2,7 @@
 
 mod complaint;
 mod coordinator;
+mod drive;
 mod node;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use collegium_protocol::{
 
 pub use complaint::complaining;
 pub use coordinator::{Coordinator, Outcome, Sends};
+pub use drive::{Drive, Next};
 pub use node::{Node, Up, refusal};
 
 pub fn index(number: u16) -> MemberIndex {
@@ -226,7 +228,7 @@ impl Parts {
     pub fn of(upload: &ReadyUpload) -> Self {
         Self {
             header: upload.header,
-            body: upload.body().to_vec(),
+            body: upload.body().unwrap(),
             trailer: upload.trailer.clone(),
         }
     }

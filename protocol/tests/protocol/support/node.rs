@@ -32,10 +32,6 @@ pub struct Node {
 }
 
 /// What a node sends.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "few exist at once, and tests match on the message"
-)]
 #[derive(Debug, Clone)]
 pub enum Up {
     Message(ToCoordinator),

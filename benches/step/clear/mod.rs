@@ -1,0 +1,35 @@
+//! What the encrypted step is compared with: the same asks, round trips, records, ledger entries,
+//! syncs, streams and journal, over the daemons' own QUIC, store, ledger and spool, with values as
+//! `f32` in clear. No keys, shares, signatures of messages, hashes or openings, no evidence
+//! afterwards. It is part of this program alone.
+
+pub mod coordinator;
+pub mod node;
+
+use collegium_protocol::codec::Blob;
+use serde::{Deserialize, Serialize};
+
+/// Bytes of the records that a vote and a release leave, about: a set of four signed entries.
+pub const RECORD: usize = 800;
+
+/// From the coordinator, on the control stream.
+#[derive(Serialize, Deserialize)]
+pub enum Down {
+    Announce { step: u64, ask: Blob },
+    Deliver { dealer: u16 },
+    Propose(Blob),
+    Certificate(Blob),
+}
+
+/// From a node, on the control stream.
+#[derive(Serialize, Deserialize)]
+pub enum Up {
+    Verdict { dealer: u16 },
+    Vote(Blob),
+    Release(Blob),
+}
+
+/// Bytes of a message of the size that the real one has.
+pub fn filler(bytes: usize) -> Blob {
+    Blob(vec![7; bytes])
+}
