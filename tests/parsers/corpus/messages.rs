@@ -289,7 +289,7 @@ impl World {
                 step: self.step,
                 dealer: index(2),
                 shares,
-                complaint: Some(complaint),
+                complaint: Some(Box::new(complaint)),
             }),
             ToCoordinator::Vote(self.vote(2)),
             ToCoordinator::Release(Release::sign(self.step, index(1), proposal, sum, identity)),
