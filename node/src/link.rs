@@ -29,12 +29,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use collegium_automl::ask::Answer;
-use collegium_crypto::linear::LinearHash;
 use collegium_crypto::os_rng;
 use collegium_protocol::charter::CharterError;
 use collegium_protocol::codec::CodecError;
 use collegium_protocol::message::step::StepRef;
-use collegium_protocol::message::verify::OpenedStep;
+use collegium_protocol::message::verify::{LinearHashes, OpenedStep};
 use collegium_protocol::quic::{Client, CloseCode, Connection, QuicError};
 use collegium_protocol::step::ReadyUpload;
 use collegium_protocol::{MemberName, Refusal, RunId, StepNumber};
@@ -123,7 +122,7 @@ enum Event {
     /// The body sent in an opened step is hashed.
     Hashed {
         opened: OpenedStep,
-        result: Result<LinearHash, Refusal>,
+        result: Result<LinearHashes, Refusal>,
     },
     /// A step's evidence was fetched and checked; what it says was committed to.
     Checked {

@@ -317,9 +317,9 @@ impl Life<'_> {
                 }
                 NodeAction::Upload(upload) => self.upload(&upload).await?,
                 NodeAction::HashBody { opened, upload } => {
-                    let hash = upload.linear_hash(opened.challenge()).expect("a body");
+                    let hashes = upload.linear_hashes(opened.challenge()).expect("a body");
                     let (_, _, contributor) = self.run.as_ref().expect("a run");
-                    queue.extend(contributor.hashed(&opened, hash));
+                    queue.extend(contributor.hashed(&opened, hashes));
                 }
                 NodeAction::Send(message) => {
                     self.send(&message).await?;

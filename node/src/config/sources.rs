@@ -13,7 +13,7 @@ const PREFIX: &str = "COLLEGIUM_NODE";
 const NOT_KEYS: [&str; 1] = ["COLLEGIUM_NODE_CONFIG"];
 
 /// Every key there is; `*` stands for names that the site chooses.
-pub(super) const KEYS: [&str; 20] = [
+pub(super) const KEYS: [&str; 21] = [
     "state",
     "coordinator",
     "data.path",
@@ -27,6 +27,7 @@ pub(super) const KEYS: [&str; 20] = [
     "policy.allowed_tasks",
     "policy.minimum_contributors",
     "policy.max_cohort_changes",
+    "policy.verify_totals",
     "link.reconnect_min",
     "link.reconnect_max",
     "link.connect_timeout",

@@ -4,7 +4,7 @@
 
 use collegium_protocol::message::session::ToCoordinator;
 use collegium_protocol::message::step::StepRef;
-use collegium_protocol::message::verify::{EvidenceReady, OpenedStep};
+use collegium_protocol::message::verify::{EvidenceReady, LinearHashes, OpenedStep};
 use collegium_protocol::step::{DisputeRecord, EvidenceError, NodeAction, NodeRecord};
 use collegium_protocol::{Refusal, RefusalCode, RunId};
 use serde_json::json;
@@ -72,14 +72,14 @@ impl Member {
     pub(super) async fn body_hashed(
         &mut self,
         opened: OpenedStep,
-        result: Result<collegium_crypto::linear::LinearHash, Refusal>,
+        result: Result<LinearHashes, Refusal>,
     ) -> Result<(), LinkError> {
         let contributor = self
             .desk
             .as_ref()
             .and_then(|desk| desk.contributors.get(&opened.step.run));
         let actions: Vec<NodeAction> = match (result, contributor) {
-            (Ok(hash), Some(contributor)) => contributor.hashed(&opened, hash),
+            (Ok(hashes), Some(contributor)) => contributor.hashed(&opened, hashes),
             (Err(refusal), _) => {
                 tracing::error!(run = %opened.step.run, step = %opened.step.step, %refusal, "the body cannot be hashed");
                 Vec::new()

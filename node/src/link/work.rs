@@ -73,7 +73,7 @@ impl Shared {
     pub(super) fn spawn_hash(&self, opened: OpenedStep, upload: Arc<ReadyUpload>) {
         let shared = self.clone();
         tokio::task::spawn_blocking(move || {
-            let result = upload.linear_hash(opened.challenge());
+            let result = upload.linear_hashes(opened.challenge());
             shared.finish(Event::Hashed { opened, result });
         });
     }

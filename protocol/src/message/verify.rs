@@ -84,7 +84,29 @@ impl OpenedStep {
     }
 }
 
-/// 9. A contributor's linear hash of the body it sent, under the challenge of the commitment.
+/// What a contributor vouches for, each hashed under the challenge of the commitment: h = Σ r^j · x\[j\],
+/// j from 0. Both add up over the contributors as bodies and keys do.
+///
+/// The body alone would not do: of a body of at most 4096 coefficients any totals are true under
+/// *some* summed key, so the summed key must be bound as well.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinearHashes {
+    /// Of the body it sent.
+    pub body: LinearHash,
+    /// Of the key it encrypted under.
+    pub key: LinearHash,
+}
+
+impl LinearHashes {
+    /// Adds another contributor's.
+    pub fn add(&mut self, other: &Self) {
+        self.body.add(&other.body);
+        self.key.add(&other.key);
+    }
+}
+
+/// 9. A contributor's linear hashes of the body it sent and of its key, under the challenge of the
+/// commitment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BodyHash {
     /// The step.
@@ -93,20 +115,21 @@ pub struct BodyHash {
     pub member: MemberIndex,
     /// The commitment it answers.
     pub commitment: Digest,
-    /// h = Σ r^j · c\[j\] over the coefficients of its body.
-    pub hash: LinearHash,
+    /// What it vouches for.
+    pub hashes: LinearHashes,
     /// By the contributor.
     pub signature: Signature,
 }
 
 impl BodyHash {
-    fn signed_digest(step: &StepRef, commitment: &Digest, hashed: &LinearHash) -> Digest {
+    fn signed_digest(step: &StepRef, commitment: &Digest, hashes: &LinearHashes) -> Digest {
         hash(
             domain::BODY_HASH,
             &[
                 step.context.as_bytes(),
                 commitment.as_bytes(),
-                &hashed.to_bytes(),
+                &hashes.body.to_bytes(),
+                &hashes.key.to_bytes(),
             ],
         )
     }
@@ -117,15 +140,15 @@ impl BodyHash {
         step: StepRef,
         member: MemberIndex,
         commitment: Digest,
-        hashed: LinearHash,
+        hashes: LinearHashes,
         identity: &SigningIdentity,
     ) -> Self {
-        let digest = Self::signed_digest(&step, &commitment, &hashed);
+        let digest = Self::signed_digest(&step, &commitment, &hashes);
         Self {
             step,
             member,
             commitment,
-            hash: hashed,
+            hashes,
             signature: identity.sign(domain::BODY_HASH, &digest),
         }
     }
@@ -135,7 +158,7 @@ impl BodyHash {
     /// # Errors
     /// `UnknownMember` or `BadSignature`.
     pub fn verify(&self, charter: &VerifiedCharter) -> Result<(), Refusal> {
-        let digest = Self::signed_digest(&self.step, &self.commitment, &self.hash);
+        let digest = Self::signed_digest(&self.step, &self.commitment, &self.hashes);
         charter.check_signature(
             self.member,
             domain::BODY_HASH,

@@ -16,9 +16,10 @@
 //! everybody.
 //!
 //! Nothing else is attributable, and it is not attributed: fewer complaints than that leave open
-//! whether the dealer or the complaining member is at fault; a sum that does not open names nobody,
-//! since only sums of shares are released; and a dealer that shares another key than it encrypted
-//! under is never named.
+//! whether the dealer or the complaining member is at fault; a sum that no set of releases opens
+//! names nobody, since only sums of shares are released (a seat that releases something false is
+//! named where nearly all others agree: [`super::Opening`]); and a dealer that shares another key
+//! than it encrypted under is never named.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use collegium_crypto::encode::Shape;
-use collegium_crypto::linear::LinearHash;
 use collegium_crypto::rand_core::CryptoRng;
 use collegium_crypto::transcript::Digest;
 
@@ -16,7 +15,7 @@ use crate::codec::Blob;
 use crate::ids::{RunId, StepNumber};
 use crate::message::session::ToCoordinator;
 use crate::message::step::{Announce, Part, StepRef};
-use crate::message::verify::{BodyHash, OpenedStep};
+use crate::message::verify::{BodyHash, LinearHashes, OpenedStep};
 use crate::refusal::{Refusal, RefusalCode};
 
 /// What the site itself says to an ask, before anything is recorded or computed.
@@ -246,10 +245,10 @@ impl Contributor {
         }])
     }
 
-    /// The hash of the body under the challenge of the commitment. Gives `Send(BodyHash)`, or
+    /// The hashes under the challenge of the commitment. Gives `Send(BodyHash)`, or
     /// nothing when it is not the one last asked for.
     #[must_use]
-    pub fn hashed(&self, opened: &OpenedStep, hash: LinearHash) -> Vec<NodeAction> {
+    pub fn hashed(&self, opened: &OpenedStep, hashes: LinearHashes) -> Vec<NodeAction> {
         if self.committed.as_ref() != Some(opened) {
             return Vec::new();
         }
@@ -257,7 +256,7 @@ impl Contributor {
             opened.step,
             self.seat.index(),
             opened.commitment,
-            hash,
+            hashes,
             self.seat.identity(),
         );
         vec![NodeAction::Send(ToCoordinator::BodyHash(statement))]

@@ -2,10 +2,12 @@
 //! charter.
 //!
 //! It says what was asked, who contributed what (signed), who voted for that set (signed), what the
-//! sum opened to, and every contributor's signed hash of its body. [`StepEvidence::verify`] rebuilds
-//! the summed body from totals, summed key and residuals and holds it against the hashes. If the
-//! totals were not the sum, the hashes would agree by chance with probability below 2^-100
-//! (a polynomial of degree below 2^24 over a field of 2^128 elements).
+//! sum opened to, and every contributor's signed hashes of its body and its key.
+//! [`StepEvidence::verify`] rebuilds the summed body from totals, summed key and residuals and holds
+//! body and key against the hashes. If body or key were not the sum, its hashes would agree by chance
+//! with probability below 2^-100 (a polynomial of degree below 2^24 over a field of 2^128 elements);
+//! and if both are, body less mask times key is Δ times the totals plus the noise, which can be taken
+//! apart in one way only while the noise is in bound.
 
 use std::sync::Arc;
 
@@ -23,7 +25,7 @@ use crate::context::StepContext;
 use crate::ids::MemberIndex;
 use crate::limits::MAX_OBJECT_BYTES;
 use crate::message::step::{Certificate, Propose, StepRef, strictly_sorted};
-use crate::message::verify::{BodyHash, OpenedStep, commitment};
+use crate::message::verify::{BodyHash, LinearHashes, OpenedStep, commitment};
 use crate::refusal::Refusal;
 
 /// Bytes of one coefficient's message, and of its residual.
@@ -158,8 +160,12 @@ impl StepEvidence {
             &residuals,
         )
         .map_err(|_| EvidenceError::NotTheSum)?;
-        let whole = LinearHash::of_sum(self.opened.challenge(), &rebuilt.sum);
-        if self.summed_hash(charter, &contributors)? != whole {
+        let challenge = self.opened.challenge();
+        let whole = LinearHashes {
+            body: LinearHash::of_sum(challenge, &rebuilt.sum),
+            key: key.linear_hash(challenge),
+        };
+        if self.summed_hashes(charter, &contributors)? != whole {
             return Err(EvidenceError::NotTheSum);
         }
         Ok(ProvedTotals {
@@ -216,16 +222,16 @@ impl StepEvidence {
     }
 
     /// Σ h over U, each signed by its member.
-    fn summed_hash(
+    fn summed_hashes(
         &self,
         charter: &VerifiedCharter,
         contributors: &[MemberIndex],
-    ) -> Result<LinearHash, EvidenceError> {
+    ) -> Result<LinearHashes, EvidenceError> {
         let form = |why: &str| EvidenceError::Form(why.to_owned());
         if !strictly_sorted(self.hashes.iter().map(|hash| hash.member)) {
             return Err(form("its hashes are not strictly sorted by member"));
         }
-        let mut sum = LinearHash::default();
+        let mut sum = LinearHashes::default();
         let mut missing: Vec<_> = contributors.to_vec();
         for hash in &self.hashes {
             if hash.step != self.opened.step || hash.commitment != self.opened.commitment {
@@ -236,7 +242,7 @@ impl StepEvidence {
             }
             hash.verify(charter)?;
             missing.retain(|member| *member != hash.member);
-            sum.add(&hash.hash);
+            sum.add(&hash.hashes);
         }
         if missing.is_empty() {
             Ok(sum)

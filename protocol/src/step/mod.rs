@@ -32,7 +32,7 @@
 //! Certificate committee.certificate(&certificate)     -> Persist, Send(Release)
 //! StepDropped contributor.dropped(step)
 //! Opened      contributor.opened(&opened)             -> HashBody: off the network's threads, then
-//!               contributor.hashed(&opened, hash)     -> Send(BodyHash)
+//!               contributor.hashed(&opened, hashes)   -> Send(BodyHash)
 //! Evidence    fetch the object, StepEvidence::from_bytes(..).verify(&charter): whoever finds it
 //!               false refuses the run from then on
 //! RunClosed   committee.close(run); drop the contributor
@@ -139,8 +139,8 @@ pub enum NodeAction {
     /// Stream this upload on a stream of its own. The same upload may come again after a
     /// reconnect; its bytes are the same.
     Upload(Arc<ReadyUpload>),
-    /// Hash the upload's body under the commitment's challenge ([`ReadyUpload::linear_hash`]), off
-    /// the network's threads; the hash comes back through [`Contributor::hashed`].
+    /// Hash the upload under the commitment's challenge ([`ReadyUpload::linear_hashes`]), off
+    /// the network's threads; the hashes come back through [`Contributor::hashed`].
     HashBody {
         /// What the coordinator committed to.
         opened: OpenedStep,

@@ -20,7 +20,7 @@ use super::attempts::StepFailure;
 use super::plan::StepPlan;
 use crate::ids::MemberIndex;
 use crate::message::step::{Certificate, Propose};
-use crate::message::verify::commitment;
+use crate::message::verify::{LinearHashes, commitment};
 
 /// Sets of t releases that are tried before more releases are waited for: every set of 16 seats
 /// (4368), and for a committee of 96 every one that leaves out two.
@@ -83,7 +83,11 @@ impl Opening {
         let context = self.plan.reference().context;
         let commitment = commitment(&context, &self.proposal(), &opened.digest(&key));
         // While the sum is at hand: what the contributors' hashes must add up to.
-        let hash = LinearHash::of_sum(Challenge::derive(&commitment), sum);
+        let challenge = Challenge::derive(&commitment);
+        let hashes = LinearHashes {
+            body: LinearHash::of_sum(challenge, sum),
+            key: key.linear_hash(challenge),
+        };
         let thresholds = self.plan.charter().thresholds();
         let agree = self.releases.len() - false_releases.len();
         let attributable = agree >= thresholds.threshold - 1 + thresholds.max_colluding;
@@ -91,7 +95,7 @@ impl Opening {
             key,
             opened,
             commitment,
-            hash,
+            hashes,
             false_releases: if attributable {
                 false_releases
             } else {
@@ -181,8 +185,8 @@ pub struct OpenedSum {
     pub(super) opened: Opened,
     /// To all of it.
     pub(super) commitment: Digest,
-    /// The linear hash of the summed body, under the commitment's challenge.
-    pub(super) hash: LinearHash,
+    /// Of the summed body and the summed key, under the commitment's challenge.
+    pub(super) hashes: LinearHashes,
     false_releases: Vec<MemberIndex>,
 }
 

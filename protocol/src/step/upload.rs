@@ -2,11 +2,11 @@
 //! share to the finished body, sign.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::{fmt, io};
 
-use collegium_crypto::glwe::{Encryptor, OneTimeKey};
-use collegium_crypto::linear::{Challenge, LinearHash, LinearHasher};
+use collegium_crypto::glwe::{Encryptor, KeyWitness, OneTimeKey};
+use collegium_crypto::linear::{Challenge, LinearHasher};
 use collegium_crypto::rand_core::CryptoRng;
 use collegium_crypto::shamir::{self, DealtShare};
 use collegium_crypto::transcript::{BodyHasher, Digest, hash};
@@ -22,6 +22,7 @@ use crate::limits::BODY_CHUNK_BYTES;
 use crate::message::step::{
     SealedShare, StepRef, UploadClaim, UploadHeader, UploadTrailer, shares_digest,
 };
+use crate::message::verify::LinearHashes;
 use crate::refusal::{Refusal, RefusalCode};
 
 /// Keeps an upload's ciphertext for as long as the machine holds the upload; dropping it is what
@@ -41,10 +42,9 @@ impl KeptBody for Blob {
     }
 }
 
-/// An upload that can be streamed: header frame, raw body, trailer frame. Nothing in it is
+/// An upload that can be streamed: header frame, raw body, trailer frame. Nothing that is sent is
 /// secret, and sending it again sends the same bytes. Its body is kept until the last handle is
 /// dropped; the machine holds one as long as the step may still need it.
-#[derive(Debug, Clone)]
 pub struct ReadyUpload {
     /// The step, for naming it in logs.
     pub step: StepRef,
@@ -53,6 +53,15 @@ pub struct ReadyUpload {
     body: Arc<dyn KeptBody>,
     /// Last frame.
     pub trailer: UploadTrailer,
+    /// Vouches for the key once the step is opened; secret, and wiped with the last handle.
+    witness: Mutex<Option<KeyWitness>>,
+}
+
+impl fmt::Debug for ReadyUpload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (step, bytes) = (self.step.step, self.header.body_len);
+        write!(f, "ReadyUpload(step {step}, {bytes} bytes)")
+    }
 }
 
 impl ReadyUpload {
@@ -65,21 +74,26 @@ impl ReadyUpload {
         self.body.read(take)
     }
 
-    /// h = Σ r^j · c\[j\] over the body's coefficients, for the challenge of a commitment. A few
-    /// milliseconds per megabyte.
+    /// Vouches for body and key under the challenge of a commitment, once: the key's witness is used
+    /// up. A few milliseconds per megabyte.
     ///
     /// # Errors
-    /// `Internal`, when the body was damaged or cannot be read back.
-    pub fn linear_hash(&self, challenge: Challenge) -> Result<LinearHash, Refusal> {
+    /// `AlreadyAnswered` the second time; `Internal`, when the body was damaged or cannot be read
+    /// back.
+    pub fn linear_hashes(&self, challenge: Challenge) -> Result<LinearHashes, Refusal> {
+        let mut place = self.witness.lock().unwrap_or_else(PoisonError::into_inner);
+        let witness = place.take().ok_or(RefusalCode::AlreadyAnswered)?;
+        drop(place);
         let mut hasher = LinearHasher::new(challenge);
         self.for_each_chunk(&mut |piece| {
             hasher.update(piece);
             Ok(())
         })
         .map_err(|_| Refusal::new(RefusalCode::Internal, "the body cannot be read back"))?;
-        hasher
-            .finish()
-            .map_err(|e| Refusal::new(RefusalCode::Internal, e))
+        Ok(LinearHashes {
+            body: hasher.finish().map_err(internal)?,
+            key: witness.linear_hash(challenge),
+        })
     }
 
     /// The whole body in memory: for small ones and tests.
@@ -170,6 +184,7 @@ impl Sealing {
         let (committee, threshold) = (dealing.committee(), dealing.threshold());
         let key_shares =
             shamir::deal(&key, committee, threshold, dealing.first(), rng).map_err(internal)?;
+        let witness = key.witness();
         let encryptor = Encryptor::new(key, &plan.mask_seed(), plan.packing(), &codes, rng)
             .map_err(|e| Refusal::new(RefusalCode::AnswerOutOfRange, e))?;
         drop(codes);
@@ -189,16 +204,23 @@ impl Sealing {
             step: plan.reference(),
             header,
             trailer,
+            witness,
         })
     }
 }
 
 /// Both frames of an upload whose body was handed out whole.
-#[derive(Debug)]
 pub struct Sealed {
     step: StepRef,
     header: UploadHeader,
     trailer: UploadTrailer,
+    witness: KeyWitness,
+}
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sealed(step {})", self.step.step)
+    }
 }
 
 impl Sealed {
@@ -209,12 +231,14 @@ impl Sealed {
             step,
             header,
             trailer,
+            witness,
         } = self;
         ReadyUpload {
             step,
             header,
             body,
             trailer,
+            witness: Mutex::new(Some(witness)),
         }
     }
 }

@@ -7,14 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use collegium_crypto::identity::SigningIdentity;
-use collegium_crypto::linear::LinearHash;
 
 use super::evidence::{Contents, StepEvidence};
 use super::opening::OpenedSum;
 use super::plan::StepPlan;
 use crate::ids::MemberIndex;
 use crate::message::step::{Certificate, Propose, StepRef};
-use crate::message::verify::{BodyHash, OpenedStep};
+use crate::message::verify::{BodyHash, LinearHashes, OpenedStep};
 
 /// An opened step whose contributors are asked for their hashes.
 pub struct Verification {
@@ -86,7 +85,7 @@ impl Verification {
         hash.verify(self.plan.charter())
             .map_err(|refusal| refusal.to_string())?;
         match self.hashes.get(&from) {
-            Some(before) if before.hash != hash.hash => {
+            Some(before) if before.hashes != hash.hashes => {
                 Err("a second, different hash of the same body".to_owned())
             }
             _ => {
@@ -100,13 +99,13 @@ impl Verification {
     /// do not, a contributor hashed something else than it sent: nobody can say who.
     #[must_use]
     pub fn adds_up(&self) -> Option<bool> {
-        let mut whole = LinearHash::default();
+        let mut whole = LinearHashes::default();
         for hash in self.hashes.values() {
-            whole.add(&hash.hash);
+            whole.add(&hash.hashes);
         }
         self.missing()
             .is_empty()
-            .then_some(whole == self.opened.hash)
+            .then_some(whole == self.opened.hashes)
     }
 
     /// The evidence, complete or not: [`StepEvidence::verify`] tells.

@@ -30,8 +30,8 @@ fn hash_of(node: &mut Node, opened: &OpenedStep) -> Option<BodyHash> {
         assert!(actions.is_empty(), "{actions:?}");
         return None;
     };
-    let hash = upload.linear_hash(opened.challenge()).unwrap();
-    match node.contributor.hashed(opened, hash).as_slice() {
+    let hashes = upload.linear_hashes(opened.challenge()).unwrap();
+    match node.contributor.hashed(opened, hashes).as_slice() {
         [NodeAction::Send(ToCoordinator::BodyHash(hash))] => Some(*hash),
         other => panic!("expected a hash: {other:?}"),
     }
@@ -180,7 +180,7 @@ fn hashes_of_others_and_false_hashes_are_told_from_honest_ones() {
         statement.step,
         index(4),
         statement.commitment,
-        hashes[0].hash,
+        hashes[0].hashes,
         identity,
     );
     verification.hashed(index(4), lie).unwrap();

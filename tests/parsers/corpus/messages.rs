@@ -3,7 +3,6 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use collegium_crypto::identity::SigningIdentity;
-use collegium_crypto::linear::LinearHash;
 use collegium_crypto::randomness::seeded_rng;
 use collegium_crypto::seal::SealingSecret;
 use collegium_crypto::shamir::SHARE_BYTES;
@@ -22,7 +21,7 @@ use collegium_protocol::message::step::{
     Announce, Certificate, CertifiedVote, Complaint, Deliver, Propose, Release, SealedShare,
     StepRef, UploadClaim, UploadHeader, UploadTrailer, Verdict, Vote, shares_digest,
 };
-use collegium_protocol::message::verify::{BodyHash, EvidenceReady, OpenedStep};
+use collegium_protocol::message::verify::{BodyHash, EvidenceReady, LinearHashes, OpenedStep};
 use collegium_protocol::pki::{
     Authority, Fingerprint, InviteCode, InviteSecret, Role, Subject, TlsKey,
 };
@@ -195,8 +194,8 @@ impl World {
     }
 
     fn hash(&self) -> BodyHash {
-        let (hash, identity) = (LinearHash::default(), &self.identities[1]);
-        BodyHash::sign(self.step, index(2), Digest([6; 32]), hash, identity)
+        let (hashes, identity) = (LinearHashes::default(), &self.identities[1]);
+        BodyHash::sign(self.step, index(2), Digest([6; 32]), hashes, identity)
     }
 
     fn share() -> SealedShare {

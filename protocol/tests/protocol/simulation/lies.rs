@@ -39,6 +39,8 @@ pub enum Lie {
     ShareDoesNotOpen,
     /// One well-formed share of another key, signed.
     ShareOfAnotherKey,
+    /// All shares of another key than the body's, signed.
+    SharesOfAnotherKey,
     /// A share is missing.
     ShareMissing,
     /// Complaints about everybody.
@@ -63,11 +65,12 @@ pub enum Lie {
     OtherNumbers,
 }
 
-pub const LIES: [Lie; 17] = [
+pub const LIES: [Lie; 18] = [
     Lie::BodyNotSigned,
     Lie::BodyOffTheLattice,
     Lie::ShareDoesNotOpen,
     Lie::ShareOfAnotherKey,
+    Lie::SharesOfAnotherKey,
     Lie::ShareMissing,
     Lie::ComplainsAboutAll,
     Lie::ComplainsAboutOne,
@@ -97,7 +100,10 @@ impl Lie {
     pub fn may_spoil(self) -> bool {
         matches!(
             self,
-            Self::BodyOffTheLattice | Self::ShareOfAnotherKey | Self::WrongRelease
+            Self::BodyOffTheLattice
+                | Self::ShareOfAnotherKey
+                | Self::SharesOfAnotherKey
+                | Self::WrongRelease
         )
     }
 
@@ -141,6 +147,13 @@ impl Lie {
                 let body = parts.body_digest();
                 let share = &mut parts.trailer.shares[victim];
                 *share = sealed_zeros(world, parts.header.context, from, share, &body, rng);
+                parts.sign(identity);
+            }
+            Self::SharesOfAnotherKey => {
+                let body = parts.body_digest();
+                for share in &mut parts.trailer.shares {
+                    *share = sealed_zeros(world, parts.header.context, from, share, &body, rng);
+                }
                 parts.sign(identity);
             }
             Self::ShareMissing => drop(parts.trailer.shares.pop()),
