@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use collegium_crypto::field;
 use collegium_protocol::context::ask_digest;
 use collegium_protocol::message::session::{DropReason, ToCoordinator, ToNode};
 use collegium_protocol::message::step::{Release, Vote};
@@ -12,7 +13,7 @@ use collegium_protocol::step::{
 use collegium_protocol::{Blob, Digest, MemberIndex, Refusal, RefusalCode, StepNumber};
 
 use crate::support::{
-    Coordinator, Node, Outcome, Sends, Up, World, complaining, index, indices, totals,
+    Coordinator, Node, Outcome, Parts, Sends, Up, World, complaining, index, indices, totals,
 };
 
 const START: Duration = Duration::from_secs(100);
@@ -391,6 +392,79 @@ fn a_malformed_release_is_passed_over_and_another_takes_its_place() {
         s.coordinator.notes.as_slice(),
         [Note::Ignored { .. }]
     ));
+}
+
+/// One upload by each member: the first that passed the checks is the one that counts.
+#[test]
+fn a_members_second_upload_is_passed_over() {
+    let mut s = setting(621);
+    let sends = s.coordinator.begin(b"ask", START, &mut usize::MAX.clone());
+    let mut uploads = Vec::new();
+    for (to, message) in sends {
+        uploads.extend(s.nodes[to.position()].tell(message));
+    }
+    let Up::Upload(upload) = &uploads[0] else {
+        panic!("an upload comes first: {uploads:?}");
+    };
+    let mut second = Parts::of(upload);
+    let digit = u64::from_le_bytes(second.body[..8].try_into().unwrap());
+    second.body[..8].copy_from_slice(&field::add(digit, 1).to_le_bytes());
+    second.sign(&s.world.identities[0]);
+    let members = s.world.members();
+    for (from, up) in members.into_iter().zip(uploads.clone()) {
+        let sends = s
+            .coordinator
+            .receive(from, up, START, &mut usize::MAX.clone());
+        let fuel = &mut usize::MAX.clone();
+        let more = s.coordinator.upload(index(1), second.clone(), START, fuel);
+        assert!(more.is_empty(), "a second upload is delivered to nobody");
+        pump(&mut s.nodes, &mut s.coordinator, sends, START, &mut honest);
+    }
+    assert_eq!(s.contributors(), indices(&[1, 2, 3, 4]));
+    assert!(s.coordinator.notes.iter().any(|note| {
+        matches!(note, Note::Ignored { from, why } if *from == index(1) && why.contains("second"))
+    }));
+}
+
+/// Any coefficient, the last one included: one that is off by more than the noise can be spoils
+/// the step, and nothing of it is shown.
+#[test]
+fn one_coefficient_beyond_the_noise_shows_nothing_of_the_step() {
+    for last in [false, true] {
+        let mut s = setting(622);
+        let packing = s.world.plan(1, b"ask").packing().clone();
+        let (place, lanes) = match last {
+            true => (packing.coefficients() - 1, packing.segments().last()),
+            false => (0, packing.segments().first()),
+        };
+        let off = lanes.unwrap().delta / 2;
+        let sends = s.coordinator.begin(b"ask", START, &mut usize::MAX.clone());
+        let mut uploads = Vec::new();
+        for (to, message) in sends {
+            for up in s.nodes[to.position()].tell(message) {
+                let Up::Upload(upload) = &up else { continue };
+                uploads.push((to, Parts::of(upload)));
+            }
+        }
+        for (from, mut parts) in uploads {
+            if from == index(2) {
+                let mut body = parts.body.clone();
+                let word = &mut body[8 * place..8 * place + 8];
+                let value = u64::from_le_bytes((&*word).try_into().unwrap());
+                word.copy_from_slice(&field::add(value, off).to_le_bytes());
+                parts.exchange_body(&s.world, body);
+            }
+            let fuel = &mut usize::MAX.clone();
+            let sends = s.coordinator.upload(from, parts, START, fuel);
+            pump(&mut s.nodes, &mut s.coordinator, sends, START, &mut honest);
+        }
+        match s.coordinator.outcome.take() {
+            Some(Outcome::Failed(StepFailure::NotOpened { reason, .. })) => {
+                assert!(reason.contains("noise"), "{reason}");
+            }
+            other => panic!("coefficient {place}: {other:?}"),
+        }
+    }
 }
 
 #[test]

@@ -136,8 +136,8 @@ impl Lie {
         match self {
             Self::BodyNotSigned => parts.body[0] ^= 1,
             Self::BodyOffTheLattice => {
-                shift(&mut parts.body, delta(world) / 2);
-                parts.sign(identity);
+                let body = shifted(&parts.body, delta(world) / 2);
+                parts.exchange_body(world, body);
             }
             Self::ShareDoesNotOpen => {
                 parts.trailer.shares[victim].sealed.0[40] ^= 1;
@@ -159,8 +159,8 @@ impl Lie {
             Self::ShareMissing => drop(parts.trailer.shares.pop()),
             Self::TwoUploads => {
                 let first = parts.clone();
-                shift(&mut parts.body, delta(world));
-                parts.sign(identity);
+                let body = shifted(&parts.body, delta(world));
+                parts.exchange_body(world, body);
                 return vec![Sent::Upload(first), Sent::Upload(parts)];
             }
             _ => {}
@@ -239,10 +239,11 @@ fn delta(world: &World) -> u64 {
     packing.segments()[0].delta
 }
 
-/// Adds `by` to the first coefficient of a body.
-fn shift(body: &mut [u8], by: u64) {
-    let (first, _) = body.split_first_chunk_mut::<8>().unwrap();
-    *first = field::add(u64::from_le_bytes(*first), by).to_le_bytes();
+/// A body with `by` added to its first coefficient.
+fn shifted(body: &[u8], by: u64) -> Vec<u8> {
+    let (first, rest) = body.split_first_chunk::<8>().unwrap();
+    let first = field::add(u64::from_le_bytes(*first), by).to_le_bytes();
+    [&first, rest].concat()
 }
 
 /// A share as long as the honest one, well formed and sealed as it should be, of a key that is

@@ -9,6 +9,7 @@ use collegium_crypto::rand_core::CryptoRng;
 use collegium_protocol::limits::MAX_COHORT_CHANGES;
 use collegium_protocol::message::session::{ToCoordinator, ToNode};
 use collegium_protocol::message::step::{Certificate, CertifiedVote, Part, Propose};
+use collegium_protocol::message::verify::OpenedStep;
 use collegium_protocol::{Digest, MemberIndex, RunId};
 
 use super::evidence::Step;
@@ -41,6 +42,8 @@ enum Op {
     ShowTwoSets,
     /// Takes everybody through one step for one set.
     Drive,
+    /// Commits to totals, true or not, before or after anything was opened, and asks for hashes.
+    Commit,
     /// Tells a member that a step was dropped.
     Drop,
     /// Repeats any message it ever sent, to any member.
@@ -59,7 +62,8 @@ fn pick(rng: &mut impl CryptoRng) -> Op {
         57..69 => Op::Certify,
         69..77 => Op::ShowTwoSets,
         77..83 => Op::Drive,
-        83..87 => Op::Drop,
+        83..85 => Op::Drop,
+        85..90 => Op::Commit,
         _ => Op::Replay,
     }
 }
@@ -213,6 +217,7 @@ impl<'w, R: CryptoRng> Lying<'w, R> {
             Op::ShowTwoSets => self.show(2),
             Op::Drive => self.show(1),
             Op::Drop => self.drop_step(),
+            Op::Commit => self.commit(),
             Op::Replay => {
                 let Some(last) = self.said.len().checked_sub(1) else {
                     return Ok(());
@@ -478,6 +483,23 @@ impl<'w, R: CryptoRng> Lying<'w, R> {
             let certificate = self.completed(place, certificate);
             for member in self.honest() {
                 self.tell(member, ToNode::Certificate(certificate.clone()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Checked {
+        let Some(place) = self.some_step() else {
+            return Ok(());
+        };
+        let step = self.steps[place].plan.reference();
+        let totals = Digest([below(&mut self.rng, 3) as u8; 32]);
+        let proposals = &self.steps[place].proposals;
+        let proposal = proposals.first().map_or(totals, Propose::digest);
+        let opened = OpenedStep::sign(step, proposal, totals, &self.world.coordinator);
+        for member in self.honest() {
+            if below(&mut self.rng, 2) == 0 {
+                self.tell(member, ToNode::Opened(opened))?;
             }
         }
         Ok(())

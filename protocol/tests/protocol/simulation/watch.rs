@@ -25,6 +25,9 @@ pub struct Watch {
     sets: BTreeMap<Digest, Vec<MemberIndex>>,
     /// The body each member sent in each step.
     bodies: BTreeMap<(MemberIndex, Number), Digest>,
+    /// The commitment each member answered with hashes of its body and key in each step: hashes
+    /// under many challenges would give the key away.
+    hashed: BTreeMap<(MemberIndex, Number), Digest>,
     /// The set each member voted for in each step.
     votes: BTreeMap<(MemberIndex, Number), Digest>,
     /// The set that was released in each step, by whomever.
@@ -78,6 +81,13 @@ impl Watch {
                 release.step,
                 release.proposal,
             ),
+            Up::Message(ToCoordinator::BodyHash(hash)) => {
+                let key = (from, number(hash.step));
+                let before = *self.hashed.entry(key).or_insert(hash.commitment);
+                holds(before == hash.commitment, || {
+                    format!("member {from} hashed its key under two challenges")
+                })
+            }
             Up::Message(_) => Ok(()),
         }
     }

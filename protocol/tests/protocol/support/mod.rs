@@ -246,6 +246,35 @@ impl Parts {
             UploadClaim::sign(&context, member, body, shares, identity).signature;
     }
 
+    /// Puts another body in place of the honest one as a dealer could that had encrypted it from
+    /// the start: shares are bound to the body, so each is sealed again (with the keys of the
+    /// test), and all of it is signed.
+    pub fn exchange_body(&mut self, world: &World, body: Vec<u8>) {
+        let (context, dealer) = (self.header.context, self.header.member);
+        let before = self.body_digest();
+        self.body = body;
+        let after = self.body_digest();
+        let mut rng = rng(9);
+        for share in &mut self.trailer.shares {
+            let recipient = &world.charter.members()[usize::from(share.seat.get()) - 1];
+            let bound = |body| {
+                let seat = share.seat.get();
+                share_binding(&context, dealer, recipient.index, seat, body)
+            };
+            let (info, secret) = (
+                context.as_bytes(),
+                &world.sealing[recipient.index.position()],
+            );
+            let opened = secret.open(info, bound(&before).as_bytes(), share.sealed.as_slice());
+            let aad = bound(&after);
+            let sealed = recipient
+                .sealing
+                .seal(info, aad.as_bytes(), &opened.unwrap(), &mut rng);
+            share.sealed = Blob(sealed.unwrap());
+        }
+        self.sign(&world.identities[dealer.position()]);
+    }
+
     pub fn admit(&self, plan: &StepPlan, from: MemberIndex) -> Result<AdmittedUpload, Refusal> {
         let mut admission = Admission::begin(plan, from, &self.header)?;
         for piece in self.body.chunks(13) {

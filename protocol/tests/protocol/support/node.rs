@@ -125,6 +125,11 @@ impl Node {
                 self.contributor_of(*run).dropped(*step);
                 Vec::new()
             }
+            // What is refused here is a lie, which the daemon writes down.
+            ToNode::Opened(opened) => self
+                .contributor_of(opened.step.run)
+                .opened(opened)
+                .unwrap_or_default(),
             other => panic!("not a step's message: {other:?}"),
         };
         self.perform(actions, fuel, &mut sent);
@@ -150,7 +155,12 @@ impl Node {
                     self.perform(actions, fuel, sent);
                 }
                 NodeAction::Upload(upload) => sent.push(Up::Upload(upload)),
-                NodeAction::HashBody { .. } => panic!("nothing was opened"),
+                NodeAction::HashBody { opened, upload } => {
+                    let hashes = upload.linear_hashes(opened.challenge()).unwrap();
+                    let contributor = self.contributor_of(opened.step.run);
+                    let actions = contributor.hashed(&opened, hashes);
+                    self.perform(actions, fuel, sent);
+                }
                 NodeAction::Send(message) => sent.push(Up::Message(message)),
             }
         }
