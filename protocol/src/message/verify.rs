@@ -106,7 +106,7 @@ impl LinearHashes {
 }
 
 /// 9. A contributor's linear hashes of the body it sent and of its key, under the challenge of the
-/// commitment.
+///    commitment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BodyHash {
     /// The step.
