@@ -5,7 +5,7 @@
 //! The ordinary suite runs a hundred members. The full size, with its table of times and bytes:
 //!
 //! ```text
-//! cargo test --release -p collegium-protocol --test protocol -- --ignored --nocapture large
+//! cargo test --workspace --test protocol -- --ignored --nocapture large
 //! ```
 //!
 //! It needs 2 GB of memory, nearly all of it for the 96 seats' shares: what 96 machines keep is
