@@ -302,7 +302,10 @@ fn read_entry(file: &mut File, begin: u64) -> io::Result<Option<Entry>> {
     }
     let mut trailer = header.trailer;
     for (share, length) in trailer.shares.iter_mut().zip(&header.lengths) {
-        Read::take(&mut *file, u64::from(*length)).read_to_end(&mut share.sealed.0)?;
+        let read = Read::take(&mut *file, u64::from(*length)).read_to_end(&mut share.sealed.0)?;
+        if read as u64 != u64::from(*length) {
+            return Ok(None);
+        }
     }
     let lengths = trailer.shares.iter().map(|s| (s.seat, s.sealed.len()));
     let places = places(begin + FRAME as u64 + length, lengths);

@@ -44,6 +44,8 @@ pub(super) struct Member {
     pub(super) disputed: BTreeSet<RunId>,
     /// The refusal recorded last: a coordinator that repeats itself does not fill the ledger.
     pub(super) last_refusal: Option<(RunId, StepNumber, RefusalCode)>,
+    /// Over which connection each run's upload was begun last; `None` when there was none then.
+    pub(super) streams: BTreeMap<RunId, Option<usize>>,
     /// Records being synced while the trainer computes; nothing is sent before they are.
     pub(super) unsynced: Option<Unsynced>,
     pub(super) outbox: Option<mpsc::Sender<ToCoordinator>>,
@@ -84,6 +86,7 @@ impl Member {
             watches: BTreeMap::new(),
             disputed: BTreeSet::new(),
             last_refusal: None,
+            streams: BTreeMap::new(),
             unsynced: None,
             outbox: None,
             outbox_full: false,

@@ -50,7 +50,7 @@ impl Member {
                 NodeAction::Upload(ready) => {
                     let rows = self.take_rows(&mut records).await?;
                     self.shared.store.put_records(&rows).await?;
-                    self.shared.spawn_upload(ready);
+                    self.upload(ready);
                 }
                 NodeAction::HashBody { opened, upload } => self.shared.spawn_hash(opened, upload),
                 NodeAction::Send(message) => {
@@ -170,6 +170,7 @@ impl Member {
             Some(unsynced) => unsynced.synced.clone(),
             None => watch::channel(true).1,
         };
+        self.streams.insert(run, self.connection_id());
         self.shared
             .spawn_seal(sealing, entry.evidence(evidence), synced);
         Ok(())
@@ -197,15 +198,27 @@ impl Member {
         }
     }
 
-    /// An upload broke off. If there is another connection by now, the coordinator asked for it
-    /// over that one while it was not whole yet; else it will ask again.
-    pub(super) fn upload_again(&self, step: StepRef, failed: Option<usize>) {
-        let now = self.shared.connection.borrow().as_ref().map(Connection::id);
+    /// Streams a kept upload over the connection there is now.
+    fn upload(&mut self, ready: Arc<ReadyUpload>) {
+        self.streams.insert(ready.step.run, self.connection_id());
+        self.shared.spawn_upload(ready);
+    }
+
+    fn connection_id(&self) -> Option<usize> {
+        self.shared.connection.borrow().as_ref().map(Connection::id)
+    }
+
+    /// An upload broke off. If there is another connection by now and nothing was streamed over
+    /// it, the coordinator asked for the upload while it was not whole yet; else it has it on its
+    /// way, or will ask again.
+    pub(super) fn upload_again(&mut self, step: StepRef, failed: Option<usize>) {
+        let now = self.connection_id();
+        let begun = self.streams.get(&step.run).copied().flatten();
         let desk = self.desk.as_ref();
         let contributor = desk.and_then(|desk| desk.contributors.get(&step.run));
         let ready = contributor.and_then(|contributor| contributor.upload(step.step));
-        if let Some(ready) = ready.filter(|_| now.is_some() && now != failed) {
-            self.shared.spawn_upload(ready);
+        if let Some(ready) = ready.filter(|_| now.is_some() && now != failed && begun == failed) {
+            self.upload(ready);
         }
     }
 

@@ -183,6 +183,7 @@ impl Member {
             self.perform(actions).await?;
         }
         self.runs.remove(&run);
+        self.streams.remove(&run);
         let watch = self.watches.remove(&run).unwrap_or_default();
         let Some(record) = self.shared.store.run(run).await? else {
             // This site never took part.

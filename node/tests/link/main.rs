@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use collegium_node::ledger::Ledger;
 use collegium_node::link::LinkError;
+use collegium_node::state::StateDirectory;
 use collegium_node::store::Store;
 use collegium_protocol::message::session::{DropReason, RunOutcome, ToCoordinator, ToNode};
 use collegium_protocol::message::step::Part;
@@ -251,7 +252,8 @@ async fn an_upload_broken_off_in_its_middle_comes_again_with_the_same_bytes() {
     script
         .expect_refusal(0, StepNumber(1), RefusalCode::AlreadyAnswered)
         .await;
-    // The last stream of it may be waiting for its last acknowledgement.
+    // Streams of it that nobody reads any more hold it as long as their connection.
+    script.drop_connection(0);
     let erased = async {
         while sites[0].kept_bodies() > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -270,8 +272,15 @@ async fn a_node_killed_in_the_middle_of_an_upload_never_sends_another_one() {
         .await;
     let (_, stream) = script.first_bytes(0, 100_000).await;
     let state = sites.remove(0).kill().await;
+    script.drop_connection(0);
     drop(stream);
-    // What a killed process leaves; here its threads may still remove it themselves.
+    // A killed process holds nothing any more; here its threads end with their connection.
+    let free = async {
+        while StateDirectory::take(state.path()).is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    coordinator::within(free).await;
     let stale = state.path().join("cache/uploads/stale");
     std::fs::write(&stale, b"ciphertext").expect("writes");
     let site = Site::in_directory(&consortium, 0, state, Toys::numbered(0));
