@@ -1,9 +1,8 @@
 //! The dialling side. Nodes and people only dial out.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::sync::Arc;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use quinn::{ClientConfig, ConnectionError, Endpoint, TokioRuntime};
+use quinn::{ClientConfig, ConnectionError, Endpoint};
 use rustls::pki_types::CertificateDer;
 use tokio::time::timeout;
 
@@ -88,13 +87,10 @@ async fn dial_one(
     } else {
         (Ipv4Addr::UNSPECIFIED, 0).into()
     };
-    let failed = |source| QuicError::Socket {
+    let endpoint = Endpoint::client(local).map_err(|source| QuicError::Socket {
         address: local,
         source,
-    };
-    let socket = UdpSocket::bind(local).map_err(failed)?;
-    let (config_of_socket, runtime) = (tls::endpoint_config()?, Arc::new(TokioRuntime));
-    let endpoint = Endpoint::new(config_of_socket, None, socket, runtime).map_err(failed)?;
+    })?;
     let connection = endpoint
         .connect_with(config.clone(), remote, SERVER_NAME)
         .map_err(|error| QuicError::cannot_start(address, &error))?

@@ -24,11 +24,6 @@ pub const CONNECTION_WINDOW: u32 = 4 << 20;
 /// Bytes that wait to be sent or acknowledged, on the sender's side.
 pub const SEND_WINDOW: u64 = 4 << 20;
 
-/// Bytes of the largest UDP payload that is probed for and received: a jumbo frame of 9000 less
-/// IPv6 and UDP headers. Most of what a large step costs in the transport is per packet; where the
-/// path carries less, path discovery finds that out.
-pub const LARGEST_PAYLOAD: u16 = 9000 - 40 - 8;
-
 /// Streams that a peer may have open at once: one control stream, and objects or
 /// administration beside it.
 pub const MAX_BIDIRECTIONAL: u32 = 64;

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use quinn::crypto::rustls::HandshakeData;
-use quinn::{Endpoint, Incoming, TokioRuntime};
+use quinn::{Endpoint, EndpointConfig, Incoming, TokioRuntime};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::task::AbortHandle;
@@ -72,7 +72,7 @@ impl Server {
         };
         let socket = UdpSocket::bind(config.listen).map_err(failed)?;
         let endpoint = Endpoint::new(
-            tls::endpoint_config()?,
+            EndpointConfig::default(),
             Some(tls),
             socket,
             Arc::new(TokioRuntime),

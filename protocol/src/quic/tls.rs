@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+use quinn::{IdleTimeout, TransportConfig, VarInt};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -125,24 +125,12 @@ fn finish_client(
     Ok(config)
 }
 
-/// What a socket receives, the same on both sides.
-pub(super) fn endpoint_config() -> Result<EndpointConfig, QuicError> {
-    let mut config = EndpointConfig::default();
-    config
-        .max_udp_payload_size(limits::LARGEST_PAYLOAD)
-        .map_err(|error| QuicError::Tls(error.to_string()))?;
-    Ok(config)
-}
-
 /// Windows, timeouts and stream counts, the same on both sides.
 fn transport() -> Result<Arc<TransportConfig>, QuicError> {
     let idle = IdleTimeout::try_from(limits::IDLE_TIMEOUT)
         .map_err(|error| QuicError::Tls(error.to_string()))?;
-    let mut discovery = MtuDiscoveryConfig::default();
-    discovery.upper_bound(limits::LARGEST_PAYLOAD);
     let mut transport = TransportConfig::default();
     transport
-        .mtu_discovery_config(Some(discovery))
         .max_idle_timeout(Some(idle))
         .keep_alive_interval(Some(limits::KEEP_ALIVE))
         .max_concurrent_bidi_streams(VarInt::from_u32(limits::MAX_BIDIRECTIONAL))
