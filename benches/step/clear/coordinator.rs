@@ -265,7 +265,8 @@ impl Coordinator {
 fn add(sum: &mut [f32], mut body: Spooled) {
     let mut values = sum.iter_mut();
     body.for_each_chunk(|piece| {
-        for (value, bytes) in values.by_ref().zip(piece.as_chunks::<4>().0) {
+        // The bytes first: what they do not use of the values is for the next piece.
+        for (bytes, value) in piece.as_chunks::<4>().0.iter().zip(values.by_ref()) {
             *value += f32::from_le_bytes(*bytes);
         }
         std::io::Result::Ok(())
