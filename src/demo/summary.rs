@@ -32,25 +32,13 @@ pub(super) fn show(
         "dir": consortium.dir(),
     });
     let mut text = report(&object, &result["leaderboard"]);
+    let champion = consortium.coordinator().join("runs").join(run);
+    let champion = champion.join("champion.json");
+    let rows = consortium.dir().join("cleveland").join("table.csv");
     text.push_str(&format!(
-        "\nmodel    {}\nnext     collegium model predict {} {} -o scores.csv",
-        consortium
-            .coordinator()
-            .join("runs")
-            .join(run)
-            .join("champion.json")
-            .display(),
-        consortium
-            .coordinator()
-            .join("runs")
-            .join(run)
-            .join("champion.json")
-            .display(),
-        consortium
-            .dir()
-            .join("cleveland")
-            .join("table.csv")
-            .display(),
+        "\nmodel    {champion}\nnext     collegium model predict {champion} {rows} -o scores.csv",
+        champion = champion.display(),
+        rows = rows.display(),
     ));
     out.result(&object, text)
 }
