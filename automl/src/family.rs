@@ -6,7 +6,7 @@ pub mod mlp;
 use serde::{Deserialize, Serialize};
 
 use crate::ask::{Part, PartTotals};
-use crate::features::TargetCoding;
+use crate::features::{Row, TargetCoding};
 use crate::metric::LossSums;
 use crate::object::{Object, ObjectId};
 use crate::task::MAX_CLASSES;
@@ -79,10 +79,14 @@ pub trait FoldModel {
     fn width(&self) -> usize;
     /// Scores of one row by the model of one fold, into `scores`
     /// ([`Head::scores`] numbers).
-    fn predict(&self, fold: usize, row: &[f64], scores: &mut [f64]);
+    fn predict(&self, fold: usize, row: Row<'_>, scores: &mut [f64]);
+    /// Whether it takes bins, not numbers.
+    fn binned(&self) -> bool {
+        false
+    }
 
     /// The average of the fold models' scores: what a champion predicts.
-    fn predict_average(&self, row: &[f64], scores: &mut [f64]) {
+    fn predict_average(&self, row: Row<'_>, scores: &mut [f64]) {
         let mut one = vec![0.0; scores.len()];
         scores.fill(0.0);
         for fold in 0..self.folds() {

@@ -7,6 +7,7 @@
 
 mod encode;
 mod fit;
+mod matrix;
 mod refuse;
 mod spec;
 
@@ -17,6 +18,7 @@ use crate::split::SplitPlan;
 use crate::table::{Table, TableError};
 
 pub use crate::profile::{Dropped, TargetCoding};
+pub use matrix::{Cells, Matrix, Row};
 pub use refuse::{PrivacyKind, refused};
 pub use spec::{NamedPipeline, Numbers, PipelineSpec, SmallNumbers, pipelines};
 
@@ -77,17 +79,30 @@ enum Encoding {
     },
     /// Only whether it is missing.
     Missing {},
+    /// One feature: the bin of a number, by ascending cuts. Bin 0 is missing, bin 1 lies
+    /// below the first cut, a value on a cut belongs to the bin above it.
+    Bins { date: bool, cuts: Vec<f64> },
+    /// One feature: the place of a level. Bin 0 is missing or never seen, bin `i + 1` the
+    /// `i`-th slot, the last one all other levels where they occurred.
+    LevelBins {
+        coding: Coding,
+        slots: Vec<u16>,
+        other: bool,
+    },
 }
 
-/// Numbers, row by row.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Matrix {
-    /// Number of rows.
-    pub rows: usize,
-    /// Numbers in a row.
-    pub width: usize,
-    /// Row-major, `rows * width` of them.
-    pub values: Vec<f64>,
+/// Most bins of a column, the one for missing values among them.
+pub const MAX_BINS: usize = 256;
+
+/// What the bins of one feature mean.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BinColumn {
+    /// The table's column.
+    pub name: String,
+    /// Bins, the one for missing values (bin 0) among them: 2 to [`MAX_BINS`].
+    pub bins: usize,
+    /// Whether larger bins hold larger values; levels of a category have no order.
+    pub ordered: bool,
 }
 
 /// Why rows do not fit a pipeline.
@@ -196,15 +211,33 @@ impl Pipeline {
                 self.width()
             ));
         }
+        let binned = self.inputs.iter().filter(|input| input.binned()).count();
+        if binned != 0 && binned != self.inputs.len() {
+            return Err("some features are bins and some are numbers".to_owned());
+        }
         self.inputs.iter().try_for_each(Input::check)
     }
-}
 
-impl Matrix {
-    /// One row.
+    /// Whether its features are bins, not numbers.
     #[must_use]
-    pub fn row(&self, index: usize) -> &[f64] {
-        &self.values[index * self.width..(index + 1) * self.width]
+    pub fn binned(&self) -> bool {
+        self.inputs.first().is_some_and(Input::binned)
+    }
+
+    /// What the bins of each feature mean, in the order of the features; empty for a
+    /// pipeline that makes numbers.
+    #[must_use]
+    pub fn bin_columns(&self) -> Vec<BinColumn> {
+        self.inputs.iter().filter_map(Input::bin_column).collect()
+    }
+
+    /// What a row with this bin of the `feature`-th column holds, for people: "age < 41.5",
+    /// "sex = bucket 7", "chol missing". Empty for a pipeline that makes numbers.
+    #[must_use]
+    pub fn bin_name(&self, feature: usize, bin: usize) -> String {
+        self.inputs
+            .get(feature)
+            .map_or_else(String::new, |input| input.bin_name(bin))
     }
 }
 

@@ -195,6 +195,11 @@ impl Champion {
                 "its model takes another number of columns than its pipeline makes",
             ));
         }
+        if model.binned() != champion.pipeline.binned() {
+            return Err(ChampionError::Inconsistent(
+                "its model takes numbers where its pipeline makes bins, or bins for numbers",
+            ));
+        }
         if model.head() != crate::family::Head::of(champion.pipeline.target()) {
             return Err(ChampionError::Inconsistent(
                 "its model has other classes than its pipeline",

@@ -1,9 +1,9 @@
 //! The profile: what the columns look like over all sites, learned from sums.
 //!
-//! Four steps. *Schema* spells the names of the columns (names travel, values
+//! Five steps. *Schema* spells the names of the columns (names travel, values
 //! never do). *Survey* counts types, classes, values of categories and a coarse
 //! grid of magnitudes. *Refine* lays at most 64 cells over each column of
-//! numbers, which gives its quantiles. *Moments* sums each clipped number and
+//! numbers, twice, the second time where the rows are: this gives its quantiles. *Moments* sums each clipped number and
 //! its square as integers.
 //!
 //! Every figure is a sum of whole numbers computed per row, so a profile over
@@ -184,6 +184,13 @@ impl NumberShape {
     #[must_use]
     pub fn quantile(&self, p: f64) -> f64 {
         grid::quantile(&self.edges, &self.counts, p)
+    }
+
+    /// Ascending cuts between at most `most` bins with about equally many rows in each;
+    /// every cut is an edge of the grid, so how many rows lie on either side is known.
+    #[must_use]
+    pub fn cuts(&self, most: usize) -> Vec<f64> {
+        grid::cuts(&self.edges, &self.counts, most)
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::ask::{Answer, Ask, AskError, EncodeError, Encoder, Part};
 use crate::data::{Design, SiteData, SiteDataError};
 use crate::family::{FoldModel, Head};
-use crate::features::{Matrix, Pipeline, TargetCoding};
+use crate::features::{Cells, Matrix, Pipeline, Row, TargetCoding};
 use crate::metric::Rows as ScoredRows;
 use crate::object::{Object, ObjectError, ObjectId, Objects};
 use crate::table::Table;
@@ -86,8 +86,15 @@ pub struct Rows {
 
 fn digest(matrix: &Matrix) -> ObjectId {
     let mut hasher = blake3::Hasher::new();
-    for value in &matrix.values {
-        hasher.update(&value.to_le_bytes());
+    match &matrix.cells {
+        Cells::Numbers(values) => {
+            for value in values {
+                hasher.update(&value.to_le_bytes());
+            }
+        }
+        Cells::Bins(bins) => {
+            hasher.update(bins);
+        }
     }
     ObjectId(*hasher.finalize().as_bytes())
 }
@@ -127,8 +134,14 @@ impl Rows {
 
     /// Features of one row.
     #[must_use]
-    pub fn row(&self, index: usize) -> &[f64] {
+    pub fn row(&self, index: usize) -> Row<'_> {
         self.matrix.row(index)
+    }
+
+    /// The features of all rows.
+    #[must_use]
+    pub fn matrix(&self) -> &Matrix {
+        &self.matrix
     }
 
     /// How many rows.
@@ -212,6 +225,12 @@ impl TableSite {
             return Err(unfit(
                 id,
                 "it takes another number of columns than its pipeline makes",
+            ));
+        }
+        if model.binned() != pipeline.binned() {
+            return Err(unfit(
+                id,
+                "it takes numbers where its pipeline makes bins, or bins for numbers",
             ));
         }
         if model.head() != Head::of(pipeline.target()) {

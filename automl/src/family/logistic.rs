@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ask::{EncodeError, Encoder, PartTotals, Segment};
 use crate::family::{FoldModel, Head, sigmoid, softplus};
+use crate::features::Row;
 use crate::fixed::FixedPoint;
 use crate::metric::{LossCounter, LossSums, SEGMENTS, check_rows_and_folds};
 use crate::object::ObjectId;
@@ -105,7 +106,8 @@ impl FoldModel for LogisticModel {
         self.weights() - 1
     }
 
-    fn predict(&self, fold: usize, row: &[f64], scores: &mut [f64]) {
+    fn predict(&self, fold: usize, row: Row<'_>, scores: &mut [f64]) {
+        let row = row.numbers();
         let outputs = &self.folds[fold];
         match self.head {
             Head::Number => scores[0] = Self::linear(&outputs[0], row),
@@ -227,7 +229,7 @@ impl NewtonPart {
                 let at = fold * outputs.len() + output;
                 for index in (0..rows.len()).filter(|index| rows.trains(*index, fold)) {
                     let target = self.target(rows.targets[index], output);
-                    sums.add(at, weights, rows.row(index), target);
+                    sums.add(at, weights, rows.row(index).numbers(), target);
                 }
             }
         }

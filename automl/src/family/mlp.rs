@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ask::{EncodeError, Encoder, PartTotals, Segment};
 use crate::family::{FoldModel, Head, sigmoid};
+use crate::features::Row;
 use crate::metric::{LossCounter, LossSums, SEGMENTS, check_rows_and_folds};
 use crate::object::ObjectId;
 use crate::site::{Rows, Slot};
@@ -123,10 +124,10 @@ impl MlpModel {
     }
 
     /// Linear outputs of one fold's network.
-    pub(crate) fn outputs(&self, fold: usize, row: &[f64]) -> Vec<f64> {
+    pub(crate) fn outputs(&self, fold: usize, row: Row<'_>) -> Vec<f64> {
         let weights = &self.folds[fold];
         let layers = layers(&self.sizes);
-        let mut values = row.to_vec();
+        let mut values = row.numbers().to_vec();
         for (depth, layer) in layers.iter().enumerate() {
             let mut next: Vec<f64> = weights[layer.biases()..layer.end()]
                 .iter()
@@ -164,7 +165,7 @@ impl FoldModel for MlpModel {
         self.sizes.first().map_or(0, |size| *size as usize)
     }
 
-    fn predict(&self, fold: usize, row: &[f64], scores: &mut [f64]) {
+    fn predict(&self, fold: usize, row: Row<'_>, scores: &mut [f64]) {
         let outputs = self.outputs(fold, row);
         match self.head {
             Head::Number => scores[0] = outputs[0],

@@ -1,6 +1,6 @@
 //! From cells to numbers.
 
-use super::{Encoding, FeatureError, Input, MAX_FEATURE, Matrix, Pipeline};
+use super::{BinColumn, Encoding, FeatureError, Input, MAX_BINS, MAX_FEATURE, Matrix, Pipeline};
 use crate::profile::{Coding, SlotKey};
 use crate::table::{Cell, Column, Table, days_since_epoch};
 
@@ -10,6 +10,16 @@ impl Pipeline {
     /// not there.
     pub(crate) fn rows(&self, table: &Table, rows: &[u32]) -> Result<Matrix, FeatureError> {
         let width = self.width();
+        if self.binned() {
+            let mut bins = vec![0; rows.len() * width];
+            for (feature, input) in self.inputs.iter().enumerate() {
+                let writer = Writer::new(input, self.key, table);
+                for (place, &row) in rows.iter().enumerate() {
+                    bins[place * width + feature] = writer.bin(row as usize);
+                }
+            }
+            return Ok(Matrix::bins(rows.len(), width, bins));
+        }
         let mut values = vec![0.0; rows.len() * width];
         let mut offset = 0;
         for input in &self.inputs {
@@ -23,11 +33,7 @@ impl Pipeline {
         for value in &mut values {
             *value = value.clamp(-MAX_FEATURE, MAX_FEATURE);
         }
-        Ok(Matrix {
-            rows: rows.len(),
-            width,
-            values,
-        })
+        Ok(Matrix::numbers(rows.len(), width, values))
     }
 
     /// Refuses a table that lacks a column or has cells of another type.
@@ -61,16 +67,21 @@ impl Pipeline {
 /// The first row whose cell the input cannot take, and what it wants.
 fn misfit(input: &Input, column: &Column, rows: usize) -> Option<(usize, &'static str)> {
     let (wanted, date) = match &input.encoding {
-        Encoding::Linear { date: true, .. } | Encoding::Curve { date: true, .. } => {
-            ("a date", true)
-        }
+        Encoding::Linear { date: true, .. }
+        | Encoding::Curve { date: true, .. }
+        | Encoding::Bins { date: true, .. } => ("a date", true),
         Encoding::Linear { .. }
         | Encoding::Curve { .. }
+        | Encoding::Bins { .. }
         | Encoding::Levels {
             coding: Coding::Whole,
             ..
+        }
+        | Encoding::LevelBins {
+            coding: Coding::Whole,
+            ..
         } => ("a number", false),
-        Encoding::Levels { .. } | Encoding::Missing {} => return None,
+        Encoding::Levels { .. } | Encoding::LevelBins { .. } | Encoding::Missing {} => return None,
     };
     let fits = |row: usize| match column.cell(row) {
         Cell::Missing => true,
@@ -84,7 +95,7 @@ impl Input {
     pub(super) fn width(&self) -> usize {
         let own = match &self.encoding {
             Encoding::Linear { knots, .. } => 1 + knots.len(),
-            Encoding::Curve { .. } => 1,
+            Encoding::Curve { .. } | Encoding::Bins { .. } | Encoding::LevelBins { .. } => 1,
             Encoding::Levels { slots, other, .. } => slots.len() + usize::from(*other),
             Encoding::Missing {} => 0,
         };
@@ -107,6 +118,7 @@ impl Input {
                 .map(|&slot| format!("{column} = {}", coding.slot_name(slot)))
                 .chain(other.then(|| format!("{column} = other")))
                 .collect(),
+            Encoding::Bins { .. } | Encoding::LevelBins { .. } => vec![column.clone()],
             Encoding::Missing {} => Vec::new(),
         };
         if self.flag {
@@ -149,9 +161,68 @@ impl Input {
                     return bad("its levels are out of order");
                 }
             }
+            Encoding::Bins { cuts, .. } => {
+                let ascending = cuts.is_sorted_by(|a, b| a < b);
+                let finite = cuts.iter().all(|cut| cut.is_finite());
+                if cuts.len() > MAX_BINS - 2 || !ascending || !finite || self.flag {
+                    return bad("its cuts are out of order or too many");
+                }
+            }
+            Encoding::LevelBins { coding, slots, .. } => {
+                let known = slots.iter().all(|&slot| usize::from(slot) < coding.slots());
+                if !known
+                    || !slots.is_sorted_by(|a, b| a < b)
+                    || slots.len() > MAX_BINS - 2
+                    || self.flag
+                {
+                    return bad("its levels are out of order or too many");
+                }
+            }
             Encoding::Missing {} => {}
         }
         Ok(())
+    }
+
+    pub(super) fn binned(&self) -> bool {
+        matches!(
+            self.encoding,
+            Encoding::Bins { .. } | Encoding::LevelBins { .. }
+        )
+    }
+
+    pub(super) fn bin_column(&self) -> Option<BinColumn> {
+        let (bins, ordered) = match &self.encoding {
+            Encoding::Bins { cuts, .. } => (cuts.len() + 2, true),
+            Encoding::LevelBins { slots, other, .. } => {
+                (slots.len() + 1 + usize::from(*other), false)
+            }
+            _ => return None,
+        };
+        Some(BinColumn {
+            name: self.column.clone(),
+            bins,
+            ordered,
+        })
+    }
+
+    pub(super) fn bin_name(&self, bin: usize) -> String {
+        let column = &self.column;
+        let Some(place) = bin.checked_sub(1) else {
+            return format!("{column} missing");
+        };
+        match &self.encoding {
+            Encoding::Bins { cuts, .. } => match (place.checked_sub(1), cuts.get(place)) {
+                (None, None) => format!("{column} present"),
+                (None, Some(high)) => format!("{column} < {high}"),
+                (Some(below), None) => format!("{column} >= {}", cuts[below]),
+                (Some(below), Some(high)) => format!("{} <= {column} < {high}", cuts[below]),
+            },
+            Encoding::LevelBins { coding, slots, .. } => match slots.get(place) {
+                Some(&slot) => format!("{column} = {}", coding.slot_name(slot)),
+                None => format!("{column} = other"),
+            },
+            _ => String::new(),
+        }
     }
 }
 
@@ -177,7 +248,7 @@ impl<'a> Writer<'a> {
         let texts = texts
             .iter()
             .map(|text| match &input.encoding {
-                Encoding::Levels { coding, .. } => {
+                Encoding::Levels { coding, .. } | Encoding::LevelBins { coding, .. } => {
                     Known::Slot(coding.slot(key, &input.column, Cell::Text(text)))
                 }
                 _ => Known::Days(days_since_epoch(text).map(|days| days as f64)),
@@ -205,6 +276,29 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// The bin of a row, 0 where its value is missing.
+    fn bin(&self, row: usize) -> u8 {
+        // Below MAX_BINS by `Input::check`, so that the casts lose nothing.
+        match &self.input.encoding {
+            Encoding::Bins { date, cuts } => self.quantity(row, *date).map_or(0, |value| {
+                1 + cuts.partition_point(|&cut| cut <= value) as u8
+            }),
+            Encoding::LevelBins {
+                coding,
+                slots,
+                other,
+            } => {
+                let level = self.level(row, coding).map(|slot| place(slots, slot));
+                match level {
+                    Some(Some(level)) => 1 + level as u8,
+                    Some(None) if *other => 1 + slots.len() as u8,
+                    _ => 0,
+                }
+            }
+            _ => 0,
+        }
+    }
+
     fn write(&self, row: usize, out: &mut [f64]) {
         let present = match &self.input.encoding {
             Encoding::Linear {
@@ -228,22 +322,19 @@ impl<'a> Writer<'a> {
                 slots,
                 other,
                 coding,
-            } => self.level(row, coding).map(|slot| {
-                let level = slot.and_then(|slot| {
-                    slots
-                        .binary_search_by(|&known| usize::from(known).cmp(&slot))
-                        .ok()
-                });
-                match level {
+            } => self
+                .level(row, coding)
+                .map(|slot| match place(slots, slot) {
                     Some(level) => out[level] = 1.0,
                     None if *other => out[slots.len()] = 1.0,
                     None => {}
-                }
-            }),
+                }),
             Encoding::Missing {} => self.column.and_then(|column| match column.cell(row) {
                 Cell::Missing => None,
                 _ => Some(()),
             }),
+            // Bins are written by `Writer::bin`.
+            Encoding::Bins { .. } | Encoding::LevelBins { .. } => Some(()),
         };
         if self.input.flag
             && present.is_none()
@@ -268,6 +359,14 @@ impl<'a> Writer<'a> {
 }
 
 /// Linear between the points, constant outside.
+/// The place of a slot among those that have a level of their own.
+fn place(slots: &[u16], slot: Option<usize>) -> Option<usize> {
+    let slot = slot?;
+    slots
+        .binary_search_by(|&known| usize::from(known).cmp(&slot))
+        .ok()
+}
+
 fn interpolate(at: &[f64], to: &[f64], value: f64) -> f64 {
     let above = at.partition_point(|&point| point <= value);
     match (above.checked_sub(1), at.get(above)) {

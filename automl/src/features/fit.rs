@@ -30,6 +30,14 @@ impl Pipeline {
 fn input(column: &ColumnProfile, spec: &PipelineSpec) -> Input {
     // A flag that hardly any row raises would be noise.
     let missing = column.missing >= MIN_LEVEL_ROWS;
+    if let Numbers::Bins { most } = spec.numbers {
+        return Input {
+            column: column.name.clone(),
+            texts: column.texts,
+            flag: false,
+            encoding: bins(column, most, spec),
+        };
+    }
     let (encoding, flag) = match &column.values {
         Values::Number {
             small: Some(levels),
@@ -44,6 +52,30 @@ fn input(column: &ColumnProfile, spec: &PipelineSpec) -> Input {
         texts: column.texts,
         flag,
         encoding,
+    }
+}
+
+/// Bins of a column: of numbers at most `most` with about equally many rows in each.
+fn bins(column: &ColumnProfile, most: usize, spec: &PipelineSpec) -> Encoding {
+    let levels = |levels: &Levels| Encoding::LevelBins {
+        coding: levels.coding.clone(),
+        slots: levels.slots.clone(),
+        other: levels.other > 0,
+    };
+    match &column.values {
+        Values::Category(values) => levels(values),
+        Values::Number {
+            small: Some(values),
+            shape,
+        } if are_codes(values, shape, spec) => levels(values),
+        Values::Number { shape, .. } => Encoding::Bins {
+            date: false,
+            cuts: shape.cuts(most),
+        },
+        Values::Date { shape } => Encoding::Bins {
+            date: true,
+            cuts: shape.cuts(most),
+        },
     }
 }
 
@@ -97,6 +129,8 @@ fn number(shape: &NumberShape, date: bool, spec: &PipelineSpec) -> Encoding {
             knots.dedup();
             linear(knots)
         }
+        // Bins never come here; whoever adds a variant reads this.
+        Numbers::Bins { .. } => linear(Vec::new()),
         Numbers::Rank => rank(shape, date).unwrap_or_else(|| linear(Vec::new())),
     }
 }

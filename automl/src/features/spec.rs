@@ -18,6 +18,12 @@ pub enum Numbers {
     /// The value's rank among the training rows, scaled to a standard
     /// deviation of one: heavy tails do no harm.
     Rank,
+    /// The place among bins of about equally many rows, for trees and additive models.
+    /// Categories become bins too.
+    Bins {
+        /// Most bins of a column, those for missing values apart: 2 to 254.
+        most: usize,
+    },
 }
 
 /// What columns of small whole numbers are taken for.
@@ -67,6 +73,7 @@ impl Default for PipelineSpec {
 }
 
 /// A column of whole numbers with more values than this is a quantity.
+const MOST_BINS: usize = 64;
 const FEW_CODES: usize = 8;
 
 /// The variants of preprocessing that a search tries, the best guess first:
@@ -95,6 +102,14 @@ pub fn pipelines(_task: &Task, profile: &Profile) -> Vec<NamedPipeline> {
             PipelineSpec {
                 small: SmallNumbers::Quantities,
                 ..standard
+            },
+        ),
+        (
+            "bins",
+            PipelineSpec {
+                numbers: Numbers::Bins { most: MOST_BINS },
+                small: SmallNumbers::Quantities,
+                missing_flags: false,
             },
         ),
     ];

@@ -59,6 +59,11 @@ fn standard() -> Pipeline {
     Pipeline::fit(&profile(&task(""), &sample()), &PipelineSpec::default())
 }
 
+fn numbers(matrix: &Matrix) -> Vec<f64> {
+    let rows = (0..matrix.rows).map(|row| matrix.row(row).numbers());
+    rows.collect::<Vec<_>>().concat()
+}
+
 #[test]
 fn features_have_names_people_understand() {
     let names = standard().features();
@@ -101,30 +106,38 @@ fn rows_become_the_numbers_they_should() {
         .expect("a design");
     assert_eq!((matrix.rows, matrix.width), (3, names.len()));
     // 49 is near the middle of 20 to 79.
-    assert!(matrix.row(0)[at("age")].abs() < 0.2, "{:?}", matrix.row(0));
-    assert_eq!(matrix.row(0)[at("age missing")], 0.0);
-    assert_eq!(matrix.row(0)[at("thal = 6")], 1.0);
-    assert_eq!(matrix.row(0)[at("thal = 3")], 0.0);
-    assert_eq!(matrix.row(0)[at("sex = 1")], 1.0);
+    assert!(
+        matrix.row(0).numbers()[at("age")].abs() < 0.2,
+        "{:?}",
+        matrix.row(0)
+    );
+    assert_eq!(matrix.row(0).numbers()[at("age missing")], 0.0);
+    assert_eq!(matrix.row(0).numbers()[at("thal = 6")], 1.0);
+    assert_eq!(matrix.row(0).numbers()[at("thal = 3")], 0.0);
+    assert_eq!(matrix.row(0).numbers()[at("sex = 1")], 1.0);
     let cities = |row: usize| -> f64 {
         names
             .iter()
-            .zip(matrix.row(row))
+            .zip(matrix.row(row).numbers())
             .filter(|(name, _)| name.starts_with("city"))
             .map(|(_, v)| v)
             .sum()
     };
     assert_eq!((cities(0), cities(2)), (1.0, 0.0));
-    assert_eq!(matrix.row(1)[at("age")], 0.0, "missing is the mean");
-    assert_eq!(matrix.row(1)[at("age missing")], 1.0);
-    assert_eq!(matrix.row(1)[at("sex = 1")], 0.0);
     assert_eq!(
-        matrix.row(2)[at("thal = 6")] + matrix.row(2)[at("thal = 3")],
+        matrix.row(1).numbers()[at("age")],
+        0.0,
+        "missing is the mean"
+    );
+    assert_eq!(matrix.row(1).numbers()[at("age missing")], 1.0);
+    assert_eq!(matrix.row(1).numbers()[at("sex = 1")], 0.0);
+    assert_eq!(
+        matrix.row(2).numbers()[at("thal = 6")] + matrix.row(2).numbers()[at("thal = 3")],
         0.0
     );
     // Clipped at the largest age seen, not at 1000.
     assert!(
-        (1.0..2.5).contains(&matrix.row(2)[at("age")]),
+        (1.0..2.5).contains(&matrix.row(2).numbers()[at("age")]),
         "{:?}",
         matrix.row(2)
     );
@@ -164,7 +177,9 @@ fn a_pipeline_survives_its_journey() {
         assert_eq!(serde_json::to_vec(&back).expect("json"), bytes);
         let matrix = back.design(&table(&sample())).expect("a design");
         assert!(
-            matrix.values.iter().all(|value| value.abs() <= MAX_FEATURE),
+            numbers(&matrix)
+                .iter()
+                .all(|value| value.abs() <= MAX_FEATURE),
             "{}",
             named.name
         );
@@ -210,7 +225,7 @@ fn ranks_rise_with_the_value_and_have_unit_spread() {
         text + &format!("{age},3,1,Zug\n")
     });
     let matrix = pipeline.design(&table(&text)).expect("a design");
-    let ranks: Vec<f64> = (0..100).map(|row| matrix.row(row)[0]).collect();
+    let ranks: Vec<f64> = (0..100).map(|row| matrix.row(row).numbers()[0]).collect();
     assert!(ranks.is_sorted(), "{ranks:?}");
     assert!((ranks[0] + 1.732).abs() < 1e-3 && (ranks[99] - 1.732).abs() < 1e-3);
     assert!(ranks[49].abs() < 0.2, "{}", ranks[49]);
@@ -226,8 +241,8 @@ fn a_sites_rows_are_what_prediction_makes_of_them() {
     let all = pipeline.design(&table(&sample())).expect("a design");
     assert_eq!((training.matrix.rows, test.matrix.rows), (120, 20));
     assert_eq!(
-        [training.matrix.values, test.matrix.values].concat(),
-        all.values
+        [numbers(&training.matrix), numbers(&test.matrix)].concat(),
+        numbers(&all)
     );
     assert!(
         training
@@ -307,4 +322,62 @@ fn later_columns_are_refused_by_the_temporal_check() {
     let declared =
         task("[constraints]\ntemporal_check = true\n[columns]\nfuture_cost = \"number\"");
     assert_eq!(refused(&declared, "future_cost"), None);
+}
+
+fn binned() -> Pipeline {
+    let spec = PipelineSpec {
+        numbers: Numbers::Bins { most: 64 },
+        small: SmallNumbers::Quantities,
+        missing_flags: false,
+    };
+    Pipeline::fit(&profile(&task(""), &sample()), &spec)
+}
+
+#[test]
+fn bins_follow_the_order_of_the_numbers_and_keep_missing_apart() {
+    let pipeline = binned();
+    assert!(pipeline.binned() && pipeline.check().is_ok());
+    let columns = pipeline.bin_columns();
+    let of = |name: &str| {
+        columns
+            .iter()
+            .position(|column| column.name == name)
+            .expect("the column")
+    };
+    let (age, city) = (of("age"), of("city"));
+    // 54 ages have a cell of their own or share one with a neighbour.
+    assert!(columns[age].ordered && (30..=56).contains(&columns[age].bins));
+    // Missing and three cities.
+    assert!(!columns[city].ordered && columns[city].bins == 4);
+    let mut text = "thal;sex;city;age\n".to_owned();
+    for age in ["", "-5", "21", "30.5", "50", "79", "1e9"] {
+        text += &format!("6;1;Paris;{age}\n");
+    }
+    let matrix = pipeline.design(&table(&text)).expect("a design");
+    let ages: Vec<u8> = (0..matrix.rows)
+        .map(|row| matrix.row(row).bins()[age])
+        .collect();
+    assert_eq!((ages[0], ages[1]), (0, 1), "missing, then the lowest");
+    assert!(ages[1..].is_sorted() && ages[2] < ages[3] && ages[3] < ages[4]);
+    assert_eq!(usize::from(ages[6]) + 1, columns[age].bins);
+    assert_eq!(matrix.row(0).bins()[city], 0, "never seen is as missing");
+    assert_eq!(pipeline.bin_name(city, 0), "city missing");
+    assert!(pipeline.bin_name(age, 1).starts_with("age < "));
+}
+
+#[test]
+fn bins_find_values_crowded_into_a_narrow_range() {
+    let mut text = "year,fold,y\n".to_owned();
+    for n in 0..400 {
+        text += &format!("{},train,{}\n", 1990 + n % 30, n % 2);
+    }
+    // One far value must not cost the others their bins.
+    text += "900000,train,1\n";
+    let spec = PipelineSpec {
+        numbers: Numbers::Bins { most: 64 },
+        ..PipelineSpec::default()
+    };
+    let pipeline = Pipeline::fit(&profile(&task(""), &text), &spec);
+    let years = pipeline.bin_columns();
+    assert!(years[0].bins >= 25, "{years:?}");
 }

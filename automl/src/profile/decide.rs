@@ -73,7 +73,7 @@ impl Surveyed {
 
     /// The grid to lay over its numbers or dates.
     pub(super) fn refined(&self, date: bool) -> RefineColumn {
-        let whole = date || self.whole_numbers == self.numbers;
+        let whole = self.whole(date);
         let coarse = if date {
             &self.coarse_dates
         } else {
@@ -84,6 +84,19 @@ impl Surveyed {
             date,
             edges: grid::refined_edges(coarse, whole),
         }
+    }
+
+    /// The grid of the second look, from the rows in the first one's cells.
+    pub(super) fn again(&self, first: &RefineColumn, counts: &[u64]) -> RefineColumn {
+        RefineColumn {
+            name: first.name.clone(),
+            date: first.date,
+            edges: grid::edges_again(&first.edges, counts, self.whole(first.date)),
+        }
+    }
+
+    fn whole(&self, date: bool) -> bool {
+        date || self.whole_numbers == self.numbers
     }
 
     /// Whether every number is one of the small whole ones.

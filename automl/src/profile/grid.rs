@@ -58,10 +58,6 @@ struct Piece {
 /// counted. For columns of whole numbers no cell is narrower than one.
 pub(super) fn refined_edges(coarse: &[u64], whole: bool) -> Vec<f64> {
     let mut pieces = pieces(coarse);
-    let total: u64 = pieces.iter().map(|piece| piece.rows).sum();
-    if total == 0 {
-        return Vec::new();
-    }
     while pieces.len() > MAX_CELLS / 2 {
         pieces = pieces
             .chunks(2)
@@ -73,9 +69,65 @@ pub(super) fn refined_edges(coarse: &[u64], whole: bool) -> Vec<f64> {
             })
             .collect();
     }
+    lay(&pieces, whole)
+}
+
+/// Edges again, from the rows in the cells of a first grid: neighbours with few rows are one
+/// piece, so that the cells go to where the rows are, however narrow that is.
+pub(super) fn edges_again(edges: &[f64], counts: &[u64], whole: bool) -> Vec<f64> {
+    let total: u64 = counts.iter().sum();
+    let light = total / (MAX_CELLS as u64 / 2);
+    let mut pieces: Vec<Piece> = Vec::new();
+    for (bounds, &rows) in edges.windows(2).zip(counts) {
+        match pieces.last_mut() {
+            Some(last) if last.rows + rows <= light => {
+                last.hi = bounds[1];
+                last.rows += rows;
+            }
+            _ => pieces.push(Piece {
+                lo: bounds[0],
+                hi: bounds[1],
+                rows,
+                // What the first grid calls zero is one value.
+                divisible: bounds[0] != -power(LOWEST_EXPONENT),
+            }),
+        }
+    }
+    if pieces.len() >= MAX_CELLS {
+        return edges.to_vec();
+    }
+    lay(&pieces, whole)
+}
+
+/// Cuts between at most `most` bins of about equally many rows, each an inner edge.
+pub(super) fn cuts(edges: &[f64], counts: &[u64], most: usize) -> Vec<f64> {
+    let total: u64 = counts.iter().sum();
+    let mut cuts = Vec::new();
+    let (mut below, mut here) = (0, 0);
+    for (bounds, &rows) in edges.windows(2).zip(counts) {
+        // A bin is closed where taking this cell in would make it larger than what is left
+        // for each of the bins to come.
+        let bins_left = most.saturating_sub(cuts.len()) as u64;
+        if here > 0 && rows > 0 && bins_left > 1 && (here + rows) * bins_left > total - below {
+            cuts.push(bounds[0]);
+            below += here;
+            here = 0;
+        }
+        here += rows;
+    }
+    cuts
+}
+
+/// Edges over neighbouring pieces: every piece is a cell, and the cells that are left go to
+/// pieces by their rows.
+fn lay(pieces: &[Piece], whole: bool) -> Vec<f64> {
+    let total: u64 = pieces.iter().map(|piece| piece.rows).sum();
+    if total == 0 {
+        return Vec::new();
+    }
     let spare = (MAX_CELLS - pieces.len()) as u64;
     let mut edges = vec![pieces[0].lo];
-    for piece in &pieces {
+    for piece in pieces {
         let share = u128::from(spare) * u128::from(piece.rows) / u128::from(total);
         let mut cells = 1 + share as usize;
         if whole {

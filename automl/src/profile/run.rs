@@ -373,10 +373,13 @@ fn shapes(
     if columns.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let cells = sum(&ProfilePart::Refine {
-        columns: columns.clone(),
-    })?;
-    let bounded: Vec<(RefineColumn, Vec<u64>)> = columns.into_iter().zip(cells.segments).collect();
+    let coarse = refine(columns, sum)?;
+    let surveyed = |name: &str| survey.columns.iter().find(|column| column.name == name);
+    let again = coarse
+        .iter()
+        .filter_map(|(column, counts)| Some(surveyed(&column.name)?.again(column, counts)))
+        .collect();
+    let bounded = refine(again, sum)?;
     let (bits, rows) = precision(survey.train_rows);
     let asks: Vec<MomentsColumn> = bounded
         .iter()
@@ -414,6 +417,17 @@ fn shapes(
         shapes.insert(column.name, shape);
     }
     Ok(shapes)
+}
+
+/// The columns with the rows in each of their cells.
+fn refine(
+    columns: Vec<RefineColumn>,
+    sum: &mut dyn FnMut(&ProfilePart) -> Result<ProfileSums, ProfileError>,
+) -> Result<Vec<(RefineColumn, Vec<u64>)>, ProfileError> {
+    let cells = sum(&ProfilePart::Refine {
+        columns: columns.clone(),
+    })?;
+    Ok(columns.into_iter().zip(cells.segments).collect())
 }
 
 /// The finest quantization whose sums of squares fit a code, and the rows that

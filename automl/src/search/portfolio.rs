@@ -71,6 +71,19 @@ pub(crate) fn candidates(
     };
     let mut entrants = Vec::new();
     for (index, named) in pipelines.iter().enumerate() {
+        let mut settings = Vec::new();
+        // Linear models and networks take numbers, not bins.
+        let numbers = !named.pipeline.binned();
+        if numbers && allowed(ModelFamily::Logistic) && named.pipeline.width() <= MAX_WIDTH as usize
+        {
+            settings.extend(linear());
+        }
+        if numbers && allowed(ModelFamily::Mlp) && index == 0 {
+            settings.extend(networks());
+        }
+        if settings.is_empty() {
+            continue;
+        }
         let setting = Setting {
             pipeline: conductor.publish(Object::Pipeline(named.pipeline.clone()))?,
             head: Head::of(named.pipeline.target()),
@@ -79,13 +92,6 @@ pub(crate) fn candidates(
             rows: train_rows,
             members: conductor.members(),
         };
-        let mut settings = Vec::new();
-        if allowed(ModelFamily::Logistic) && setting.width <= MAX_WIDTH as usize {
-            settings.extend(linear());
-        }
-        if allowed(ModelFamily::Mlp) && index == 0 {
-            settings.extend(networks());
-        }
         for hyperparameters in settings {
             entrants.push(entrant(task, named, setting, hyperparameters));
         }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::*;
 use crate::ask::{Ask, Part, Stage, Totals};
 use crate::family::{Setting, Trainer};
-use crate::features::Matrix;
+use crate::features::{Matrix, Row};
 use crate::object::Object;
 use crate::random::Stream;
 
@@ -27,11 +27,8 @@ struct Case {
 }
 
 fn rows(x: &[Vec<f64>], y: &[f64], slots: Vec<Slot>) -> Rows {
-    let matrix = Matrix {
-        rows: x.len(),
-        width: x.first().map_or(1, Vec::len),
-        values: x.concat(),
-    };
+    let width = x.first().map_or(1, Vec::len);
+    let matrix = Matrix::numbers(x.len(), width, x.concat());
     Rows::from_parts(matrix, y.to_vec(), slots)
 }
 
@@ -160,7 +157,7 @@ fn any_number_of_sites_gives_the_same_bits() {
             assert_eq!(federated, merged, "{head:?} over {sites} sites");
         }
         let mut scores = vec![0.0; head.scores()];
-        merged.predict_average(&x[0], &mut scores);
+        merged.predict_average(Row::Numbers(&x[0]), &mut scores);
         if head != Head::Number {
             assert!((scores.iter().sum::<f64>() - 1.0).abs() < 1e-12);
         }
@@ -174,7 +171,7 @@ fn one_class_and_no_rows_end_with_finite_weights() {
     let (model, _) = fit(1.0, setting(Head::Binary, 2, 2, 3), &[one_class]);
     model.check().expect("finite weights");
     let mut scores = [0.0; 2];
-    model.predict_average(&x[0], &mut scores);
+    model.predict_average(Row::Numbers(&x[0]), &mut scores);
     assert!(scores[1] > 0.95, "{scores:?}");
     let none = rows(&[], &[], Vec::new());
     let (model, steps) = fit(1.0, setting(Head::Binary, 2, 1, 1), &[none]);

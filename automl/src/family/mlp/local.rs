@@ -123,7 +123,7 @@ fn batch(part: &DescendPart, rows: &Rows, chosen: &[usize], device: &Device) -> 
     let mut inputs: Vec<f32> = Vec::with_capacity(chosen.len() * width);
     let mut targets = vec![0f32; chosen.len() * outputs];
     for (at, index) in chosen.iter().enumerate() {
-        inputs.extend(rows.row(*index).iter().map(|x| *x as f32));
+        inputs.extend(rows.row(*index).numbers().iter().map(|x| *x as f32));
         let target = rows.targets[*index];
         match part.head {
             Head::Binary => targets[at] = target as f32,

@@ -71,11 +71,7 @@ fn rows(count: usize, head: Head) -> Rows {
         values.extend(row);
     }
     let slots = (0..count).map(|at| Slot::Fold((at % 3) as u8)).collect();
-    let matrix = Matrix {
-        rows: count,
-        width: WIDTH,
-        values,
-    };
+    let matrix = Matrix::numbers(count, WIDTH, values);
     Rows::from_parts(matrix, targets, slots)
 }
 
@@ -85,7 +81,7 @@ fn scalar_prediction_equals_the_frameworks_forward_pass() {
     let model = network(Head::Classes(3));
     let rows = rows(11, Head::Classes(3));
     let inputs: Vec<f32> = (0..11)
-        .flat_map(|at| rows.row(at).iter().map(|x| *x as f32))
+        .flat_map(|at| rows.row(at).numbers().iter().map(|x| *x as f32))
         .collect();
     for fold in 0..3 {
         let net: Vec<(Tensor<3>, Tensor<3>)> = layers(&model.sizes)
