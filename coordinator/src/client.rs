@@ -79,15 +79,15 @@ pub struct Charters {
     pub proposed: Option<CharterState>,
 }
 
-/// A state directory, as seen from a command.
-enum Seat {
+/// The daemon of a state directory, as a command finds it.
+enum Daemon {
     /// The daemon runs and listens here.
     Running(String),
     /// No daemon runs, and none can start while this is held.
     Idle(File),
 }
 
-impl Seat {
+impl Daemon {
     async fn of(state: &Path) -> Result<Self, ClientError> {
         // Names a directory that is no consortium's before anything is made in it.
         init::read_consortium(state)?;
@@ -157,9 +157,9 @@ fn dialable(address: &str) -> String {
 /// # Errors
 /// [`ClientError::NotRunning`], or what stands in the way.
 pub async fn operator(state: &Path) -> Result<AdminClient, ClientError> {
-    match Seat::of(state).await? {
-        Seat::Running(address) => connect(state, &address).await,
-        Seat::Idle(_) => Err(ClientError::NotRunning(state.to_owned())),
+    match Daemon::of(state).await? {
+        Daemon::Running(address) => connect(state, &address).await,
+        Daemon::Idle(_) => Err(ClientError::NotRunning(state.to_owned())),
     }
 }
 
@@ -175,8 +175,8 @@ pub async fn invite(
 ) -> Result<String, ClientError> {
     let consortium = init::read_consortium(state)?;
     let known = address.map(str::to_owned).or(consortium.address);
-    match Seat::of(state).await? {
-        Seat::Running(listening) => {
+    match Daemon::of(state).await? {
+        Daemon::Running(listening) => {
             let concrete = dialable(&listening) == listening;
             let address = known
                 .or(concrete.then(|| listening.clone()))
@@ -186,7 +186,7 @@ pub async fn invite(
             client.finish().await;
             Ok(code)
         }
-        Seat::Idle(_lock) => {
+        Daemon::Idle(_lock) => {
             let address = known.ok_or(ClientError::NoAddress)?;
             let keys = init::load(state)?;
             let store = Store::open(state).await?;
@@ -207,14 +207,14 @@ pub async fn invite(
 /// # Errors
 /// [`ClientError`].
 pub async fn propose(state: &Path, members: Vec<MemberName>) -> Result<CharterState, ClientError> {
-    match Seat::of(state).await? {
-        Seat::Running(address) => {
+    match Daemon::of(state).await? {
+        Daemon::Running(address) => {
             let client = connect(state, &address).await?;
             let proposal = client.propose_charter(members).await?;
             client.finish().await;
             Ok(proposal)
         }
-        Seat::Idle(_lock) => {
+        Daemon::Idle(_lock) => {
             let keys = init::load(state)?;
             let store = Store::open(state).await?;
             let ledger = Ledger::open(state)?;
@@ -237,8 +237,8 @@ pub async fn propose(state: &Path, members: Vec<MemberName>) -> Result<CharterSt
 /// # Errors
 /// [`ClientError`].
 pub async fn charters(state: &Path) -> Result<Charters, ClientError> {
-    match Seat::of(state).await? {
-        Seat::Running(address) => {
+    match Daemon::of(state).await? {
+        Daemon::Running(address) => {
             let client = connect(state, &address).await?;
             let charters = Charters {
                 in_force: client.fetch_charter(WhichCharter::InForce).await?,
@@ -247,7 +247,7 @@ pub async fn charters(state: &Path) -> Result<Charters, ClientError> {
             client.finish().await;
             Ok(charters)
         }
-        Seat::Idle(_lock) => {
+        Daemon::Idle(_lock) => {
             let store = Store::open(state).await?;
             let of = |charter| CharterState {
                 missing: charter_service::missing(&charter),

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use collegium_protocol::charter::{SignedCharter, VerifiedCharter};
 use collegium_protocol::pki::keyfile;
-use collegium_protocol::step::Seat;
+use collegium_protocol::step::Place;
 use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
@@ -178,7 +178,7 @@ async fn charter(config: &Config, keys: Option<&NodeKeys>) -> Result<String, Str
         .map_err(|error| format!("{error}; put node.db back from a backup"))?;
     let pinned = Arc::new(pinned);
     if let Some(keys) = keys {
-        Seat::new(
+        Place::new(
             Arc::clone(&pinned),
             Arc::clone(&keys.identity),
             Arc::clone(&keys.sealing),

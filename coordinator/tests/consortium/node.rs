@@ -27,8 +27,8 @@ use collegium_protocol::quic::{
     Client, CloseCode, Connection, FrameReceiver, FrameSender, QuicError, StreamKind,
 };
 use collegium_protocol::step::{
-    Committee, Contributor, EvidenceError, LocalVerdict, NodeAction, NodeRecord, ReadyUpload, Seat,
-    StepEvidence,
+    Committee, Contributor, EvidenceError, LocalVerdict, NodeAction, NodeRecord, Place,
+    ReadyUpload, StepEvidence,
 };
 use collegium_protocol::{Digest, Refusal, RefusalCode, SignedCharter, VerifiedCharter};
 
@@ -93,7 +93,7 @@ struct Life<'a> {
     fault: Fault,
     connection: Connection,
     sender: FrameSender,
-    seat: Option<Arc<Seat>>,
+    place: Option<Arc<Place>>,
     committee: Option<Committee>,
     run: Option<(RunId, TableSite, Contributor)>,
     announced: u32,
@@ -110,7 +110,7 @@ pub async fn live(member: Arc<Member>, address: &str, fault: Fault) -> Result<De
         fault,
         connection,
         sender,
-        seat: None,
+        place: None,
         committee: None,
         run: None,
         announced: 0,
@@ -171,7 +171,7 @@ impl Life<'_> {
                 ToNode::Evidence(ready) => {
                     let bytes = self.fetch(ready.object).await?;
                     let evidence = StepEvidence::from_bytes(&bytes).expect("evidence");
-                    let charter = self.seat.as_ref().expect("a seat").charter();
+                    let charter = self.place.as_ref().expect("a place").charter();
                     match evidence.verify(charter) {
                         Ok(_) => *self.member.proved.lock().expect("a count") += 1,
                         Err(EvidenceError::Missing(_)) => {}
@@ -213,10 +213,10 @@ impl Life<'_> {
         let charter = Arc::new(charter.verify(None).expect("the founding charter holds"));
         let charter: Arc<VerifiedCharter> = charter;
         let (identity, sealing) = (self.member.identity.clone(), self.member.sealing.clone());
-        let seat = Arc::new(Seat::new(charter, identity, sealing).expect("a seat"));
+        let place = Arc::new(Place::new(charter, identity, sealing).expect("a place"));
         let disk = self.member.disk.lock().expect("disk");
-        self.committee = Some(Committee::restore(seat.clone(), disk.values()));
-        self.seat = Some(seat);
+        self.committee = Some(Committee::restore(place.clone(), disk.values()));
+        self.place = Some(place);
     }
 
     fn committee(&mut self) -> &mut Committee {
@@ -235,9 +235,9 @@ impl Life<'_> {
         match TableSite::new(&task, table) {
             Ok(site) => {
                 let data = Digest(site.data_digest().0);
-                let seat = self.seat.clone().expect("a seat");
+                let place = self.place.clone().expect("a place");
                 let disk = self.member.disk.lock().expect("disk");
-                self.run = Some((run, site, Contributor::restore(seat, run, disk.values())));
+                self.run = Some((run, site, Contributor::restore(place, run, disk.values())));
                 ToCoordinator::RunAccepted { run, data }
             }
             Err(error) => {

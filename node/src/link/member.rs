@@ -9,7 +9,7 @@ use collegium_protocol::charter::{SignedCharter, VerifiedCharter};
 use collegium_protocol::limits::MAX_MEMBERS;
 use collegium_protocol::message::session::{ToCoordinator, ToNode, VERSION};
 use collegium_protocol::quic::Connection;
-use collegium_protocol::step::{Committee, Contributor, NodeRecord, Seat};
+use collegium_protocol::step::{Committee, Contributor, NodeRecord, Place};
 use collegium_protocol::{Digest, MemberName, Refusal, RefusalCode, RunId, StepNumber};
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -55,7 +55,7 @@ pub(super) struct Member {
 
 /// The step machines under the charter in force.
 pub(super) struct Desk {
-    pub(super) seat: Arc<Seat>,
+    pub(super) place: Arc<Place>,
     pub(super) committee: Committee,
     pub(super) contributors: BTreeMap<RunId, Contributor>,
     /// Different contributing sets let through, by run: for this site's own bound.
@@ -94,7 +94,7 @@ impl Member {
         };
         if let Some(bytes) = member.shared.store.pinned_charter().await? {
             let pinned = VerifiedCharter::from_pinned(SignedCharter::from_bytes(&bytes)?)?;
-            member.sit_down(Arc::new(pinned)).await?;
+            member.take_place(Arc::new(pinned)).await?;
         }
         Ok(member)
     }
@@ -256,12 +256,12 @@ impl Member {
         if self.charter_digest() == Some(verified.digest()) {
             return Ok(());
         }
-        let seat = Seat::new(
+        let place = Place::new(
             Arc::clone(&verified),
             self.identity.clone(),
             self.sealing.clone(),
         );
-        if let Err(error) = seat {
+        if let Err(error) = place {
             tracing::error!(%error, "this node has no place in the charter");
             self.shared
                 .report_status(self, true, Some(error.to_string()));
@@ -280,20 +280,20 @@ impl Member {
             .pin_charter(verified.digest(), version, &bytes)
             .await?;
         tracing::info!(charter = %verified.digest(), version, "charter pinned");
-        self.sit_down(verified).await?;
+        self.take_place(verified).await?;
         self.shared.report_status(self, true, None);
         Ok(())
     }
 
-    /// Takes this node's seat under `charter`, with every record on the disk.
-    async fn sit_down(&mut self, charter: Arc<VerifiedCharter>) -> Result<(), LinkError> {
+    /// Takes this node's place under `charter`, with every record on the disk.
+    async fn take_place(&mut self, charter: Arc<VerifiedCharter>) -> Result<(), LinkError> {
         self.charter = Some(Arc::clone(&charter));
         self.desk = None;
-        match Seat::new(charter, self.identity.clone(), self.sealing.clone()) {
-            Ok(seat) => {
-                let seat = Arc::new(seat);
+        match Place::new(charter, self.identity.clone(), self.sealing.clone()) {
+            Ok(place) => {
+                let place = Arc::new(place);
                 let records = self.records().await?;
-                let committee = Committee::restore(Arc::clone(&seat), &records);
+                let committee = Committee::restore(Arc::clone(&place), &records);
                 let mut cohorts: BTreeMap<RunId, BTreeSet<Digest>> = BTreeMap::new();
                 for record in &records {
                     match record {
@@ -311,7 +311,7 @@ impl Member {
                 }
                 let contributors = BTreeMap::new();
                 self.desk = Some(Desk {
-                    seat,
+                    place,
                     committee,
                     contributors,
                     cohorts,

@@ -61,9 +61,9 @@ impl Member {
         if !desk.contributors.contains_key(&run) {
             let records = self.records().await?;
             if let Some(desk) = &mut self.desk {
-                let seat = Arc::clone(&desk.seat);
+                let place = Arc::clone(&desk.place);
                 desk.contributors
-                    .insert(run, Contributor::restore(seat, run, &records));
+                    .insert(run, Contributor::restore(place, run, &records));
             }
         }
         Ok(true)

@@ -44,7 +44,7 @@ impl Member {
         let Some(desk) = &mut self.desk else {
             return Ok(());
         };
-        if let Err(refusal) = opened.verify(desk.seat.charter()) {
+        if let Err(refusal) = opened.verify(desk.place.charter()) {
             return self.refuse_step(run, opened.step.step, refusal).await;
         }
         let watch = self.watches.entry(run).or_default();

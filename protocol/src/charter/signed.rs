@@ -71,7 +71,7 @@ impl SignedCharter {
 
     /// Verifies this charter: against the pinned version, or as a first version.
     ///
-    /// A node pins the result. It must itself be in it ([`crate::step::Seat::new`] checks), and
+    /// A node pins the result. It must itself be in it ([`crate::step::Place::new`] checks), and
     /// for version 1 its steward has compared the fingerprints before signing.
     ///
     /// # Errors

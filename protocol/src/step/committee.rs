@@ -13,8 +13,8 @@ use collegium_crypto::transcript::Digest;
 use zeroize::Zeroizing;
 
 use super::dealing::Dealing;
+use super::place::Place;
 use super::record::{CommitteeRecord, GivenVote, NodeRecord, ReleaseRecord, UNSEEN_DATA};
-use super::seat::Seat;
 use super::upload::share_binding;
 use super::{NodeAction, refuse};
 use crate::charter::VerifiedCharter;
@@ -30,7 +30,7 @@ use crate::refusal::{Refusal, RefusalCode};
 
 /// Serves on the committee of every run.
 pub struct Committee {
-    seat: Arc<Seat>,
+    place: Arc<Place>,
     runs: BTreeMap<RunId, Service>,
     /// The set each ask was opened with, by (H(ask), data digest), over all runs.
     released: BTreeMap<(Digest, Digest), Digest>,
@@ -77,9 +77,12 @@ enum HeldShare {
 impl Committee {
     /// Goes on from what is on disk: all of the node's records, of every run.
     #[must_use]
-    pub fn restore<'a>(seat: Arc<Seat>, records: impl IntoIterator<Item = &'a NodeRecord>) -> Self {
+    pub fn restore<'a>(
+        place: Arc<Place>,
+        records: impl IntoIterator<Item = &'a NodeRecord>,
+    ) -> Self {
         let mut committee = Self {
-            seat,
+            place,
             runs: BTreeMap::new(),
             released: BTreeMap::new(),
         };
@@ -128,8 +131,8 @@ impl Committee {
     }
 
     fn begin(&mut self, announce: &Announce, data: Digest) -> Result<Vec<NodeAction>, Refusal> {
-        self.seat.serving()?;
-        self.seat.check_announce(announce)?;
+        self.place.serving()?;
+        self.place.check_announce(announce)?;
         let step = StepRef::of(&announce.context);
         let service = self.service(step.run);
         if let Some(current) = &mut service.current {
@@ -170,8 +173,8 @@ impl Committee {
 
     fn judge(&mut self, deliver: &Deliver) -> Result<Verdict, Refusal> {
         let (step, claim) = (deliver.step, &deliver.claim);
-        let seat = Arc::clone(&self.seat);
-        let number = seat.serving()?;
+        let place = Arc::clone(&self.place);
+        let number = place.serving()?;
         let current = self.current(&step)?;
         let fault = match current.held.get(&claim.member) {
             Some(held) if same_upload(&held.claim, claim) => None,
@@ -179,7 +182,7 @@ impl Committee {
                 RefusalCode::UploadDuplicate,
                 "another upload of this dealer was delivered before",
             )),
-            None => match open_share(&seat, number, deliver) {
+            None => match open_share(&place, number, deliver) {
                 Ok(share) => {
                     let claim = *claim;
                     current.held.insert(claim.member, Held { claim, share });
@@ -191,7 +194,7 @@ impl Committee {
         let complaint = fault.map(|reason| {
             let leaf = deliver.share.leaf();
             let (dealer, shares) = (claim.member, &claim.shares);
-            let identity = seat.identity();
+            let identity = place.identity();
             let complaint = Complaint::sign(&step.context, dealer, shares, leaf, reason, identity);
             Box::new(complaint)
         });
@@ -213,8 +216,8 @@ impl Committee {
     }
 
     fn vote(&mut self, propose: &Propose) -> Result<Vec<NodeAction>, Refusal> {
-        let seat = Arc::clone(&self.seat);
-        let number = seat.serving()?;
+        let place = Arc::clone(&self.place);
+        let number = place.serving()?;
         let digest = propose.digest();
         let record = self.current(&propose.step)?.record.clone();
         if let Some(given) = record.given {
@@ -228,13 +231,13 @@ impl Committee {
             held.get(&claim.member)
                 .is_some_and(|held| held.claim == *claim)
         };
-        check_proposal(seat.charter(), propose, verified)?;
+        check_proposal(place.charter(), propose, verified)?;
         let cohort = propose.members();
         self.check_release(&record, &cohort)?;
 
         let current = self.current(&propose.step)?;
         let share_sum = sum_shares(number, &current.held, propose)?;
-        let vote = Vote::sign(propose.step, seat.index(), digest, seat.identity());
+        let vote = Vote::sign(propose.step, place.index(), digest, place.identity());
         current.record.given = Some(GivenVote {
             vote: vote.clone(),
             cohort,
@@ -258,8 +261,8 @@ impl Committee {
     }
 
     fn release(&mut self, certificate: &Certificate) -> Result<Vec<NodeAction>, Refusal> {
-        let seat = Arc::clone(&self.seat);
-        seat.serving()?;
+        let place = Arc::clone(&self.place);
+        place.serving()?;
         let step = certificate.step;
         let record = self.current(&step)?.record.clone();
         let Some(given) = &record.given else {
@@ -269,7 +272,7 @@ impl Committee {
             ));
         };
         let proposal = given.vote.proposal;
-        certificate.verify(&step.context, &proposal, seat.charter())?;
+        certificate.verify(&step.context, &proposal, place.charter())?;
         self.check_release(&record, &given.cohort)?;
 
         let mut actions = Vec::new();
@@ -288,7 +291,7 @@ impl Committee {
             actions.push(NodeAction::Persist(NodeRecord::Release(release)));
         }
         let share_sum = given.share_sum.clone();
-        let release = Release::sign(step, seat.index(), proposal, share_sum, seat.identity());
+        let release = Release::sign(step, place.index(), proposal, share_sum, place.identity());
         actions.push(NodeAction::Send(ToCoordinator::Release(release)));
         Ok(actions)
     }
@@ -362,14 +365,14 @@ fn same_upload(one: &UploadClaim, other: &UploadClaim) -> bool {
 /// Verifies the dealer's signature down to this one share, and opens it.
 ///
 /// Only what is found after that is the dealer's doing, and gets the code `ShareFaulty`.
-fn open_share(seat: &Seat, number: SeatNumber, deliver: &Deliver) -> Result<HeldShare, Refusal> {
+fn open_share(place: &Place, number: SeatNumber, deliver: &Deliver) -> Result<HeldShare, Refusal> {
     let Deliver {
         step,
         claim,
         leaves,
         share,
     } = deliver;
-    let charter = seat.charter();
+    let charter = place.charter();
     let missing = |why: &str| Refusal::new(RefusalCode::ShareMissing, why);
     claim.verify(&step.context, charter)?;
     if share.seat != number {
@@ -386,9 +389,9 @@ fn open_share(seat: &Seat, number: SeatNumber, deliver: &Deliver) -> Result<Held
     if share.sealed.len() != dealing.sealed_bytes(number) {
         return Err(faulty(&"it has a wrong length"));
     }
-    let (dealer, recipient) = (claim.member, seat.index());
+    let (dealer, recipient) = (claim.member, place.index());
     let binding = share_binding(&step.context, dealer, recipient, number, &claim.body);
-    let opened = seat
+    let opened = place
         .sealing()
         .open(
             step.context.as_bytes(),

@@ -6,9 +6,9 @@ use collegium_crypto::encode::Shape;
 use collegium_crypto::rand_core::CryptoRng;
 use collegium_crypto::transcript::Digest;
 
+use super::place::Place;
 use super::plan::StepPlan;
 use super::record::{NodeRecord, StepRecord};
-use super::seat::Seat;
 use super::upload::{ReadyUpload, Sealing};
 use super::{NodeAction, refuse};
 use crate::codec::Blob;
@@ -33,7 +33,7 @@ pub enum LocalVerdict {
 
 /// Answers the steps of one run, each at most once.
 pub struct Contributor {
-    seat: Arc<Seat>,
+    place: Arc<Place>,
     run: RunId,
     /// The highest step begun; on disk before anything of it is computed.
     last: Option<StepRef>,
@@ -57,7 +57,7 @@ impl Contributor {
     /// Goes on from what is on disk; records of other runs and kinds are passed over.
     #[must_use]
     pub fn restore<'a>(
-        seat: Arc<Seat>,
+        place: Arc<Place>,
         run: RunId,
         records: impl IntoIterator<Item = &'a NodeRecord>,
     ) -> Self {
@@ -69,7 +69,7 @@ impl Contributor {
             })
             .max_by_key(|step| step.step);
         Self {
-            seat,
+            place,
             run,
             last,
             state: State::Idle,
@@ -102,7 +102,7 @@ impl Contributor {
         if context.run != self.run {
             return Err(RefusalCode::UnknownRun.into());
         }
-        self.seat.check_announce(announce)?;
+        self.place.check_announce(announce)?;
         let step = StepRef::of(context);
         if let Some(last) = self.last {
             if step == last {
@@ -119,7 +119,7 @@ impl Contributor {
             LocalVerdict::Allowed { shape } => shape,
             LocalVerdict::Refused(refusal) => return Err(refusal),
         };
-        let charter = Arc::clone(self.seat.charter());
+        let charter = Arc::clone(self.place.charter());
         let plan = StepPlan::of_context(charter, context.clone(), shape)?;
         self.last = Some(step);
         self.state = State::Answering(Box::new(plan));
@@ -149,7 +149,7 @@ impl Contributor {
     pub fn seal(&mut self, step: StepNumber, codes: Vec<u64>) -> Option<Sealing> {
         let plan = self.take_answering(step)?;
         self.state = State::Sealing(plan.reference());
-        Some(Sealing::new(Arc::clone(&self.seat), plan, codes))
+        Some(Sealing::new(Arc::clone(&self.place), plan, codes))
     }
 
     /// The upload is whole; it is kept while the step lives, to be repeated as it is. `false` when
@@ -220,7 +220,7 @@ impl Contributor {
     /// A refusal to take part in the run any longer: a second commitment for one step proves that
     /// the coordinator lies about one of them.
     pub fn opened(&mut self, opened: &OpenedStep) -> Result<Vec<NodeAction>, Refusal> {
-        opened.verify(self.seat.charter())?;
+        opened.verify(self.place.charter())?;
         let State::Answered(upload) = &self.state else {
             return Ok(Vec::new());
         };
@@ -254,10 +254,10 @@ impl Contributor {
         }
         let statement = BodyHash::sign(
             opened.step,
-            self.seat.index(),
+            self.place.index(),
             opened.commitment,
             hashes,
-            self.seat.identity(),
+            self.place.identity(),
         );
         vec![NodeAction::Send(ToCoordinator::BodyHash(statement))]
     }

@@ -14,10 +14,10 @@
 //! # Driving a node
 //!
 //! ```text
-//! at start    seat      = Seat::new(charter, identity, sealing)        member of the charter?
+//! at start    place     = Place::new(charter, identity, sealing)        member of the charter?
 //!             records   = every NodeRecord on disk
-//!             committee = Committee::restore(seat, records)            one per node
-//!             per run:    Contributor::restore(seat, run, records)     one per run
+//!             committee = Committee::restore(place, records)            one per node
+//!             per run:    Contributor::restore(place, run, records)     one per run
 //!
 //! Announce    the daemon reads the ask, asks its policy, derives the shape (automl), then
 //!               actions = committee.announce(&announce, data_digest)
@@ -87,9 +87,9 @@ pub mod contributor;
 mod dealing;
 mod evidence;
 mod opening;
+mod place;
 mod plan;
 mod record;
-mod seat;
 mod upload;
 mod verification;
 
@@ -104,12 +104,12 @@ pub use contributor::{Contributor, LocalVerdict};
 pub use dealing::Dealing;
 pub use evidence::{EvidenceError, ProvedTotals, StepEvidence};
 pub use opening::{OpenedSum, Opening};
+pub use place::{Place, PlaceError};
 pub use plan::StepPlan;
 pub use record::{
     CommitteeRecord, DisputeRecord, GivenVote, NodeRecord, ReleaseRecord, RunRecord, StepRecord,
     UNSEEN_DATA,
 };
-pub use seat::{Seat, SeatError};
 pub use upload::{KeptBody, ReadyUpload, SealError, Sealed, Sealing};
 pub use verification::Verification;
 

@@ -13,8 +13,8 @@ use collegium_crypto::transcript::{BodyHasher, Digest, hash};
 use zeroize::Zeroizing;
 
 use super::dealing::Dealing;
+use super::place::Place;
 use super::plan::StepPlan;
-use super::seat::Seat;
 use crate::codec::Blob;
 use crate::domain;
 use crate::ids::{MemberIndex, SeatNumber};
@@ -135,15 +135,15 @@ impl SealError {
 /// The trainer's codes on their way to becoming an upload; nothing is computed yet. Made by
 /// [`super::Contributor::seal`].
 pub struct Sealing {
-    seat: Arc<Seat>,
+    place: Arc<Place>,
     plan: Box<StepPlan>,
     codes: Zeroizing<Vec<u64>>,
 }
 
 impl Sealing {
-    pub(super) fn new(seat: Arc<Seat>, plan: Box<StepPlan>, codes: Vec<u64>) -> Self {
+    pub(super) fn new(place: Arc<Place>, plan: Box<StepPlan>, codes: Vec<u64>) -> Self {
         let codes = Zeroizing::new(codes);
-        Self { seat, plan, codes }
+        Self { place, plan, codes }
     }
 
     /// The step.
@@ -157,7 +157,7 @@ impl Sealing {
     pub fn header(&self) -> UploadHeader {
         UploadHeader {
             context: self.plan.reference().context,
-            member: self.seat.index(),
+            member: self.place.index(),
             body_len: self.plan.body_len(),
         }
     }
@@ -178,8 +178,8 @@ impl Sealing {
         out: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<Sealed, SealError> {
         let header = self.header();
-        let Self { seat, plan, codes } = self;
-        let dealing = Dealing::of(seat.charter(), seat.index());
+        let Self { place, plan, codes } = self;
+        let dealing = Dealing::of(place.charter(), place.index());
         let key = OneTimeKey::generate(rng);
         let (committee, threshold) = (dealing.committee(), dealing.threshold());
         let key_shares =
@@ -199,7 +199,7 @@ impl Sealing {
         if let ControlFlow::Break(error) = flow {
             return Err(error.into());
         }
-        let trailer = seal_shares(&seat, plan.reference(), &key_shares, hasher.finish(), rng)?;
+        let trailer = seal_shares(&place, plan.reference(), &key_shares, hasher.finish(), rng)?;
         Ok(Sealed {
             step: plan.reference(),
             header,
@@ -270,15 +270,15 @@ pub(super) fn share_binding(
 
 /// Seals a share to every seat of the committee and signs the whole.
 fn seal_shares(
-    seat: &Seat,
+    place: &Place,
     step: StepRef,
     key_shares: &[DealtShare],
     body: Digest,
     rng: &mut impl CryptoRng,
 ) -> Result<UploadTrailer, Refusal> {
     let mut shares = Vec::with_capacity(key_shares.len());
-    for ((number, member), share) in seat.charter().seats().zip(key_shares) {
-        let (dealer, recipient) = (seat.index(), member.index);
+    for ((number, member), share) in place.charter().seats().zip(key_shares) {
+        let (dealer, recipient) = (place.index(), member.index);
         let binding = share_binding(&step.context, dealer, recipient, number, &body);
         let sealed = member
             .sealing
@@ -297,10 +297,10 @@ fn seal_shares(
     let leaves: Vec<_> = shares.iter().map(SealedShare::leaf).collect();
     let claim = UploadClaim::sign(
         &step.context,
-        seat.index(),
+        place.index(),
         body,
         shares_digest(&leaves),
-        seat.identity(),
+        place.identity(),
     );
     Ok(UploadTrailer {
         shares,

@@ -175,7 +175,7 @@ fn a_complaint_is_its_authors_word_about_one_share() {
 fn a_member_without_a_seat_cannot_complain() {
     let world = World::new(100, 801);
     let plan = world.plan(1, b"ask");
-    let mut node = Node::new(Arc::clone(&world.seats[0]), world.run);
+    let mut node = Node::new(Arc::clone(&world.places[0]), world.run);
     let upload = node.upload(&world.announce(&plan, b"ask")).unwrap();
     let upload = admit(&plan, index(1), &upload).unwrap();
     let outsider = |member: &MemberIndex| world.charter.seat_of(*member).is_none();
@@ -366,8 +366,8 @@ fn a_dealer_of_bad_shares_is_found_out() {
     } = Setting::new(4, 808);
     let mut blame = Blame::new(&world.charter);
     let mut findings = Vec::new();
-    for seat in [0, 1, 3] {
-        let mut node = Node::new(Arc::clone(&world.seats[seat]), world.run);
+    for member in [0, 1, 3] {
+        let mut node = Node::new(Arc::clone(&world.places[member]), world.run);
         let serve = world.announce(&plan, b"ask").with_part(Part::Serve);
         node.tell(ToNode::Announce(serve));
         // Member 3 signed these leaves, and what stands behind its own seat's does not open here:

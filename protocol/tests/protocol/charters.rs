@@ -8,7 +8,7 @@ use collegium_protocol::charter::{
     BeaconNonce, CharterError, CharterMember, CharterSignature, NewMember,
 };
 use collegium_protocol::ids::ConsortiumId;
-use collegium_protocol::step::{Seat, SeatError};
+use collegium_protocol::step::{Place, PlaceError};
 use collegium_protocol::{
     Charter, Digest, MemberIndex, MemberName, SignedCharter, VerifiedCharter,
 };
@@ -346,22 +346,22 @@ fn the_file_for_people_reads_back_and_hides_nothing() {
 }
 
 #[test]
-fn a_seat_needs_both_keys_in_the_charter() {
+fn a_place_needs_both_keys_in_the_charter() {
     let world = world();
-    let seat = |identity: &Arc<SigningIdentity>, sealing: &Arc<SealingSecret>| {
+    let place = |identity: &Arc<SigningIdentity>, sealing: &Arc<SealingSecret>| {
         let (identity, sealing) = (Arc::clone(identity), Arc::clone(sealing));
-        Seat::new(Arc::clone(&world.charter), identity, sealing).map(|seat| seat.index())
+        Place::new(Arc::clone(&world.charter), identity, sealing).map(|place| place.index())
     };
-    let found: MemberIndex = seat(&world.identities[2], &world.sealing[2]).unwrap();
+    let found: MemberIndex = place(&world.identities[2], &world.sealing[2]).unwrap();
     assert_eq!(found, index(3));
     let stranger = Arc::new(newcomer(7).1);
     assert_eq!(
-        seat(&stranger, &world.sealing[2]),
-        Err(SeatError::NotAMember(1))
+        place(&stranger, &world.sealing[2]),
+        Err(PlaceError::NotAMember(1))
     );
-    let other = seat(&world.identities[2], &world.sealing[1]);
+    let other = place(&world.identities[2], &world.sealing[1]);
     assert!(
-        matches!(other, Err(SeatError::OtherSealingKey(_))),
+        matches!(other, Err(PlaceError::OtherSealingKey(_))),
         "{other:?}"
     );
 }

@@ -203,7 +203,7 @@ fn a_member_without_a_seat_contributes_and_serves_nobody() {
     let (plan, outsider) = (world.plan(1, b"ask"), seatless(&world));
     let announce = world.announce(&plan, b"ask");
     let node =
-        |member: MemberIndex| Node::new(Arc::clone(&world.seats[member.position()]), world.run);
+        |member: MemberIndex| Node::new(Arc::clone(&world.places[member.position()]), world.run);
     let mut without = node(outsider);
     let upload = without.upload(&announce).expect("it contributes");
     let admitted = admit(&plan, outsider, &upload).unwrap();
@@ -294,7 +294,7 @@ fn the_coordinator_asks_and_hears_only_seats() {
     let world = large();
     let (plan, outsider) = (world.plan(1, b"ask"), seatless(&world));
     let announce = world.announce(&plan, b"ask");
-    let mut node = Node::new(Arc::clone(&world.seats[outsider.position()]), world.run);
+    let mut node = Node::new(Arc::clone(&world.places[outsider.position()]), world.run);
     let upload = node.upload(&announce).unwrap();
     let admitted = admit(&plan, outsider, &upload).unwrap();
     let connected = world.members().into_iter().collect();
@@ -315,7 +315,7 @@ fn the_coordinator_asks_and_hears_only_seats() {
 
     // A verdict of a member without a seat is passed over; the same of a seat is not.
     let verdict = |by: MemberIndex| {
-        let mut holder = Node::new(Arc::clone(&world.seats[served[0].position()]), world.run);
+        let mut holder = Node::new(Arc::clone(&world.places[served[0].position()]), world.run);
         let serve = world.announce(&plan, b"ask").with_part(Part::Serve);
         holder.tell(ToNode::Announce(serve));
         let deliver = admitted.delivery(served[0]).unwrap();
@@ -355,7 +355,7 @@ fn a_proposal_may_name_members_without_a_seat() {
     let world = large();
     let plan = world.plan(1, b"ask");
     let member = world.charter.committee()[0];
-    let mut node = Node::new(Arc::clone(&world.seats[member.position()]), world.run);
+    let mut node = Node::new(Arc::clone(&world.places[member.position()]), world.run);
     node.tell(ToNode::Announce(
         world.announce(&plan, b"ask").with_part(Part::Serve),
     ));
@@ -485,7 +485,7 @@ fn what_a_thousand_members_make_large_fits_its_caps() {
         (129 * MAX_MEMBERS..MAX_TO_NODE_BYTES).contains(&bytes),
         "{bytes}"
     );
-    let mut node = Node::new(Arc::clone(&world.seats[0]), world.run);
+    let mut node = Node::new(Arc::clone(&world.places[0]), world.run);
     let upload = node.upload(&world.announce(&plan, b"ask")).unwrap();
     let bytes = codec::encode(&upload.trailer).unwrap().len();
     assert!(bytes <= MAX_UPLOAD_TRAILER_BYTES, "{bytes}");

@@ -147,8 +147,8 @@ impl Federation {
         let (world, announce, plan) = (&self.world, &self.announce, &self.plan);
         let values = self.expected.len();
         let one = |dealer: &MemberIndex| {
-            let seat = Arc::clone(&world.seats[dealer.position()]);
-            let mut contributor = Contributor::restore(seat, world.run, []);
+            let place = Arc::clone(&world.places[dealer.position()]);
+            let mut contributor = Contributor::restore(place, world.run, []);
             let shape = plan.shape().clone();
             contributor.announce(announce, LocalVerdict::Allowed { shape });
             let mut rng = rng(1_000_000 + u64::from(dealer.get()));
@@ -310,8 +310,8 @@ impl Federation {
 
 /// A seat's machine with the step announced to it.
 fn serve(world: &World, member: MemberIndex, announce: &Announce) -> Committee {
-    let seat = Arc::clone(&world.seats[member.position()]);
-    let mut committee = Committee::restore(seat, []);
+    let place = Arc::clone(&world.places[member.position()]);
+    let mut committee = Committee::restore(place, []);
     let actions = committee.announce(&announce.with_part(Part::Serve), Digest([1; 32]));
     assert!(matches!(actions.as_slice(), [NodeAction::Persist(_)]));
     committee

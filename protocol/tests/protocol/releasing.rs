@@ -64,7 +64,7 @@ fn a_release_needs_a_quorum_over_the_very_set() {
         );
     }
     // Who has not voted for it does not release.
-    let mut silent = Node::new(Arc::clone(&world.seats[0]), world.run);
+    let mut silent = Node::new(Arc::clone(&world.places[0]), world.run);
     silent.upload(&world.announce(&plan, b"ask")).unwrap();
     let sent = silent.tell(ToNode::Certificate(good.clone()));
     assert_eq!(refusal(&sent).code, RefusalCode::CertificateInvalid);

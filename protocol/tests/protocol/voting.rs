@@ -89,7 +89,7 @@ fn a_share_must_be_the_dealers_own_and_open_under_its_binding() {
     let sealed = |plaintext: &[u8], bound| malicious(&world, &plan, three, two, plaintext, bound);
     let seeded =
         |plaintext: &[u8]| malicious(&world, &plan, one, two, plaintext, (context, one, two, 2));
-    let mut judge = Node::new(Arc::clone(&world.seats[1]), world.run);
+    let mut judge = Node::new(Arc::clone(&world.places[1]), world.run);
     judge.upload(&announce).unwrap();
     assert_eq!(
         judge.verdict(&sealed(&good, (context, three, two, 2))),
@@ -223,7 +223,7 @@ fn a_vote_needs_every_share_of_the_set() {
     let plan = world.plan(1, b"ask");
     let mut nodes = world.nodes();
     let uploads = world.uploads(&plan, b"ask", &mut nodes);
-    let mut fresh = Node::new(Arc::clone(&world.seats[0]), world.run);
+    let mut fresh = Node::new(Arc::clone(&world.places[0]), world.run);
     fresh.upload(&world.announce(&plan, b"ask")).unwrap();
     for upload in &uploads[..2] {
         assert_eq!(fresh.verdict(&upload.delivery(index(1)).unwrap()), None);

@@ -87,8 +87,8 @@ impl Step {
         member: MemberIndex,
         propose: &Propose,
     ) -> Option<Release> {
-        let seat = Arc::clone(&world.seats[member.position()]);
-        let mut fresh = Node::new(seat, self.announce.context.run);
+        let place = Arc::clone(&world.places[member.position()]);
+        let mut fresh = Node::new(place, self.announce.context.run);
         fresh.tell(ToNode::Announce(self.announce.clone()));
         let claims: BTreeSet<_> = propose.entries.iter().map(|entry| entry.body).collect();
         for upload in self.uploads.values().flatten() {

@@ -309,8 +309,8 @@ impl<'w, R: CryptoRng> Lying<'w, R> {
     fn accomplice_uploads(&mut self, place: usize) {
         let run = self.steps[place].announce.context.run;
         for member in self.accomplices.clone() {
-            let seat = Arc::clone(&self.world.seats[member.position()]);
-            let mut fresh = Node::new(seat, run);
+            let on_roster = Arc::clone(&self.world.places[member.position()]);
+            let mut fresh = Node::new(on_roster, run);
             fresh.reseed(self.rng.next_u64());
             let step = &mut self.steps[place];
             if let Some(upload) = fresh.upload(&step.announce) {

@@ -20,7 +20,7 @@ use collegium_protocol::ids::{ConsortiumId, MemberName};
 use collegium_protocol::message::step::{
     Announce, Propose, SealedShare, UploadClaim, UploadHeader, UploadTrailer, shares_digest,
 };
-use collegium_protocol::step::{Admission, AdmittedUpload, ReadyUpload, Seat, StepPlan};
+use collegium_protocol::step::{Admission, AdmittedUpload, Place, ReadyUpload, StepPlan};
 use collegium_protocol::{
     Blob, Charter, Digest, MemberIndex, Refusal, RunId, SignedCharter, StepNumber, VerifiedCharter,
 };
@@ -73,7 +73,7 @@ pub struct World {
     pub identities: Vec<Arc<SigningIdentity>>,
     pub sealing: Vec<Arc<SealingSecret>>,
     pub nonces: Vec<BeaconNonce>,
-    pub seats: Vec<Arc<Seat>>,
+    pub places: Vec<Arc<Place>>,
     pub run: RunId,
 }
 
@@ -111,12 +111,12 @@ impl World {
         let charter = Charter::found("test", id, coordinator.public(), policy, list).unwrap();
         let signed = sign_by_all(charter, &identities, &nonces);
         let charter = Arc::new(signed.verify(None).unwrap());
-        let seats = identities
+        let places = identities
             .iter()
             .zip(&sealing)
             .map(|(identity, sealing)| {
                 let (identity, sealing) = (Arc::clone(identity), Arc::clone(sealing));
-                Arc::new(Seat::new(Arc::clone(&charter), identity, sealing).unwrap())
+                Arc::new(Place::new(Arc::clone(&charter), identity, sealing).unwrap())
             })
             .collect();
         let mut run = [0; 16];
@@ -128,7 +128,7 @@ impl World {
             identities,
             sealing,
             nonces,
-            seats,
+            places,
             run,
         }
     }
@@ -148,9 +148,9 @@ impl World {
     }
 
     pub fn nodes(&self) -> Vec<Node> {
-        self.seats
+        self.places
             .iter()
-            .map(|seat| Node::new(Arc::clone(seat), self.run))
+            .map(|place| Node::new(Arc::clone(place), self.run))
             .collect()
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use collegium_protocol::message::session::{ToCoordinator, ToNode};
 use collegium_protocol::message::step::{Announce, Deliver, Propose, Vote};
 use collegium_protocol::step::{
-    Committee, Contributor, LocalVerdict, NodeAction, NodeRecord, ReadyUpload, Seat, UNSEEN_DATA,
+    Committee, Contributor, LocalVerdict, NodeAction, NodeRecord, Place, ReadyUpload, UNSEEN_DATA,
 };
 use collegium_protocol::{Digest, MemberIndex, Refusal, RefusalCode, RunId};
 
@@ -14,7 +14,7 @@ use super::{codes, rng, shape};
 
 /// A node: machines, and a disk that survives them.
 pub struct Node {
-    seat: Arc<Seat>,
+    place: Arc<Place>,
     run: RunId,
     pub contributor: Contributor,
     /// Contributors of other runs than [`Node::run`].
@@ -39,14 +39,14 @@ pub enum Up {
 }
 
 impl Node {
-    pub fn new(seat: Arc<Seat>, run: RunId) -> Self {
-        let rng_seed = u64::from(seat.index().get()) << 32;
-        let data = Digest([seat.index().get() as u8; 32]);
-        let contributor = Contributor::restore(Arc::clone(&seat), run, []);
-        let committee = Committee::restore(Arc::clone(&seat), []);
+    pub fn new(place: Arc<Place>, run: RunId) -> Self {
+        let rng_seed = u64::from(place.index().get()) << 32;
+        let data = Digest([place.index().get() as u8; 32]);
+        let contributor = Contributor::restore(Arc::clone(&place), run, []);
+        let committee = Committee::restore(Arc::clone(&place), []);
         let disk = BTreeMap::new();
         Self {
-            seat,
+            place,
             run,
             contributor,
             others: BTreeMap::new(),
@@ -71,7 +71,7 @@ impl Node {
     }
 
     pub fn index(&self) -> MemberIndex {
-        self.seat.index()
+        self.place.index()
     }
 
     pub fn records(&self) -> Vec<NodeRecord> {
@@ -84,9 +84,9 @@ impl Node {
     /// Loses everything but the disk.
     pub fn restart(&mut self) {
         let records = self.records();
-        self.contributor = Contributor::restore(Arc::clone(&self.seat), self.run, &records);
+        self.contributor = Contributor::restore(Arc::clone(&self.place), self.run, &records);
         self.others.clear();
-        self.committee = Committee::restore(Arc::clone(&self.seat), &records);
+        self.committee = Committee::restore(Arc::clone(&self.place), &records);
     }
 
     fn contributor_of(&mut self, run: RunId) -> &mut Contributor {
@@ -94,10 +94,10 @@ impl Node {
             return &mut self.contributor;
         }
         let records = self.records();
-        let seat = Arc::clone(&self.seat);
+        let place = Arc::clone(&self.place);
         self.others
             .entry(run)
-            .or_insert_with(|| Contributor::restore(seat, run, &records))
+            .or_insert_with(|| Contributor::restore(place, run, &records))
     }
 
     fn announced(&mut self, announce: &Announce) -> Vec<NodeAction> {

@@ -18,18 +18,18 @@ use crate::limits::MAX_ASK_BYTES;
 use crate::message::step::Announce;
 use crate::refusal::{Refusal, RefusalCode};
 
-/// One member under one charter. Holds secrets, hence no `Debug`.
-pub struct Seat {
+/// A member's place on the roster of one charter. Holds secrets, hence no `Debug`.
+pub struct Place {
     charter: Arc<VerifiedCharter>,
     index: MemberIndex,
-    number: Option<SeatNumber>,
+    seat: Option<SeatNumber>,
     identity: Arc<SigningIdentity>,
     sealing: Arc<SealingSecret>,
 }
 
 /// Why this node has no place in the charter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SeatError {
+pub enum PlaceError {
     /// The identity key is not in the charter.
     #[error(
         "this node's identity key is not in the charter (version {0}): it is not a member, or it \
@@ -44,33 +44,33 @@ pub enum SeatError {
     OtherSealingKey(crate::ids::MemberName),
 }
 
-impl Seat {
+impl Place {
     /// Finds the member whose keys these are.
     ///
     /// # Errors
-    /// [`SeatError`] when the charter does not list exactly these keys.
+    /// [`PlaceError`] when the charter does not list exactly these keys.
     pub fn new(
         charter: Arc<VerifiedCharter>,
         identity: Arc<SigningIdentity>,
         sealing: Arc<SealingSecret>,
-    ) -> Result<Self, SeatError> {
+    ) -> Result<Self, PlaceError> {
         let own = identity.public();
         let Some(member) = charter
             .members()
             .iter()
             .find(|member| member.identity == own)
         else {
-            return Err(SeatError::NotAMember(charter.charter().version));
+            return Err(PlaceError::NotAMember(charter.charter().version));
         };
         if member.sealing != *sealing.public() {
-            return Err(SeatError::OtherSealingKey(member.name.clone()));
+            return Err(PlaceError::OtherSealingKey(member.name.clone()));
         }
         let index = member.index;
-        let number = charter.seat_of(index);
+        let seat = charter.seat_of(index);
         Ok(Self {
             charter,
             index,
-            number,
+            seat,
             identity,
             sealing,
         })
@@ -90,13 +90,13 @@ impl Seat {
 
     /// This member's seat on the committee, if it has one.
     #[must_use]
-    pub fn number(&self) -> Option<SeatNumber> {
-        self.number
+    pub fn seat(&self) -> Option<SeatNumber> {
+        self.seat
     }
 
     /// The seat, for what only its holder may do.
     pub(super) fn serving(&self) -> Result<SeatNumber, Refusal> {
-        self.number.ok_or_else(|| RefusalCode::NoSeat.into())
+        self.seat.ok_or_else(|| RefusalCode::NoSeat.into())
     }
 
     pub(super) fn identity(&self) -> &SigningIdentity {
