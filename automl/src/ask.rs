@@ -7,15 +7,17 @@
 //! the encoding.
 
 mod encode;
+mod part;
 mod totals;
 
 pub use encode::{Answer, EncodeError, Encoder};
 pub use totals::{PartTotals, Totals};
 
+use part::{PROFILE, SCORE};
+
 use serde::{Deserialize, Serialize};
 
-use crate::family::logistic::NewtonPart;
-use crate::family::mlp::DescendPart;
+use crate::family::AnyPart;
 use crate::metric::ScorePart;
 use crate::object::ObjectId;
 use crate::profile::ProfilePart;
@@ -123,18 +125,16 @@ pub enum Stage {
     Test,
 }
 
-/// One thing to compute.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// One thing to compute. As JSON an object with one key: `profile`, `score`, or the
+/// name of a family.
+#[derive(Clone, Debug, PartialEq)]
 pub enum Part {
     /// Counts and moments of columns over the training rows.
     Profile(ProfilePart),
-    /// Gradient, Hessian and losses of logistic or linear models.
-    Newton(NewtonPart),
-    /// Local training of networks: clipped updates and losses.
-    Descend(DescendPart),
     /// Losses and curves of a model on validation or test rows.
     Score(ScorePart),
+    /// What a family's candidate needs for its next step of training.
+    Train(AnyPart),
 }
 
 impl Part {
@@ -143,9 +143,8 @@ impl Part {
     pub fn segments(&self) -> Vec<Segment> {
         match self {
             Self::Profile(part) => part.segments(),
-            Self::Newton(part) => part.segments(),
-            Self::Descend(part) => part.segments(),
             Self::Score(part) => part.segments(),
+            Self::Train(part) => part.segments(),
         }
     }
 
@@ -154,9 +153,22 @@ impl Part {
     pub fn objects(&self) -> Vec<ObjectId> {
         match self {
             Self::Profile(part) => part.objects(),
-            Self::Newton(part) => vec![part.pipeline, part.model],
-            Self::Descend(part) => vec![part.pipeline, part.model],
             Self::Score(part) => vec![part.pipeline, part.model],
+            Self::Train(part) => {
+                let mut ids = part.objects();
+                ids.push(part.pipeline());
+                ids
+            }
+        }
+    }
+
+    /// Its key in JSON: `profile`, `score`, or the name of a family.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Profile(_) => PROFILE,
+            Self::Score(_) => SCORE,
+            Self::Train(part) => part.family(),
         }
     }
 
@@ -169,9 +181,8 @@ impl Part {
     fn check(&self) -> Result<(), AskError> {
         match self {
             Self::Profile(part) => part.check().map_err(AskError::Part),
-            Self::Newton(part) => part.check().map_err(AskError::Part),
-            Self::Descend(part) => part.check().map_err(AskError::Part),
             Self::Score(part) => part.check().map_err(AskError::Part),
+            Self::Train(part) => part.check().map_err(AskError::Part),
         }
     }
 }

@@ -1,15 +1,27 @@
 //! Model families: how each is trained over sums, and how it predicts.
+//!
+//! A family is one [`Family`] in a folder of its own, known to the search by its
+//! name ([`registry`]). It brings a [`Trainer`] (the coordinator's side), a
+//! [`FamilyPart`] (what a site computes) and a [`FoldModel`] (what predicts).
 
 pub mod logistic;
 pub mod mlp;
+pub mod registry;
 
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
-use crate::ask::{Part, PartTotals};
-use crate::features::{Row, TargetCoding};
+use crate::ask::PartTotals;
+use crate::features::{Pipeline, Row, TargetCoding};
 use crate::metric::LossSums;
 use crate::object::{Object, ObjectId};
 use crate::task::MAX_CLASSES;
+
+pub use registry::{
+    AnyObject, AnyPart, Family, FamilyObject, FamilyPart, Offer, Proposal, families, find, names,
+    register,
+};
+
+use serde::{Deserialize, Serialize};
 
 /// Most folds a model may have.
 pub const MAX_FOLDS: u8 = 10;
@@ -56,8 +68,12 @@ impl Head {
         }
     }
 
-    /// Whether this is within the caps.
-    pub(crate) fn check(self) -> Result<(), String> {
+    /// Whether this is within the caps; every part that carries a head checks it before
+    /// it computes anything.
+    ///
+    /// # Errors
+    /// Says what is out of bounds.
+    pub fn check(self) -> Result<(), String> {
         match self {
             Self::Classes(classes) if !(3..=MAX_CLASSES).contains(&usize::from(classes)) => {
                 Err(format!("{classes} classes, allowed are 3 to {MAX_CLASSES}"))
@@ -101,52 +117,82 @@ pub trait FoldModel {
     }
 }
 
-impl Object {
-    /// The model in this object, if it is one.
-    #[must_use]
-    pub fn model(&self) -> Option<&dyn FoldModel> {
-        match self {
-            Self::Pipeline(_) => None,
-            Self::Logistic(model) => Some(model),
-            Self::Mlp(model) => Some(model),
-        }
-    }
-}
-
-/// What every candidate of a run trains against.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// What a candidate trains against.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Setting {
-    /// The candidate's pipeline.
+    /// The candidate's id: the seed of everything random in its training.
+    pub id: ObjectId,
+    /// The candidate's pipeline, as it was published.
     pub pipeline: ObjectId,
+    /// The pipeline itself.
+    pub features: Arc<Pipeline>,
     /// What is predicted.
     pub head: Head,
     /// Folds; each is a model of its own.
     pub folds: u8,
     /// Columns the pipeline makes.
     pub width: usize,
-    /// Training rows of the whole federation.
+    /// Training rows of the whole federation: bounds every sum.
     pub rows: u64,
     /// Members of the federation: decides how finely updates are rounded.
     pub members: usize,
 }
 
+#[cfg(test)]
+impl Setting {
+    /// A setting without a real pipeline, for tests of a family alone.
+    pub(crate) fn for_test(head: Head, folds: u8, width: usize, rows: u64) -> Self {
+        Self {
+            id: ObjectId::of(b"candidate"),
+            pipeline: ObjectId::of(b"pipeline"),
+            features: Arc::new(Pipeline::blank()),
+            head,
+            folds,
+            width,
+            rows,
+            members: 4,
+        }
+    }
+}
+
+/// Steps of training without a gain after which a candidate stops, unless its
+/// family says otherwise.
+const PATIENCE: u32 = 10;
+
 /// Trains one candidate, a step at a time, from sums alone.
 pub trait Trainer {
-    /// The model as it is now.
-    fn model(&self) -> Object;
-    /// What to ask about the current model, published as `model`: its
-    /// validation losses, and what the next step of training needs.
-    fn part(&self, model: ObjectId) -> Part;
-    /// Takes the totals of [`Trainer::part`] in, moves the model, and returns
-    /// the validation losses of the model that was asked about.
-    fn learn(&mut self, totals: &PartTotals<'_>) -> LossSums;
+    /// What to ask next, and the objects it refers to that were not published
+    /// before ([`Object::id`] is how the part names them).
+    fn ask(&self) -> (AnyPart, Vec<Object>);
+
+    /// Takes the totals of what [`Trainer::ask`] asked in and moves on. Returns
+    /// the validation losses of the whole model that this step scored, if it
+    /// scored one.
+    fn learn(&mut self, totals: &PartTotals<'_>) -> Option<LossSums>;
+
     /// Whether more steps would change nothing: the current model is the one
     /// whose losses `learn` returned last.
     fn finished(&self) -> bool;
+
     /// Whether a later model replaces an earlier one as what the candidate has
-    /// to show.
-    fn supersedes(&self, _new: &LossSums, _old: &LossSums) -> bool {
-        true
+    /// to show: the one with the smaller loss, which is early stopping.
+    fn supersedes(&self, new: &LossSums, old: &LossSums) -> bool {
+        new.mean() < old.mean()
+    }
+
+    /// The model that `learn` returned losses of last is what the candidate
+    /// shows from now on.
+    fn keep(&mut self);
+
+    /// The model kept last.
+    fn shown(&self) -> Object;
+
+    /// The model as it is now.
+    fn model(&self) -> Object;
+
+    /// Steps of training without a gain after which the candidate stops.
+    fn patience(&self) -> u32 {
+        PATIENCE
     }
 }
 

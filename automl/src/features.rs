@@ -218,6 +218,21 @@ impl Pipeline {
         self.inputs.iter().try_for_each(Input::check)
     }
 
+    /// A pipeline without columns, where a test needs any.
+    #[cfg(test)]
+    pub(crate) fn blank() -> Self {
+        Self {
+            key: serde_json::from_value(serde_json::json!("00".repeat(32))).expect("a key"),
+            plan: SplitPlan::Folds,
+            target_column: String::new(),
+            target: TargetCoding::Number {
+                mean: 0.0,
+                scale: 1.0,
+            },
+            inputs: Vec::new(),
+        }
+    }
+
     /// Whether its features are bins, not numbers.
     #[must_use]
     pub fn binned(&self) -> bool {

@@ -29,6 +29,9 @@
 //! search is run again over its journal ([`federation::Journaled`]).
 #![cfg_attr(not(test), deny(clippy::unwrap_used))]
 
+/// What a family of another crate reads and writes its JSON with.
+pub use erased_serde;
+
 pub mod ask;
 pub mod data;
 pub mod family;

@@ -100,6 +100,7 @@ pub fn test_figures(
         folds: folds as u8,
         rows: rows.max(1),
         curves: head != Head::Number,
+        metric: task.metric_with_sums(),
     };
     let ask = Ask {
         sequence: 1,

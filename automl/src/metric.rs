@@ -1,10 +1,13 @@
 //! Metrics from sums: nothing here needs a single row outside its site.
 
+mod built_in;
 mod curve;
+mod rule;
 mod score;
 mod sums;
 
 pub use curve::{BINS, Curve, LOGIT_LIMIT, bin_of};
+pub use rule::{MAX_SUMS, Metric, Rule, RuleError, register};
 pub(crate) use score::check_rows_and_folds;
 pub use score::{Metrics, Rows, ScorePart, Scored};
 pub use sums::LossSums;

@@ -8,10 +8,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::family::logistic::LogisticModel;
-use crate::family::mlp::MlpModel;
+use crate::family::registry::ObjectOf;
+use crate::family::{self, AnyObject, FoldModel};
 use crate::features::Pipeline;
 
 /// Largest object a site accepts, in bytes: 64 MiB, the cap of the object
@@ -89,16 +91,59 @@ impl<'de> Deserialize<'de> for ObjectId {
     }
 }
 
-/// Something an ask can refer to by content hash.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// The key of a pipeline's JSON; every other key is the name of a family.
+const PIPELINE: &str = "pipeline";
+
+/// Something an ask can refer to by content hash. As JSON an object with one key:
+/// `pipeline`, or the name of a family.
+#[derive(Clone, Debug, PartialEq)]
 pub enum Object {
     /// How rows become numbers.
     Pipeline(Pipeline),
-    /// Logistic or linear models, one per fold.
-    Logistic(LogisticModel),
-    /// Neural networks, one per fold.
-    Mlp(MlpModel),
+    /// A family's model, or a piece of one.
+    Family(AnyObject),
+}
+
+impl Serialize for Object {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(1))?;
+        match self {
+            Self::Pipeline(pipeline) => map.serialize_entry(PIPELINE, pipeline)?,
+            Self::Family(object) => map.serialize_entry(object.family(), object)?,
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(OneObject)
+    }
+}
+
+struct OneObject;
+
+impl<'de> Visitor<'de> for OneObject {
+    type Value = Object;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with one key, `pipeline` or the name of a model family")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
+        let Some(key) = map.next_key::<String>()? else {
+            return Err(A::Error::custom("an object without a key"));
+        };
+        let object = match (key.as_str(), family::find(&key)) {
+            (PIPELINE, _) => Object::Pipeline(map.next_value()?),
+            (_, Some(family)) => Object::Family(map.next_value_seed(ObjectOf(family))?),
+            (_, None) => return Err(A::Error::unknown_variant(&key, &[PIPELINE])),
+        };
+        match map.next_key::<IgnoredAny>()? {
+            None => Ok(object),
+            Some(_) => Err(A::Error::custom("more than one key")),
+        }
+    }
 }
 
 /// Bytes that are no object of this version.
@@ -142,16 +187,45 @@ impl Object {
     fn check(&self) -> Result<(), ObjectError> {
         match self {
             Self::Pipeline(pipeline) => pipeline.check().map_err(ObjectError::Inconsistent),
-            Self::Logistic(model) => model.check().map_err(ObjectError::Inconsistent),
-            Self::Mlp(model) => model.check().map_err(ObjectError::Inconsistent),
+            Self::Family(object) => object.check().map_err(ObjectError::Inconsistent),
+        }
+    }
+
+    /// The id of its canonical bytes.
+    ///
+    /// # Errors
+    /// As [`Object::to_bytes`].
+    pub fn id(&self) -> Result<ObjectId, ObjectError> {
+        Ok(ObjectId::of(&self.to_bytes()?))
+    }
+
+    /// The model it is, if it is one.
+    #[must_use]
+    pub fn model(&self) -> Option<&dyn FoldModel> {
+        match self {
+            Self::Pipeline(_) => None,
+            Self::Family(object) => object.model(),
         }
     }
 }
 
+/// Bytes of objects that a site keeps beyond those of the ask at hand: a long model of
+/// trees is hundreds of objects of some kilobytes, a network one of some megabytes.
+const KEPT_BYTES: usize = 128 << 20;
+
 /// The objects a site holds, by id.
 #[derive(Clone, Debug, Default)]
 pub struct Objects {
-    held: BTreeMap<ObjectId, Object>,
+    held: BTreeMap<ObjectId, Held>,
+    asks: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Held {
+    object: Object,
+    bytes: usize,
+    /// The ask that needed it last.
+    used: u64,
 }
 
 impl Objects {
@@ -162,14 +236,19 @@ impl Objects {
     pub fn insert(&mut self, bytes: &[u8]) -> Result<ObjectId, ObjectError> {
         let object = Object::from_bytes(bytes)?;
         let id = ObjectId::of(bytes);
-        self.held.insert(id, object);
+        let held = Held {
+            object,
+            bytes: bytes.len(),
+            used: self.asks,
+        };
+        self.held.insert(id, held);
         Ok(id)
     }
 
     /// The object of this id.
     #[must_use]
     pub fn get(&self, id: ObjectId) -> Option<&Object> {
-        self.held.get(&id)
+        self.held.get(&id).map(|held| &held.object)
     }
 
     /// Whether the object is here.
@@ -178,9 +257,28 @@ impl Objects {
         self.held.contains_key(&id)
     }
 
-    /// Forgets every object that `keep` does not want.
-    pub fn retain(&mut self, keep: impl Fn(ObjectId) -> bool) {
-        self.held.retain(|id, _| keep(*id));
+    /// Marks what an ask needed, and forgets what was not needed for the longest time
+    /// where the others take more than 128 MiB: it can be fetched again.
+    pub fn used(&mut self, needed: &[ObjectId]) {
+        self.asks += 1;
+        for id in needed {
+            if let Some(held) = self.held.get_mut(id) {
+                held.used = self.asks;
+            }
+        }
+        let idle = self.held.iter().filter(|(_, held)| held.used < self.asks);
+        let mut idle: Vec<(u64, ObjectId, usize)> = idle
+            .map(|(id, held)| (held.used, *id, held.bytes))
+            .collect();
+        idle.sort_unstable();
+        let mut bytes: usize = idle.iter().map(|(_, _, bytes)| bytes).sum();
+        for (_, id, size) in idle {
+            if bytes <= KEPT_BYTES {
+                break;
+            }
+            bytes -= size;
+            self.held.remove(&id);
+        }
     }
 }
 

@@ -13,11 +13,11 @@ mod race;
 pub use budget::Budget;
 pub use conductor::{Conductor, StepTotals};
 pub use observer::{Early, Observer, Progress, Silent, Standing, State};
-pub use portfolio::{Candidate, Hyperparameters};
+pub use portfolio::Candidate;
 
 use crate::ask::{Part, Stage};
 use crate::family::Head;
-use crate::features;
+use crate::features::{self, Pipeline};
 use crate::federation::{Federation, FederationError};
 use crate::metric::{Metrics, Rows, ScorePart};
 use crate::model::{Champion, Lineage, TaskSummary};
@@ -52,6 +52,16 @@ pub enum SearchError {
     /// task.
     #[error(transparent)]
     Profile(ProfileError),
+    /// A family cannot train what it offered.
+    #[error("{family} cannot train its candidate {name}: {problem}")]
+    Candidate {
+        /// The family.
+        family: &'static str,
+        /// The candidate.
+        name: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// The task allows no candidate.
     #[error("no candidate is left to train: {0}")]
     NoCandidates(String),
@@ -88,7 +98,7 @@ pub fn run(
     let pipelines = features::pipelines(task, &profile);
     let budget = Budget::new(task.preset, task.max_steps);
     conductor.enter(Stage::Race);
-    let candidates = portfolio::candidates(task, &pipelines, profile.train_rows, &mut conductor)?;
+    let candidates = portfolio::candidates(task, &profile, &pipelines, &mut conductor)?;
     let Finish {
         champion,
         model,
@@ -105,9 +115,10 @@ pub fn run(
         folds: champion.setting.folds,
         rows: profile.train_rows + profile.test_rows,
         curves: champion.setting.head != Head::Number,
+        metric: task.metric_with_sums(),
     };
     let totals = conductor.sum(Stage::Test, vec![Part::Score(part.clone())])?;
-    let pipeline = champion.pipeline.clone();
+    let pipeline = Pipeline::clone(&champion.setting.features);
     let test = Metrics::from_scored(&part.read(&totals.part(0)), pipeline.target());
     let validation = Metrics::from_scored(&validation, pipeline.target());
     if let Some(first) = leaderboard.first_mut() {

@@ -1,18 +1,21 @@
 //! The site's side of the narrow waist: a pure function of the site's data, the
 //! ask and the objects it names.
 
+mod view;
+
 use std::collections::BTreeMap;
 
 use crate::ask::{Answer, Ask, AskError, EncodeError, Encoder, Part};
 use crate::data::{Design, SiteData, SiteDataError};
-use crate::family::{FoldModel, Head};
+use crate::family::FoldModel;
 use crate::features::{Cells, Matrix, Pipeline, Row, TargetCoding};
 use crate::metric::Rows as ScoredRows;
-use crate::object::{Object, ObjectError, ObjectId, Objects};
+use crate::object::{ObjectError, ObjectId, Objects};
 use crate::table::Table;
 use crate::task::Task;
 
 pub use crate::data::Slot;
+pub use view::{Cache, SiteView};
 
 /// Answers asks about one site's data.
 pub trait Site: Send {
@@ -68,6 +71,17 @@ pub enum SiteError {
     /// A value left the bounds the ask announced.
     #[error("the answer does not fit the ask's bounds: {0}")]
     Encode(#[from] EncodeError),
+}
+
+impl SiteError {
+    /// An object that is not what a part needs.
+    #[must_use]
+    pub fn unfit(id: ObjectId, reason: &str) -> Self {
+        Self::Unfit {
+            id,
+            reason: reason.to_owned(),
+        }
+    }
 }
 
 /// The rows a part works on, ready for a family: features, targets (class index
@@ -172,6 +186,7 @@ pub struct TableSite {
     data: SiteData,
     objects: Objects,
     training: BTreeMap<ObjectId, Rows>,
+    cache: Cache,
 }
 
 impl TableSite {
@@ -185,6 +200,7 @@ impl TableSite {
             data: SiteData::new(task, table)?,
             objects: Objects::default(),
             training: BTreeMap::new(),
+            cache: Cache::default(),
         })
     }
 
@@ -201,41 +217,13 @@ impl TableSite {
     }
 
     fn pipeline(&self, id: ObjectId) -> Result<&Pipeline, SiteError> {
-        match self.objects.get(id) {
-            Some(Object::Pipeline(pipeline)) => Ok(pipeline),
-            Some(_) => Err(unfit(id, "it is no pipeline")),
-            None => Err(SiteError::Missing(id)),
-        }
-    }
-
-    fn object(&self, id: ObjectId) -> Result<&Object, SiteError> {
-        self.objects.get(id).ok_or(SiteError::Missing(id))
+        view::pipeline(&self.objects, id)
     }
 
     fn model(&self, id: ObjectId, pipeline: ObjectId) -> Result<&dyn FoldModel, SiteError> {
-        let model = self
-            .object(id)?
-            .model()
-            .ok_or_else(|| unfit(id, "it is no model"))?;
-        if model.pipeline() != pipeline {
-            return Err(unfit(id, "it was trained on another pipeline"));
-        }
-        let pipeline = self.pipeline(pipeline)?;
-        if model.width() != pipeline.width() {
-            return Err(unfit(
-                id,
-                "it takes another number of columns than its pipeline makes",
-            ));
-        }
-        if model.binned() != pipeline.binned() {
-            return Err(unfit(
-                id,
-                "it takes numbers where its pipeline makes bins, or bins for numbers",
-            ));
-        }
-        if model.head() != Head::of(pipeline.target()) {
-            return Err(unfit(id, "it has other classes than its pipeline"));
-        }
+        let model = self.objects.get(id).ok_or(SiteError::Missing(id))?;
+        let model = model.model().ok_or_else(|| unfit(id, "it is no model"))?;
+        view::check_model(id, model, pipeline, self.pipeline(pipeline)?)?;
         Ok(model)
     }
 
@@ -263,25 +251,17 @@ impl TableSite {
         let mut out = Encoder::new(&part.segments());
         match part {
             Part::Profile(part) => self.data.answer(part, &mut out)?,
-            Part::Newton(part) => {
-                self.prepare(part.pipeline)?;
-                self.model(part.model, part.pipeline)?;
-                match self.object(part.model)? {
-                    Object::Logistic(model) if part.fits(model) => {
-                        part.answer(model, self.training(part.pipeline)?, &mut out)?;
-                    }
-                    _ => return Err(unfit(part.model, "its family or sizes differ")),
-                }
-            }
-            Part::Descend(part) => {
-                self.prepare(part.pipeline)?;
-                self.model(part.model, part.pipeline)?;
-                match self.object(part.model)? {
-                    Object::Mlp(model) if part.fits(model) => {
-                        part.answer(model, self.training(part.pipeline)?, &mut out)?;
-                    }
-                    _ => return Err(unfit(part.model, "its family or sizes differ")),
-                }
+            Part::Train(part) => {
+                self.prepare(part.pipeline())?;
+                let mut view = SiteView::new(
+                    part.pipeline(),
+                    self.training
+                        .get(&part.pipeline())
+                        .ok_or(SiteError::Missing(part.pipeline()))?,
+                    &self.objects,
+                    &mut self.cache,
+                )?;
+                part.answer(&mut view, &mut out)?;
             }
             Part::Score(part) => {
                 self.prepare(part.pipeline)?;
@@ -306,10 +286,7 @@ impl TableSite {
 }
 
 fn unfit(id: ObjectId, reason: &str) -> SiteError {
-    SiteError::Unfit {
-        id,
-        reason: reason.to_owned(),
-    }
+    SiteError::unfit(id, reason)
 }
 
 impl Site for TableSite {
@@ -335,12 +312,11 @@ impl Site for TableSite {
         for part in &ask.parts {
             codes.extend(self.answer_part(part)?);
         }
-        // What this ask did not need can be fetched again; pipelines whose rows
-        // are at hand will be needed in the next step.
-        let needed = ask.objects();
-        let training = &self.training;
-        self.objects
-            .retain(|id| training.contains_key(&id) || needed.contains(&id));
+        // Pipelines whose rows are at hand will be needed in the next step.
+        let mut needed = ask.objects();
+        needed.extend(self.training.keys());
+        self.objects.used(&needed);
+        self.cache.asked();
         Ok(Answer { codes })
     }
 }

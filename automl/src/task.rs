@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::object::ObjectId;
 
+pub use crate::metric::Metric;
+
 /// Longest task file, in bytes: the 4 096 names that fit in it are sixteen
 /// times the columns a table may have.
 pub const MAX_TASK_BYTES: usize = 256 * 1024;
@@ -32,26 +34,6 @@ pub enum Kind {
     Regression,
 }
 
-/// The figure that ranks candidates and is reported first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Metric {
-    /// Area under the receiver operating characteristic curve.
-    Auc,
-    /// Mean negative log-likelihood, in nats.
-    LogLoss,
-    /// Area under the precision-recall curve.
-    PrAuc,
-    /// Share of rows whose likeliest class is the right one.
-    Accuracy,
-    /// Root of the mean squared error, in the target's unit.
-    Rmse,
-    /// Share of the target's variance explained.
-    R2,
-    /// Mean absolute error, in the target's unit.
-    Mae,
-}
-
 /// How long the search may go on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -63,16 +45,6 @@ pub enum Preset {
     Balanced,
     /// When a little more quality is worth more steps.
     Thorough,
-}
-
-/// A family of models the search may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ModelFamily {
-    /// Logistic regression (linear regression for a number).
-    Logistic,
-    /// A small neural network.
-    Mlp,
 }
 
 /// How a column is to be read, where the task says so.
@@ -104,8 +76,9 @@ pub struct ColumnRule {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Constraints {
-    /// The only families that may be tried; all of them when `None`.
-    pub allowed_models: Option<Vec<ModelFamily>>,
+    /// The only families that may be tried, by name
+    /// ([`crate::family::names`]); all of them when `None`.
+    pub allowed_models: Option<Vec<String>>,
     /// Columns that may never be used: kinds (see [`crate::features::PrivacyKind`])
     /// or exact column names.
     pub privacy_filter: Vec<String>,
@@ -228,6 +201,13 @@ impl Task {
         }
     }
 
+    /// The metric that the task names, where it needs sums of its own.
+    #[must_use]
+    pub fn metric_with_sums(&self) -> Option<Metric> {
+        self.metric
+            .filter(|metric| !metric.rule().exponents().is_empty())
+    }
+
     /// What the task asks for, in plain words, one sentence a line.
     #[must_use]
     pub fn summary(&self) -> String {
@@ -279,7 +259,7 @@ impl Task {
     fn summarize_limits(&self, text: &mut String) {
         let limits = &self.constraints;
         if let Some(models) = &limits.allowed_models {
-            let names: Vec<_> = models.iter().map(|m| m.name()).collect();
+            let names: Vec<_> = models.iter().map(String::as_str).collect();
             let _ = writeln!(
                 text,
                 "Only these model families are tried: {}.",
@@ -314,58 +294,6 @@ impl Task {
     }
 }
 
-impl Metric {
-    /// All of them, in the order they are listed to people.
-    pub const ALL: [Self; 7] = [
-        Self::Auc,
-        Self::LogLoss,
-        Self::PrAuc,
-        Self::Accuracy,
-        Self::Rmse,
-        Self::R2,
-        Self::Mae,
-    ];
-
-    /// The name used in task files and reports.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Auc => "auc",
-            Self::LogLoss => "log_loss",
-            Self::PrAuc => "pr_auc",
-            Self::Accuracy => "accuracy",
-            Self::Rmse => "rmse",
-            Self::R2 => "r2",
-            Self::Mae => "mae",
-        }
-    }
-
-    /// Whether it can judge models of this kind.
-    #[must_use]
-    pub const fn fits(self, kind: Kind) -> bool {
-        let for_numbers = matches!(self, Self::Rmse | Self::R2 | Self::Mae);
-        match kind {
-            Kind::Classification => !for_numbers,
-            Kind::Regression => for_numbers,
-        }
-    }
-
-    /// The metric of a task that names none.
-    #[must_use]
-    pub const fn for_kind(kind: Kind) -> Self {
-        match kind {
-            Kind::Classification => Self::LogLoss,
-            Kind::Regression => Self::Rmse,
-        }
-    }
-
-    /// Whether a larger value is a better one.
-    #[must_use]
-    pub const fn larger_is_better(self) -> bool {
-        matches!(self, Self::Auc | Self::PrAuc | Self::Accuracy | Self::R2)
-    }
-}
-
 impl Preset {
     /// The name used in task files.
     #[must_use]
@@ -374,20 +302,6 @@ impl Preset {
             Self::Fast => "fast",
             Self::Balanced => "balanced",
             Self::Thorough => "thorough",
-        }
-    }
-}
-
-impl ModelFamily {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::Logistic, Self::Mlp];
-
-    /// The name used in task files and reports.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Logistic => "logistic",
-            Self::Mlp => "mlp",
         }
     }
 }

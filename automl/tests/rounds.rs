@@ -4,8 +4,8 @@
 mod hospitals;
 
 use collegium_automl::ask::{Ask, Part, Stage, Totals};
-use collegium_automl::family::Head;
-use collegium_automl::family::logistic::LogisticModel;
+use collegium_automl::family::logistic::{self, LogisticModel};
+use collegium_automl::family::{AnyObject, Head};
 use collegium_automl::federation::{
     Federation, FederationError, FileJournal, Journaled, MemoryJournal, Pooled,
 };
@@ -258,8 +258,8 @@ fn a_limit_of_steps_is_kept() {
         };
         let outcome = simulate::run(&task, hospitals::hospitals(), &mut Silent);
         let steps = outcome.expect("a champion").steps;
-        // Four steps of profile, one of training, two to close are the least.
-        assert!(steps <= most.max(7), "{steps} of {most}");
+        // Five steps of profile, one of training, two to close are the least.
+        assert!(steps <= most.max(8), "{steps} of {most}");
     }
 }
 
@@ -507,13 +507,12 @@ fn a_site_refuses_what_does_not_fit_together() {
         assert!(matches!(site.answer(&unfit), Err(SiteError::Unfit { .. })));
     }
     // A model of three classes on a pipeline of two.
-    let width = match federation.published.last() {
-        Some(Object::Logistic(model)) => model.folds[0][0].len() - 1,
-        other => panic!("a linear champion after one step, not {other:?}"),
-    };
+    let champion = federation.published.last().expect("the champion");
+    let width = champion.model().expect("a model").width();
     let head = Head::Classes(3);
     let three = LogisticModel::zero(part.pipeline, head, part.folds, width);
-    let bytes = Object::Logistic(three).to_bytes().expect("bytes");
+    let three = Object::Family(AnyObject::new(logistic::NAME, three));
+    let bytes = three.to_bytes().expect("bytes");
     let model = site.insert(&bytes).expect("an object");
     let mut unfit = ask.clone();
     unfit.parts = vec![Part::Score(ScorePart {
@@ -535,9 +534,9 @@ fn a_site_refuses_what_does_not_fit_together() {
 #[test]
 fn a_step_with_too_many_numbers_goes_in_waves() {
     let mut random = Stream::new("collegium/test/rounds/v1", &[b"wide"]);
-    let names: Vec<String> = (0..90).map(|at| format!("x{at}")).collect();
+    let names: Vec<String> = (0..165).map(|at| format!("x{at}")).collect();
     let mut csv = format!("{},y\n", names.join(","));
-    for _ in 0..300 {
+    for _ in 0..200 {
         let row: Vec<f64> = names.iter().map(|_| random.normal()).collect();
         let y = u8::from(row[0] + row[1] > 0.3 * random.normal());
         let cells: Vec<String> = row.iter().map(|x| format!("{x:.3}")).collect();
@@ -561,7 +560,7 @@ fn a_step_with_too_many_numbers_goes_in_waves() {
         }
     })
     .expect("a champion");
-    assert!((100_000..=200_000).contains(&widest), "{widest}");
+    assert!((1_000_000..=2 << 20).contains(&widest), "{widest}");
     assert!(narrower >= 4 && outcome.steps <= 12, "{narrower} steps");
     let scored = outcome
         .leaderboard

@@ -1,8 +1,8 @@
 //! Which sums are measured, what they ask for, and the answers.
 
 use collegium_automl::ask::{Ask, Part, Stage};
-use collegium_automl::family::Head;
-use collegium_automl::family::mlp::DescendPart;
+use collegium_automl::family::mlp::{self, DescendPart};
+use collegium_automl::family::{AnyPart, Head};
 use collegium_automl::object::ObjectId;
 use collegium_automl::task::Task;
 
@@ -31,7 +31,8 @@ pub fn ask(task: &Task, sequence: u32, weights: usize) -> Ask {
     while left > 0 {
         let one = left.min(MOST);
         let folds = (left / one).clamp(1, 10);
-        parts.push(Part::Descend(part(one, folds as u8, sequence)));
+        let part = part(one, folds as u8, sequence);
+        parts.push(Part::Train(AnyPart::new(mlp::NAME, part)));
         left -= one * folds;
     }
     Ask {

@@ -11,15 +11,20 @@ mod newton;
 
 pub use newton::{LogisticCandidate, LogisticTrainer};
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ask::{EncodeError, Encoder, PartTotals, Segment};
-use crate::family::{FoldModel, Head, sigmoid, softplus};
+use crate::family::{
+    Family, FamilyObject, FamilyPart, FoldModel, Head, Offer, Proposal, Setting, Trainer, sigmoid,
+    softplus,
+};
 use crate::features::Row;
 use crate::fixed::FixedPoint;
 use crate::metric::{LossCounter, LossSums, SEGMENTS, check_rows_and_folds};
 use crate::object::ObjectId;
-use crate::site::{Rows, Slot};
+use crate::site::{Rows, SiteError, SiteView, Slot};
 
 /// Most columns without the intercept: the Hessian then has 132 k numbers a
 /// fold and output.
@@ -32,6 +37,60 @@ const GRADIENT_EXPONENT: [i32; 2] = [4, 10];
 const HESSIAN_EXPONENT: [i32; 2] = [6, 8];
 /// Training loss of a row, 2^6 nats, or 2^12 squared target scales.
 const LOSS_EXPONENT: [i32; 2] = [6, 12];
+
+/// Ridge strengths of the candidates, against losses summed over rows.
+const RIDGES: [f64; 3] = [1.0, 10.0, 50.0];
+
+/// The family's name.
+pub const NAME: &str = "logistic";
+
+/// The family.
+pub struct Logistic;
+
+impl Family for Logistic {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn candidates(&self, offer: &Offer<'_>) -> Vec<Proposal> {
+        let narrow = offer
+            .pipelines_of(false)
+            .filter(|(_, named)| named.pipeline.width() <= MAX_WIDTH as usize);
+        narrow
+            .flat_map(|(pipeline, _)| {
+                RIDGES.map(|ridge| Proposal {
+                    pipeline,
+                    name: format!("ridge {ridge}"),
+                    hyperparameters: serde_json::json!({ "ridge": ridge }),
+                })
+            })
+            .collect()
+    }
+
+    fn trainer(
+        &self,
+        hyperparameters: &serde_json::Value,
+        setting: &Setting,
+    ) -> Result<Box<dyn Trainer>, String> {
+        let candidate = LogisticCandidate::deserialize(hyperparameters);
+        let candidate = candidate.map_err(|error| error.to_string())?;
+        Ok(Box::new(LogisticTrainer::new(candidate, setting.clone())))
+    }
+
+    fn read_part(
+        &self,
+        json: &mut dyn erased_serde::Deserializer<'_>,
+    ) -> Result<Arc<dyn FamilyPart>, erased_serde::Error> {
+        Ok(Arc::new(erased_serde::deserialize::<NewtonPart>(json)?))
+    }
+
+    fn read_object(
+        &self,
+        json: &mut dyn erased_serde::Deserializer<'_>,
+    ) -> Result<Arc<dyn FamilyObject>, erased_serde::Error> {
+        Ok(Arc::new(erased_serde::deserialize::<LogisticModel>(json)?))
+    }
+}
 
 /// One linear model per fold and output. Weights are in column order, the
 /// intercept last.
@@ -58,7 +117,7 @@ impl LogisticModel {
         }
     }
 
-    pub(crate) fn check(&self) -> Result<(), String> {
+    fn check_weights(&self) -> Result<(), String> {
         self.head.check()?;
         let width = self.weights();
         if width < 2 || self.folds.is_empty() {
@@ -86,6 +145,16 @@ impl LogisticModel {
             sum += weight * value;
         }
         sum
+    }
+}
+
+impl FamilyObject for LogisticModel {
+    fn check(&self) -> Result<(), String> {
+        self.check_weights()
+    }
+
+    fn model(&self) -> Option<&dyn FoldModel> {
+        Some(self)
     }
 }
 
@@ -175,38 +244,13 @@ impl NewtonPart {
         FixedPoint::new(self.rows, exponents[at])
     }
 
-    /// Validation losses, then training losses, gradients and Hessians, each
-    /// fold by fold and output by output.
-    #[must_use]
-    pub fn segments(&self) -> Vec<Segment> {
-        let mut segments = LossCounter::segments(self.head, self.rows);
-        let models = self.models();
-        segments.push(self.fixed(LOSS_EXPONENT).segment(models));
-        let gradient = self.fixed(GRADIENT_EXPONENT);
-        segments.push(gradient.segment(models * self.weights()));
-        let hessian = self.fixed(HESSIAN_EXPONENT);
-        segments.push(hessian.segment(models * self.triangle()));
-        segments
-    }
-
-    pub(crate) fn check(&self) -> Result<(), String> {
-        self.head.check()?;
-        if self.width == 0 || self.width > MAX_WIDTH {
-            return Err(format!(
-                "{} columns, allowed are 1 to {MAX_WIDTH}",
-                self.width
-            ));
-        }
-        check_rows_and_folds(self.rows, self.folds)
-    }
-
     pub(crate) fn fits(&self, model: &LogisticModel) -> bool {
         model.head == self.head
             && model.folds.len() == usize::from(self.folds)
             && model.weights() == self.weights()
     }
 
-    pub(crate) fn answer(
+    pub(crate) fn sums(
         &self,
         model: &LogisticModel,
         rows: &Rows,
@@ -265,6 +309,48 @@ impl NewtonPart {
             })
             .collect();
         (validation, sums)
+    }
+}
+
+impl FamilyPart for NewtonPart {
+    fn pipeline(&self) -> ObjectId {
+        self.pipeline
+    }
+
+    fn objects(&self) -> Vec<ObjectId> {
+        vec![self.model]
+    }
+
+    /// Validation losses, then training losses, gradients and Hessians, each
+    /// fold by fold and output by output.
+    fn segments(&self) -> Vec<Segment> {
+        let mut segments = LossCounter::segments(self.head, self.rows);
+        let models = self.models();
+        segments.push(self.fixed(LOSS_EXPONENT).segment(models));
+        let gradient = self.fixed(GRADIENT_EXPONENT);
+        segments.push(gradient.segment(models * self.weights()));
+        let hessian = self.fixed(HESSIAN_EXPONENT);
+        segments.push(hessian.segment(models * self.triangle()));
+        segments
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.head.check()?;
+        if self.width == 0 || self.width > MAX_WIDTH {
+            return Err(format!(
+                "{} columns, allowed are 1 to {MAX_WIDTH}",
+                self.width
+            ));
+        }
+        check_rows_and_folds(self.rows, self.folds)
+    }
+
+    fn answer(&self, site: &mut SiteView<'_>, out: &mut Encoder) -> Result<(), SiteError> {
+        let model: &LogisticModel = site.model(self.model)?;
+        if !self.fits(model) {
+            return Err(SiteError::unfit(self.model, "its sizes differ"));
+        }
+        Ok(self.sums(model, site.rows, out)?)
     }
 }
 

@@ -15,14 +15,18 @@ mod local;
 
 pub use average::{MlpCandidate, MlpTrainer, update_levels};
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ask::{EncodeError, Encoder, PartTotals, Segment};
-use crate::family::{FoldModel, Head, sigmoid};
+use crate::family::{
+    Family, FamilyObject, FamilyPart, FoldModel, Head, Offer, Proposal, Setting, Trainer, sigmoid,
+};
 use crate::features::Row;
 use crate::metric::{LossCounter, LossSums, SEGMENTS, check_rows_and_folds};
 use crate::object::ObjectId;
-use crate::site::{Rows, Slot};
+use crate::site::{Rows, SiteError, SiteView, Slot};
 
 /// Most hidden layers.
 const MAX_HIDDEN: usize = 4;
@@ -33,6 +37,61 @@ const MAX_LAYER: u32 = 4096;
 const MAX_PARAMETERS: usize = 1 << 18;
 /// Finest rounding of an update: a `f32`'s 24 bits.
 pub(crate) const MAX_LEVELS: u64 = (1 << 24) - 2;
+
+/// The family's name.
+pub const NAME: &str = "mlp";
+
+/// The family.
+pub struct Mlp;
+
+impl Family for Mlp {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn candidates(&self, offer: &Offer<'_>) -> Vec<Proposal> {
+        let Some((pipeline, _)) = offer.pipelines_of(false).next() else {
+            return Vec::new();
+        };
+        average::portfolio()
+            .into_iter()
+            .filter_map(|network| {
+                Some(Proposal {
+                    pipeline,
+                    name: format!(
+                        "{:?} lr {} dropout {}",
+                        network.hidden, network.learning_rate, network.dropout
+                    ),
+                    hyperparameters: serde_json::to_value(&network).ok()?,
+                })
+            })
+            .collect()
+    }
+
+    fn trainer(
+        &self,
+        hyperparameters: &serde_json::Value,
+        setting: &Setting,
+    ) -> Result<Box<dyn Trainer>, String> {
+        let candidate = MlpCandidate::deserialize(hyperparameters);
+        let candidate = candidate.map_err(|error| error.to_string())?;
+        Ok(Box::new(MlpTrainer::new(candidate, setting.clone())))
+    }
+
+    fn read_part(
+        &self,
+        json: &mut dyn erased_serde::Deserializer<'_>,
+    ) -> Result<Arc<dyn FamilyPart>, erased_serde::Error> {
+        Ok(Arc::new(erased_serde::deserialize::<DescendPart>(json)?))
+    }
+
+    fn read_object(
+        &self,
+        json: &mut dyn erased_serde::Deserializer<'_>,
+    ) -> Result<Arc<dyn FamilyObject>, erased_serde::Error> {
+        Ok(Arc::new(erased_serde::deserialize::<MlpModel>(json)?))
+    }
+}
 
 /// One network per fold.
 ///
@@ -106,7 +165,7 @@ fn check_sizes(sizes: &[u32], head: Head) -> Result<(), String> {
 }
 
 impl MlpModel {
-    pub(crate) fn check(&self) -> Result<(), String> {
+    fn check_weights(&self) -> Result<(), String> {
         check_sizes(&self.sizes, self.head)?;
         let expected = parameters(&self.sizes);
         if self.folds.is_empty() || self.folds.iter().any(|fold| fold.len() != expected) {
@@ -145,6 +204,16 @@ impl MlpModel {
             values = next;
         }
         values
+    }
+}
+
+impl FamilyObject for MlpModel {
+    fn check(&self) -> Result<(), String> {
+        self.check_weights()
+    }
+
+    fn model(&self) -> Option<&dyn FoldModel> {
+        Some(self)
     }
 }
 
@@ -234,49 +303,13 @@ pub struct DescendSums {
 }
 
 impl DescendPart {
-    /// Validation losses, training rows per fold, then weighted changes, fold by
-    /// fold.
-    #[must_use]
-    pub fn segments(&self) -> Vec<Segment> {
-        let mut segments = LossCounter::segments(self.head, self.rows);
-        segments.push(Segment::Count {
-            max: self.rows,
-            count: usize::from(self.folds),
-        });
-        segments.push(Segment::Real {
-            clip: self.clip,
-            levels: self.levels,
-            count: usize::from(self.folds) * parameters(&self.sizes),
-        });
-        segments
-    }
-
-    pub(crate) fn check(&self) -> Result<(), String> {
-        check_sizes(&self.sizes, self.head)?;
-        check_rows_and_folds(self.rows, self.folds)?;
-        let within = |what: &str, value: f64, low: f64, high: f64| {
-            if (low..=high).contains(&value) {
-                Ok(())
-            } else {
-                Err(format!("{what} {value}, allowed are {low} to {high}"))
-            }
-        };
-        within("epochs", f64::from(self.epochs), 1.0, 16.0)?;
-        within("batch", f64::from(self.batch), 1.0, 4096.0)?;
-        within("learning rate", self.learning_rate, 1e-7, 1.0)?;
-        within("weight decay", self.weight_decay, 0.0, 1.0)?;
-        within("dropout", self.dropout, 0.0, 0.9)?;
-        within("clip", self.clip, 1e-6, 100.0)?;
-        within("levels", self.levels as f64, 2.0, MAX_LEVELS as f64)
-    }
-
     pub(crate) fn fits(&self, model: &MlpModel) -> bool {
         model.head == self.head
             && model.sizes == self.sizes
             && model.folds.len() == usize::from(self.folds)
     }
 
-    pub(crate) fn answer(
+    pub(crate) fn sums(
         &self,
         model: &MlpModel,
         rows: &Rows,
@@ -329,6 +362,59 @@ impl DescendPart {
             })
             .collect();
         (validation, DescendSums { change })
+    }
+}
+
+impl FamilyPart for DescendPart {
+    fn pipeline(&self) -> ObjectId {
+        self.pipeline
+    }
+
+    fn objects(&self) -> Vec<ObjectId> {
+        vec![self.model]
+    }
+
+    /// Validation losses, training rows per fold, then weighted changes, fold by
+    /// fold.
+    fn segments(&self) -> Vec<Segment> {
+        let mut segments = LossCounter::segments(self.head, self.rows);
+        segments.push(Segment::Count {
+            max: self.rows,
+            count: usize::from(self.folds),
+        });
+        segments.push(Segment::Real {
+            clip: self.clip,
+            levels: self.levels,
+            count: usize::from(self.folds) * parameters(&self.sizes),
+        });
+        segments
+    }
+
+    fn check(&self) -> Result<(), String> {
+        check_sizes(&self.sizes, self.head)?;
+        check_rows_and_folds(self.rows, self.folds)?;
+        let within = |what: &str, value: f64, low: f64, high: f64| {
+            if (low..=high).contains(&value) {
+                Ok(())
+            } else {
+                Err(format!("{what} {value}, allowed are {low} to {high}"))
+            }
+        };
+        within("epochs", f64::from(self.epochs), 1.0, 16.0)?;
+        within("batch", f64::from(self.batch), 1.0, 4096.0)?;
+        within("learning rate", self.learning_rate, 1e-7, 1.0)?;
+        within("weight decay", self.weight_decay, 0.0, 1.0)?;
+        within("dropout", self.dropout, 0.0, 0.9)?;
+        within("clip", self.clip, 1e-6, 100.0)?;
+        within("levels", self.levels as f64, 2.0, MAX_LEVELS as f64)
+    }
+
+    fn answer(&self, site: &mut SiteView<'_>, out: &mut Encoder) -> Result<(), SiteError> {
+        let model: &MlpModel = site.model(self.model)?;
+        if !self.fits(model) {
+            return Err(SiteError::unfit(self.model, "its sizes differ"));
+        }
+        Ok(self.sums(model, site.rows, out)?)
     }
 }
 

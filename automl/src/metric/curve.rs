@@ -117,6 +117,23 @@ impl Curve {
         Some(libm::sqrt(variance))
     }
 
+    /// Largest distance between the score distributions of positives and negatives
+    /// (Kolmogorov and Smirnov), at the edges of the bins. `None` when one class is missing.
+    #[must_use]
+    pub fn kolmogorov_smirnov(&self) -> Option<f64> {
+        let (positives, negatives) = self.totals();
+        if positives == 0.0 || negatives == 0.0 {
+            return None;
+        }
+        let (mut p_below, mut n_below, mut most) = (0.0, 0.0, 0.0_f64);
+        for (p, n) in self.positives.iter().zip(&self.negatives) {
+            p_below += *p as f64;
+            n_below += *n as f64;
+            most = most.max((p_below / positives - n_below / negatives).abs());
+        }
+        Some(most)
+    }
+
     /// Area under the precision-recall curve as average precision. `None` when
     /// there are no positives.
     #[must_use]
@@ -214,11 +231,29 @@ mod tests {
     }
 
     #[test]
+    fn the_distance_of_known_distributions() {
+        // Below 0.6: all of the negatives, one of three positives.
+        let mut curve = Curve::default();
+        for (score, positive) in [
+            (0.2, false),
+            (0.4, true),
+            (0.5, false),
+            (0.7, true),
+            (0.9, true),
+        ] {
+            curve.add(score, positive);
+        }
+        let distance = curve.kolmogorov_smirnov().expect("both classes");
+        assert!((distance - 2.0 / 3.0).abs() < 1e-12, "{distance}");
+    }
+
+    #[test]
     fn one_class_has_no_area() {
         let mut curve = Curve::default();
         curve.add(0.4, true);
         assert_eq!(curve.auc(), None);
         assert_eq!(curve.auc_standard_error(), None);
+        assert_eq!(curve.kolmogorov_smirnov(), None);
     }
 
     #[test]

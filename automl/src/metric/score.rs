@@ -1,16 +1,19 @@
 //! Scoring a model on validation or test rows.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ask::{EncodeError, Encoder, PartTotals, Segment};
 use crate::family::{FoldModel, Head, MAX_FOLDS};
 use crate::features::TargetCoding;
-use crate::fixed::MAX_ROWS;
+use crate::fixed::{FixedPoint, MAX_ROWS};
+use crate::metric::built_in::mean_over;
 use crate::metric::curve::{BINS, Curve};
+use crate::metric::rule::Metric;
 use crate::metric::sums::{LossCounter, LossSums, SEGMENTS};
 use crate::object::ObjectId;
 use crate::site::{Rows as SiteRows, Slot};
-use crate::task::Metric;
 
 /// Which rows a model is scored on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +43,9 @@ pub struct ScorePart {
     pub rows: u64,
     /// Whether to return score bins too, for the areas under curves.
     pub curves: bool,
+    /// A metric with sums of its own, if the task ranks by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric: Option<Metric>,
 }
 
 /// Loss sums and curves of one model.
@@ -49,6 +55,8 @@ pub struct Scored {
     pub losses: LossSums,
     /// One curve for two classes, one per class for more, none for numbers.
     pub curves: Vec<Curve>,
+    /// The sums of the metric that has some of its own.
+    pub own: Vec<f64>,
 }
 
 impl ScorePart {
@@ -71,15 +79,31 @@ impl ScorePart {
                 count: self.curve_count() * 2 * BINS,
             });
         }
+        segments.extend(self.own().iter().map(|fixed| fixed.segment(1)));
         segments
     }
 
-    pub(crate) fn check(&self) -> Result<(), String> {
+    /// How the metric's own sums are rounded.
+    fn own(&self) -> Vec<FixedPoint> {
+        let exponents = self.metric.map_or(&[][..], |m| m.rule().exponents());
+        let fixed = exponents.iter().map(|e| FixedPoint::new(self.rows, *e));
+        fixed.collect()
+    }
+
+    /// Checks the caps.
+    ///
+    /// # Errors
+    /// Names the first one that is broken.
+    pub fn check(&self) -> Result<(), String> {
         self.head.check()?;
         check_rows_and_folds(self.rows, self.folds)
     }
 
-    pub(crate) fn answer(
+    /// A site's sums over these rows.
+    ///
+    /// # Errors
+    /// When there are more rows than the part allows for.
+    pub fn answer(
         &self,
         model: &dyn FoldModel,
         rows: &SiteRows,
@@ -87,6 +111,9 @@ impl ScorePart {
     ) -> Result<(), EncodeError> {
         let mut losses = LossCounter::new(self.head, self.rows);
         let mut curves = vec![Curve::default(); self.curve_count()];
+        let fixed = self.own();
+        let mut own = vec![0_i64; fixed.len()];
+        let mut row = vec![0.0; fixed.len()];
         let mut scores = vec![0.0; self.head.scores()];
         for (index, slot) in rows.slots.iter().enumerate() {
             match (self.on, *slot) {
@@ -98,6 +125,13 @@ impl ScorePart {
             }
             let target = rows.targets[index];
             losses.add(&scores, target);
+            if let Some(metric) = self.metric {
+                row.fill(0.0);
+                metric.rule().row(&scores, target, &mut row);
+                for ((sum, fixed), value) in own.iter_mut().zip(&fixed).zip(&row) {
+                    *sum += fixed.row(*value);
+                }
+            }
             if let [curve] = curves.as_mut_slice() {
                 curve.add(scores[1], target == 1.0);
             } else {
@@ -112,26 +146,33 @@ impl ScorePart {
                 out.count(*count)?;
             }
         }
-        Ok(())
+        own.iter().try_for_each(|sum| out.integer(*sum))
     }
 
-    pub(crate) fn read(&self, totals: &PartTotals<'_>) -> Scored {
+    /// Reads the sums from the first segments of a part's totals.
+    #[must_use]
+    pub fn read(&self, totals: &PartTotals<'_>) -> Scored {
         let losses = LossSums::read(totals, 0, self.head, self.rows);
-        if self.curve_count() == 0 {
-            return Scored {
-                losses,
-                curves: Vec::new(),
-            };
-        }
-        let counts = totals.counts(SEGMENTS);
-        let curves = counts
-            .chunks_exact(2 * BINS)
-            .map(|both| Curve {
+        let mut segment = SEGMENTS;
+        let mut curves = Vec::new();
+        if self.curve_count() > 0 {
+            let counts = totals.counts(segment);
+            segment += 1;
+            curves.extend(counts.chunks_exact(2 * BINS).map(|both| Curve {
                 positives: both[..BINS].to_vec(),
                 negatives: both[BINS..].to_vec(),
-            })
-            .collect();
-        Scored { losses, curves }
+            }));
+        }
+        let own = self.own();
+        let own = own.iter().enumerate().map(|(at, fixed)| {
+            let sum = totals.integers(segment + at);
+            fixed.value(sum[0])
+        });
+        Scored {
+            losses,
+            curves,
+            own: own.collect(),
+        }
     }
 }
 
@@ -180,6 +221,18 @@ pub struct Metrics {
     /// Mean absolute error, in the target's unit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mae: Option<f64>,
+    /// Largest distance between the classes' score distributions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ks: Option<f64>,
+    /// Brier score.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brier: Option<f64>,
+    /// Standard errors that are known, by the metric's name, those of `auc` and `log_loss` apart.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub standard_errors: BTreeMap<String, f64>,
+    /// Figures of metrics that a program added, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub other: BTreeMap<String, f64>,
     /// Rows the figures are over.
     pub rows: u64,
 }
@@ -188,57 +241,69 @@ impl Metrics {
     /// The figures that follow from these sums.
     #[must_use]
     pub fn from_scored(scored: &Scored, target: &TargetCoding) -> Self {
-        let sums = &scored.losses;
-        let rows = sums.rows as f64;
-        let mut metrics = Self {
-            rows: sums.rows,
+        let mut figures = Self {
+            rows: scored.losses.rows,
+            auc_bound: mean_over(&scored.curves, Curve::auc_bound),
             ..Self::default()
         };
-        if sums.rows == 0 {
-            return metrics;
+        if scored.losses.rows == 0 {
+            return figures;
         }
-        match target {
-            TargetCoding::Number { scale, .. } => {
-                metrics.rmse = Some(libm::sqrt(sums.mean()) * scale);
-                metrics.mae = Some(sums.absolute / rows * scale);
-                let spread = sums.target_squared - sums.target * sums.target / rows;
-                metrics.r2 = (spread > 0.0).then(|| 1.0 - sums.loss / spread);
+        for metric in Metric::all() {
+            let rule = metric.rule();
+            // Sums of its own are there for the one metric that was asked for.
+            if rule.exponents().len() > scored.own.len() {
+                continue;
             }
-            TargetCoding::Classes { .. } => {
-                metrics.log_loss = Some(sums.mean());
-                metrics.log_loss_se = finite(sums.standard_error());
-                metrics.accuracy = Some(sums.correct as f64 / rows);
-                metrics.auc = mean_over(&scored.curves, Curve::auc);
-                metrics.auc_se = mean_over(&scored.curves, Curve::auc_standard_error);
-                metrics.auc_bound = mean_over(&scored.curves, Curve::auc_bound);
-                metrics.pr_auc = mean_over(&scored.curves, Curve::pr_auc);
+            if let Some(value) = rule.value(scored, target) {
+                figures.put(metric, value, rule.standard_error(scored, target));
             }
         }
-        metrics
+        figures
+    }
+
+    fn put(&mut self, metric: Metric, value: f64, error: Option<f64>) {
+        let name = metric.name().to_owned();
+        let field = match metric.name() {
+            "auc" => &mut self.auc,
+            "log_loss" => &mut self.log_loss,
+            "pr_auc" => &mut self.pr_auc,
+            "ks" => &mut self.ks,
+            "brier" => &mut self.brier,
+            "accuracy" => &mut self.accuracy,
+            "rmse" => &mut self.rmse,
+            "r2" => &mut self.r2,
+            "mae" => &mut self.mae,
+            _ => {
+                self.other.insert(name.clone(), value);
+                &mut None
+            }
+        };
+        *field = Some(value);
+        match (metric.name(), error) {
+            ("auc", error) => self.auc_se = error,
+            ("log_loss", error) => self.log_loss_se = error,
+            (_, Some(error)) => {
+                self.standard_errors.insert(name, error);
+            }
+            (_, None) => {}
+        }
     }
 
     /// The figure a task ranks by.
     #[must_use]
     pub fn get(&self, metric: Metric) -> Option<f64> {
-        match metric {
-            Metric::Auc => self.auc,
-            Metric::LogLoss => self.log_loss,
-            Metric::PrAuc => self.pr_auc,
-            Metric::Accuracy => self.accuracy,
-            Metric::Rmse => self.rmse,
-            Metric::R2 => self.r2,
-            Metric::Mae => self.mae,
+        match metric.name() {
+            "auc" => self.auc,
+            "log_loss" => self.log_loss,
+            "pr_auc" => self.pr_auc,
+            "ks" => self.ks,
+            "brier" => self.brier,
+            "accuracy" => self.accuracy,
+            "rmse" => self.rmse,
+            "r2" => self.r2,
+            "mae" => self.mae,
+            other => self.other.get(other).copied(),
         }
     }
-}
-
-fn finite(value: f64) -> Option<f64> {
-    value.is_finite().then_some(value)
-}
-
-/// The mean over the curves that have a value; the mean of standard errors is
-/// an upper bound for that of the mean.
-fn mean_over(curves: &[Curve], figure: impl Fn(&Curve) -> Option<f64>) -> Option<f64> {
-    let values: Vec<f64> = curves.iter().filter_map(figure).collect();
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }

@@ -26,6 +26,11 @@ pub struct LossSums {
     pub loss: f64,
     /// Σ loss².
     pub loss_squared: f64,
+    /// Σ of squared distances between probabilities and what happened, over classes (over the
+    /// second of two); 0 for numbers.
+    pub brier: f64,
+    /// Σ of the squares of those.
+    pub brier_squared: f64,
     /// Σ |error| (0 for classes).
     pub absolute: f64,
     /// Σ target (0 for classes).
@@ -44,18 +49,20 @@ pub(crate) struct LossCounter {
     sums: [i64; 5],
 }
 
+/// For classes: loss, its square, Brier's distance (at most 2), its square, nothing. For numbers:
+/// squared error, its square, absolute error, target, its square.
 fn fixed_points(head: Head, rows: u64) -> [FixedPoint; 5] {
-    let loss = match head {
-        Head::Number => 2 * ERROR_EXPONENT,
-        _ => LOG_LOSS_EXPONENT,
+    let exponents = match head {
+        Head::Number => [
+            2 * ERROR_EXPONENT,
+            4 * ERROR_EXPONENT,
+            ERROR_EXPONENT,
+            ERROR_EXPONENT,
+            2 * ERROR_EXPONENT,
+        ],
+        _ => [LOG_LOSS_EXPONENT, 2 * LOG_LOSS_EXPONENT, 1, 2, 0],
     };
-    [
-        FixedPoint::new(rows, loss),
-        FixedPoint::new(rows, 2 * loss),
-        FixedPoint::new(rows, ERROR_EXPONENT),
-        FixedPoint::new(rows, ERROR_EXPONENT),
-        FixedPoint::new(rows, 2 * ERROR_EXPONENT),
-    ]
+    exponents.map(|exponent| FixedPoint::new(rows, exponent))
 }
 
 impl LossCounter {
@@ -101,7 +108,8 @@ impl LossCounter {
                 let class = target as usize;
                 self.correct += u64::from(likeliest(scores) == class);
                 let loss = -libm::log(scores[class].max(SMALLEST_PROBABILITY));
-                [loss, loss * loss, 0.0, 0.0, 0.0]
+                let brier = brier(self.head, scores, class);
+                [loss, loss * loss, brier, brier * brier, 0.0]
             }
         };
         for ((sum, fixed), value) in self.sums.iter_mut().zip(&self.fixed).zip(values) {
@@ -113,6 +121,22 @@ impl LossCounter {
         out.count(self.rows)?;
         out.count(self.correct)?;
         self.sums.iter().try_for_each(|sum| out.integer(*sum))
+    }
+}
+
+/// Squared distance between the probabilities and the class that happened: over all classes, or
+/// over the positive one alone where there are two.
+fn brier(head: Head, scores: &[f64], class: usize) -> f64 {
+    let square = |at: usize, score: f64| {
+        let distance = score - f64::from(u8::from(at == class));
+        distance * distance
+    };
+    match head {
+        Head::Binary => square(1, scores[1]),
+        _ => {
+            let all = scores.iter().enumerate();
+            all.map(|(at, score)| square(at, *score)).sum()
+        }
     }
 }
 
@@ -133,15 +157,35 @@ impl LossSums {
         let counts = totals.counts(first);
         let fixed = fixed_points(head, rows);
         let value = |at: usize| fixed[at].value(totals.integers(first + 1 + at)[0]);
-        Self {
+        let sums = Self {
             rows: counts[0],
             correct: counts[1],
             loss: value(0),
             loss_squared: value(1),
-            absolute: value(2),
-            target: value(3),
-            target_squared: value(4),
+            ..Self::default()
+        };
+        match head {
+            Head::Number => Self {
+                absolute: value(2),
+                target: value(3),
+                target_squared: value(4),
+                ..sums
+            },
+            Head::Binary | Head::Classes(_) => Self {
+                brier: value(2),
+                brier_squared: value(3),
+                ..sums
+            },
         }
+    }
+
+    /// Σ (target - mean target)², in squared target scales; 0 for classes.
+    #[must_use]
+    pub fn target_spread(&self) -> f64 {
+        if self.rows == 0 {
+            return 0.0;
+        }
+        self.target_squared - self.target * self.target / self.rows as f64
     }
 
     /// Mean loss; infinite when there are no rows, so that it never wins.

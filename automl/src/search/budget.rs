@@ -9,9 +9,9 @@ pub const ETA: usize = 3;
 /// Steps outside the race that follow it: the last scores and the test.
 const CLOSING_STEPS: u32 = 2;
 
-/// Most numbers of one race step. Above that the candidates train in waves. 200 k
-/// numbers are 1.6 MB of ciphertext a site at 8 bytes.
-pub const WAVE_NUMBERS: usize = 200_000;
+/// Most numbers of one race step. Above that the candidates train in waves. 2 Mi
+/// numbers are 16 MiB of ciphertext a site at 8 bytes.
+pub const WAVE_NUMBERS: usize = 2 << 20;
 
 /// The rungs of a race, and where it must close.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,9 +28,9 @@ impl Budget {
     #[must_use]
     pub fn new(preset: Preset, most: Option<u32>) -> Self {
         let rungs: &[u32] = match preset {
-            Preset::Fast => &[3, 9, 24],
-            Preset::Balanced => &[5, 15, 45],
-            Preset::Thorough => &[10, 30, 90, 270],
+            Preset::Fast => &[8, 24, 60],
+            Preset::Balanced => &[20, 60, 180],
+            Preset::Thorough => &[50, 150, 450],
         };
         Self {
             rungs: rungs.to_vec(),
@@ -61,8 +61,9 @@ mod tests {
 
     #[test]
     fn presets_stay_within_their_step_counts() {
-        assert!(Budget::new(Preset::Fast, None).about(4) <= 30);
-        assert!(Budget::new(Preset::Balanced, None).about(4) < 70);
+        assert!(Budget::new(Preset::Fast, None).about(5) <= 70);
+        assert!(Budget::new(Preset::Balanced, None).about(5) <= 195);
+        assert!(Budget::new(Preset::Thorough, None).about(5) <= 500);
     }
 
     #[test]

@@ -6,8 +6,8 @@
 //! Families are thinned out separately: a linear model is done after five
 //! steps, a network is not, so early losses compare only within a family.
 
-use crate::ask::{Part, Stage};
-use crate::family::Head;
+use crate::ask::{MAX_PARTS, Part, Segment, Stage};
+use crate::family::{self, AnyPart, Head};
 use crate::federation::FederationError;
 use crate::metric::{LossSums, Metrics, Rows, ScorePart, Scored};
 use crate::object::Object;
@@ -15,16 +15,15 @@ use crate::search::budget::{Budget, ETA, WAVE_NUMBERS};
 use crate::search::observer::{Early, Standing, State};
 use crate::search::portfolio::Entrant;
 use crate::search::{Conductor, SearchError};
-use crate::task::{Kind, ModelFamily, Task};
-
-/// Steps of training without a gain after which a candidate stops.
-const PATIENCE: u32 = 10;
+use crate::task::{Kind, Task};
 
 /// A candidate in the race.
 struct Runner {
     entrant: Entrant,
-    /// What it has to show, with its validation losses.
-    shown: Option<(Object, LossSums)>,
+    /// Validation losses of what it has to show.
+    shown: Option<LossSums>,
+    /// The model of the closing step, where that is what it shows.
+    closed: Option<Object>,
     /// Figures of the closing step, where curves were asked for.
     closing: Option<Scored>,
     /// Steps of training so far.
@@ -48,6 +47,7 @@ impl Runner {
         Self {
             entrant,
             shown: None,
+            closed: None,
             closing: None,
             steps: 0,
             shown_steps: 0,
@@ -55,44 +55,49 @@ impl Runner {
         }
     }
 
-    fn family(&self) -> ModelFamily {
-        self.entrant.candidate.hyperparameters.family()
+    fn family(&self) -> &str {
+        &self.entrant.candidate.family
     }
 
     fn trains(&self) -> bool {
-        let gained = self.steps - self.shown_steps <= PATIENCE;
-        !self.dropped && gained && !self.entrant.trainer.finished()
+        let trainer = &self.entrant.trainer;
+        let gained = self.steps - self.shown_steps <= trainer.patience();
+        !self.dropped && gained && !trainer.finished()
     }
 
     fn loss(&self) -> f64 {
-        self.shown
-            .as_ref()
-            .map_or(f64::INFINITY, |(_, losses)| losses.mean())
+        self.shown.as_ref().map_or(f64::INFINITY, LossSums::mean)
     }
 
-    fn show(&mut self, model: Object, losses: LossSums) -> bool {
-        let better = match &self.shown {
-            Some((_, old)) => self.entrant.trainer.supersedes(&losses, old),
+    /// Whether a model with these losses replaces what is shown.
+    fn supersedes(&self, losses: &LossSums) -> bool {
+        match &self.shown {
+            Some(old) => self.entrant.trainer.supersedes(losses, old),
             None => true,
-        };
-        if better {
-            self.shown = Some((model, losses));
-            self.shown_steps = self.steps;
         }
-        better
+    }
+
+    fn show(&mut self, losses: LossSums) {
+        self.shown = Some(losses);
+        self.shown_steps = self.steps;
+    }
+
+    /// The model it shows.
+    fn model(&self) -> Object {
+        let closed = self.closed.clone();
+        closed.unwrap_or_else(|| self.entrant.trainer.shown())
     }
 
     /// Its validation sums, with curves where the closing step asked for them.
     fn scored(&self) -> Scored {
-        let losses = self.shown.as_ref().map(|(_, losses)| *losses);
         self.closing.clone().unwrap_or_else(|| Scored {
-            losses: losses.unwrap_or_default(),
-            curves: Vec::new(),
+            losses: self.shown.unwrap_or_default(),
+            ..Scored::default()
         })
     }
 
     fn standing(&self) -> Standing {
-        let losses = self.shown.as_ref().map(|(_, losses)| losses);
+        let losses = self.shown.as_ref();
         let finite = |value: f64| value.is_finite().then_some(value);
         Standing {
             id: self.entrant.candidate.id,
@@ -142,7 +147,7 @@ pub(crate) fn run(
         }
         conductor.leaderboard(&standings(&runners));
     }
-    close(&mut runners, conductor)?;
+    close(task, &mut runners, conductor)?;
     finish(task, runners, early)
 }
 
@@ -184,34 +189,45 @@ fn train(runners: &mut [Runner], conductor: &mut Conductor<'_>) -> Result<(), Fe
         .filter(|at| runners[*at].trains())
         .collect();
     while !due.is_empty() {
-        let mut wave: Vec<(usize, Object, Part)> = Vec::new();
+        let mut wave: Vec<(usize, AnyPart)> = Vec::new();
         let mut numbers = 0;
         for at in &due {
-            let trainer = &runners[*at].entrant.trainer;
-            let model = trainer.model();
-            let part = trainer.part(conductor.publish(model.clone())?);
-            numbers += part.numbers();
-            if numbers > WAVE_NUMBERS && !wave.is_empty() {
+            let (part, objects) = runners[*at].entrant.trainer.ask();
+            numbers += numbers_of(&part);
+            let full = numbers > WAVE_NUMBERS || wave.len() == MAX_PARTS;
+            if full && !wave.is_empty() {
                 break;
             }
-            wave.push((*at, model, part));
+            for object in objects {
+                conductor.publish(object)?;
+            }
+            wave.push((*at, part));
         }
         due.drain(..wave.len());
-        let parts = wave.iter().map(|(_, _, part)| part.clone()).collect();
-        let totals = conductor.sum(Stage::Race, parts)?;
-        for (index, (at, model, _)) in wave.into_iter().enumerate() {
+        let parts = wave.iter().map(|(_, part)| Part::Train(part.clone()));
+        let totals = conductor.sum(Stage::Race, parts.collect())?;
+        for (index, (at, _)) in wave.into_iter().enumerate() {
             let runner = &mut runners[at];
-            let losses = runner.entrant.trainer.learn(&totals.part(index));
-            runner.show(model, losses);
+            let scored = runner.entrant.trainer.learn(&totals.part(index));
+            if let Some(losses) = scored
+                && runner.supersedes(&losses)
+            {
+                runner.entrant.trainer.keep();
+                runner.show(losses);
+            }
             runner.steps += 1;
         }
     }
     Ok(())
 }
 
+fn numbers_of(part: &AnyPart) -> usize {
+    part.segments().iter().map(Segment::count).sum()
+}
+
 /// Keeps the better third of each family, at least one.
 fn thin_out(runners: &mut [Runner]) {
-    for family in ModelFamily::ALL {
+    for family in family::names() {
         let mut of_family: Vec<usize> = (0..runners.len())
             .filter(|at| !runners[*at].dropped && runners[*at].family() == family)
             .collect();
@@ -225,30 +241,36 @@ fn thin_out(runners: &mut [Runner]) {
 
 /// Scores what is still unscored, in one step: the finalists' last weights, and
 /// the curves of all finalists.
-fn close(runners: &mut [Runner], conductor: &mut Conductor<'_>) -> Result<(), SearchError> {
-    let mut asked: Vec<(usize, Object, ScorePart)> = Vec::new();
+fn close(
+    task: &Task,
+    runners: &mut [Runner],
+    conductor: &mut Conductor<'_>,
+) -> Result<(), SearchError> {
+    let metric = task.metric_with_sums();
+    let mut asked: Vec<(usize, Option<Object>, ScorePart)> = Vec::new();
     for (at, runner) in runners.iter().enumerate().filter(|(_, r)| !r.dropped) {
-        let setting = runner.entrant.setting;
+        let setting = &runner.entrant.setting;
         let curves = setting.head != Head::Number;
-        // What is shown first: a later model may replace it below.
-        let mut models = Vec::new();
-        if curves && let Some((shown, _)) = &runner.shown {
-            models.push(shown.clone());
-        }
-        if runner.trains() {
-            models.push(runner.entrant.trainer.model());
-        }
-        for model in models {
+        let mut ask = |object: Object, current: bool| {
             let part = ScorePart {
                 pipeline: setting.pipeline,
-                model: conductor.publish(model.clone())?,
+                model: conductor.publish(object.clone())?,
                 on: Rows::Validation,
                 head: setting.head,
                 folds: setting.folds,
                 rows: setting.rows,
                 curves,
+                metric,
             };
-            asked.push((at, model, part));
+            asked.push((at, current.then_some(object), part));
+            Ok::<(), FederationError>(())
+        };
+        // What is shown first: the current model may replace it below.
+        if (curves || metric.is_some()) && runner.shown.is_some() {
+            ask(runner.model(), false)?;
+        }
+        if runner.trains() || runner.shown.is_none() {
+            ask(runner.entrant.trainer.model(), true)?;
         }
     }
     if asked.is_empty() {
@@ -259,15 +281,17 @@ fn close(runners: &mut [Runner], conductor: &mut Conductor<'_>) -> Result<(), Se
         .map(|(_, _, p)| Part::Score(p.clone()))
         .collect();
     let totals = conductor.sum(Stage::Race, parts)?;
-    for (index, (at, model, part)) in asked.into_iter().enumerate() {
+    for (index, (at, current, part)) in asked.into_iter().enumerate() {
         let scored = part.read(&totals.part(index));
         let runner = &mut runners[at];
-        let again = runner
-            .shown
-            .as_ref()
-            .is_some_and(|(shown, _)| *shown == model);
-        if again || runner.show(model, scored.losses) {
-            runner.closing = Some(scored);
+        match current {
+            None => runner.closing = Some(scored),
+            Some(model) if runner.supersedes(&scored.losses) => {
+                runner.show(scored.losses);
+                runner.closed = Some(model);
+                runner.closing = Some(scored);
+            }
+            Some(_) => {}
         }
     }
     Ok(())
@@ -291,7 +315,7 @@ fn rank(task: &Task, runner: &Runner) -> f64 {
     };
     let metric = task.metric_for(kind);
     let scored = runner.scored();
-    let figures = Metrics::from_scored(&scored, runner.entrant.pipeline.target());
+    let figures = Metrics::from_scored(&scored, runner.entrant.setting.features.target());
     match figures.get(metric) {
         Some(value) if metric.larger_is_better() => -value,
         Some(value) => value,
@@ -318,7 +342,7 @@ fn finish(
     let id = champion.entrant.candidate.id;
     leaderboard.sort_by_key(|standing| standing.id != id);
     let validation = champion.scored();
-    let (model, _) = champion.shown.ok_or(SearchError::NothingScored)?;
+    let model = champion.model();
     Ok(Finish {
         champion: champion.entrant,
         model,

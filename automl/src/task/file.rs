@@ -6,9 +6,11 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::section::{Section, line_of};
+use crate::family;
+
 use super::{
-    ColumnRule, ColumnType, Constraints, Kind, MAX_CLASSES, MAX_TASK_BYTES, Metric, ModelFamily,
-    Preset, Task, TaskError,
+    ColumnRule, ColumnType, Constraints, Kind, MAX_CLASSES, MAX_TASK_BYTES, Metric, Preset, Task,
+    TaskError,
 };
 
 /// Most names in one list and most declared columns: as many as a table may
@@ -63,7 +65,7 @@ pub(super) fn parse(text: &str) -> Result<Task, TaskError> {
         )?,
         positive: top.name("positive")?,
         classes: top.names("classes", MAX_CLASSES)?.unwrap_or_default(),
-        metric: top.choice("metric", &Metric::ALL, Metric::name)?,
+        metric: top.choice("metric", &Metric::all(), Metric::name)?,
         preset: top
             .choice(
                 "preset",
@@ -93,19 +95,19 @@ fn constraints(top: &Section<'_>) -> Result<Constraints, TaskError> {
     let allowed_models = match section.table.get("allowed_models") {
         None => None,
         Some(value) => {
+            let known = family::names();
             let mut models = Vec::new();
             for item in section.strings("allowed_models", value)? {
-                models.push(section.one_of(
-                    "allowed_models",
-                    &item,
-                    &ModelFamily::ALL,
-                    ModelFamily::name,
-                )?);
+                let name = section.one_of("allowed_models", &item, &known, |name| name)?;
+                models.push(name.to_owned());
             }
             if models.is_empty() {
                 return Err(section.at(
                     value.span().start,
-                    "`allowed_models` is empty, so there is nothing to try; name `logistic` or `mlp`, or leave the key out",
+                    &format!(
+                        "`allowed_models` is empty, so there is nothing to try; name some of {}, or leave the key out",
+                        known.join(", ")
+                    ),
                 ));
             }
             models.sort_unstable();
@@ -198,7 +200,7 @@ fn consistent(top: &Section<'_>, task: &Task) -> Result<(), TaskError> {
     if let (Some(kind), Some(metric)) = (task.kind, task.metric)
         && !metric.fits(kind)
     {
-        let fitting: Vec<_> = Metric::ALL
+        let fitting: Vec<_> = Metric::all()
             .iter()
             .filter(|m| m.fits(kind))
             .map(|m| m.name())

@@ -130,7 +130,7 @@ impl Member {
             "ask": ask_digest(bytes),
             "sequence": ask.sequence,
             "stage": ask.stage,
-            "parts": ask.parts.iter().map(kind).collect::<Vec<_>>(),
+            "parts": ask.parts.iter().map(Part::name).collect::<Vec<_>>(),
             "objects": ask.objects(),
         });
         self.shared.spawn_answer(run, step, ask, *data, about);
@@ -276,15 +276,5 @@ impl Member {
             member.map_or_else(|| index.to_string(), |member| member.name.to_string())
         };
         members.iter().map(name).collect()
-    }
-}
-
-/// The kind of a part, as the steward reads it in the ledger.
-fn kind(part: &Part) -> &'static str {
-    match part {
-        Part::Profile(_) => "profile",
-        Part::Newton(_) => "newton",
-        Part::Descend(_) => "descend",
-        Part::Score(_) => "score",
     }
 }

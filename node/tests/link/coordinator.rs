@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use collegium_automl::ask::{Ask, Part as AskPart, Stage};
-use collegium_automl::family::Head;
-use collegium_automl::family::mlp::DescendPart;
+use collegium_automl::family::mlp::{self, DescendPart};
+use collegium_automl::family::{AnyPart, Head};
 use collegium_automl::object::ObjectId;
 use collegium_automl::profile::{ProfilePart, RefineColumn};
 use collegium_crypto::glwe;
@@ -520,7 +520,7 @@ fn member(index: usize) -> MemberIndex {
 /// An update of two and a half million weights: 6.7 MB of ciphertext.
 fn large_part() -> AskPart {
     let object = ObjectId::of(OBJECT);
-    AskPart::Descend(DescendPart {
+    let part = DescendPart {
         pipeline: object,
         model: object,
         head: Head::Binary,
@@ -536,7 +536,8 @@ fn large_part() -> AskPart {
         dropout: 0.0,
         clip: 1.0,
         levels: 65_534,
-    })
+    };
+    AskPart::Train(AnyPart::new(mlp::NAME, part))
 }
 
 fn ask(sequence: u32) -> Ask {

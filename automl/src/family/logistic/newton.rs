@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ask::{Part, PartTotals};
+use crate::ask::PartTotals;
 use crate::family::logistic::cholesky::solve;
-use crate::family::logistic::{LogisticModel, NewtonPart, NewtonSums};
-use crate::family::{Setting, Trainer};
+use crate::family::logistic::{LogisticModel, NAME, NewtonPart, NewtonSums};
+use crate::family::{AnyObject, AnyPart, Setting, Trainer};
 use crate::metric::LossSums;
 use crate::object::{Object, ObjectId};
 
@@ -42,6 +42,9 @@ pub struct LogisticTrainer {
     candidate: LogisticCandidate,
     setting: Setting,
     model: LogisticModel,
+    /// The model that was asked about last, and the one to show.
+    scored: LogisticModel,
+    kept: LogisticModel,
     descents: Vec<Descent>,
     steps: u32,
     finished: bool,
@@ -57,17 +60,20 @@ impl LogisticTrainer {
             folds,
             width,
             ..
-        } = setting;
+        } = setting.clone();
         let models = usize::from(folds) * head.outputs();
         let descent = Descent {
             accepted: None,
             halvings: 0,
             settled: false,
         };
+        let model = LogisticModel::zero(pipeline, head, folds, width);
         Self {
             candidate,
             setting,
-            model: LogisticModel::zero(pipeline, head, folds, width),
+            scored: model.clone(),
+            kept: model.clone(),
+            model,
             descents: vec![descent; models],
             steps: 0,
             finished: false,
@@ -86,18 +92,23 @@ impl LogisticTrainer {
     }
 }
 
+fn object(model: &LogisticModel) -> Object {
+    Object::Family(AnyObject::new(NAME, model.clone()))
+}
+
 impl Trainer for LogisticTrainer {
-    fn model(&self) -> Object {
-        Object::Logistic(self.model.clone())
+    fn ask(&self) -> (AnyPart, Vec<Object>) {
+        let model = object(&self.model);
+        // Weights are finite: no step is taken to where they are not.
+        let id = model.id().unwrap_or(self.setting.id);
+        let part = AnyPart::new(NAME, self.newton_part(id));
+        (part, vec![model])
     }
 
-    fn part(&self, model: ObjectId) -> Part {
-        Part::Newton(self.newton_part(model))
-    }
-
-    fn learn(&mut self, totals: &PartTotals<'_>) -> LossSums {
+    fn learn(&mut self, totals: &PartTotals<'_>) -> Option<LossSums> {
         let (validation, sums) = self.newton_part(self.setting.pipeline).read(totals);
         self.steps += 1;
+        self.scored.clone_from(&self.model);
         let outputs = self.setting.head.outputs();
         for (at, (descent, sums)) in self.descents.iter_mut().zip(&sums).enumerate() {
             let weights = &mut self.model.folds[at / outputs][at % outputs];
@@ -115,11 +126,28 @@ impl Trainer for LogisticTrainer {
                 descent.accepted = None;
             }
         }
-        validation
+        Some(validation)
     }
 
     fn finished(&self) -> bool {
         self.finished
+    }
+
+    /// Every step of Newton's is nearer to the one minimum.
+    fn supersedes(&self, _new: &LossSums, _old: &LossSums) -> bool {
+        true
+    }
+
+    fn keep(&mut self) {
+        self.kept.clone_from(&self.scored);
+    }
+
+    fn shown(&self) -> Object {
+        object(&self.kept)
+    }
+
+    fn model(&self) -> Object {
+        object(&self.model)
     }
 }
 

@@ -33,14 +33,7 @@ fn rows(x: &[Vec<f64>], y: &[f64], slots: Vec<Slot>) -> Rows {
 }
 
 fn setting(head: Head, folds: u8, width: usize, rows: usize) -> Setting {
-    Setting {
-        pipeline: ObjectId::of(b"pipeline"),
-        head,
-        folds,
-        width,
-        rows: rows as u64,
-        members: 3,
-    }
+    Setting::for_test(head, folds, width, rows as u64)
 }
 
 /// Fits over the sums of these sites; returns the model and the steps taken.
@@ -48,25 +41,20 @@ fn fit(ridge: f64, setting: Setting, sites: &[Rows]) -> (LogisticModel, u32) {
     let mut trainer = LogisticTrainer::new(LogisticCandidate { ridge }, setting);
     let mut steps = 0;
     while !trainer.finished() {
-        let Object::Logistic(model) = trainer.model() else {
-            panic!("a linear model");
-        };
-        let part = trainer.part(ObjectId::of(b"model"));
-        let Part::Newton(newton) = &part else {
-            panic!("a Newton part");
-        };
+        let model = linear(&trainer.model());
+        let (part, published) = trainer.ask();
+        let newton: &NewtonPart = part.downcast().expect("a Newton part");
+        assert_eq!(Some(newton.model), published[0].id().ok());
         let ask = Ask {
             sequence: steps + 1,
             stage: Stage::Race,
             task: ObjectId::of(b"task"),
-            parts: vec![part.clone()],
+            parts: vec![Part::Train(part.clone())],
         };
         let mut sums = vec![0u64; ask.numbers()];
         for rows in sites {
             let mut out = Encoder::new(&ask.segments());
-            newton
-                .answer(&model, rows, &mut out)
-                .expect("within bounds");
+            newton.sums(&model, rows, &mut out).expect("within bounds");
             let codes = out.finish().expect("all numbers");
             sums.iter_mut()
                 .zip(codes)
@@ -78,10 +66,14 @@ fn fit(ridge: f64, setting: Setting, sites: &[Rows]) -> (LogisticModel, u32) {
         trainer.learn(&totals.part(&ask, 0));
         steps += 1;
     }
-    let Object::Logistic(model) = trainer.model() else {
-        panic!("a linear model");
-    };
-    (model, steps)
+    (linear(&trainer.model()), steps)
+}
+
+fn linear(object: &Object) -> LogisticModel {
+    match object {
+        Object::Family(object) => object.downcast().cloned().expect("a linear model"),
+        Object::Pipeline(_) => panic!("a pipeline"),
+    }
 }
 
 #[test]
@@ -149,11 +141,11 @@ fn any_number_of_sites_gives_the_same_bits() {
             .map(|_| Slot::Fold(random.below(5) as u8))
             .collect();
         let setting = setting(head, 5, 4, count);
-        let merged = fit(1.0, setting, &spread(&x, &y, &slots, 1)).0;
+        let merged = fit(1.0, setting.clone(), &spread(&x, &y, &slots, 1)).0;
         for sites in [2, 3, 5] {
             let parts = spread(&x, &y, &slots, sites);
             assert!(parts.iter().filter(|rows| !rows.is_empty()).count() > 1);
-            let federated = fit(1.0, setting, &parts).0;
+            let federated = fit(1.0, setting.clone(), &parts).0;
             assert_eq!(federated, merged, "{head:?} over {sites} sites");
         }
         let mut scores = vec![0.0; head.scores()];
@@ -169,7 +161,7 @@ fn one_class_and_no_rows_end_with_finite_weights() {
     let x = vec![vec![0.5, 1.0], vec![-0.5, 1.0], vec![0.1, 1.0]];
     let one_class = rows(&x, &[1.0; 3], vec![Slot::TrainOnly; 3]);
     let (model, _) = fit(1.0, setting(Head::Binary, 2, 2, 3), &[one_class]);
-    model.check().expect("finite weights");
+    FamilyObject::check(&model).expect("finite weights");
     let mut scores = [0.0; 2];
     model.predict_average(Row::Numbers(&x[0]), &mut scores);
     assert!(scores[1] > 0.95, "{scores:?}");
@@ -187,7 +179,7 @@ fn separable_rows_without_ridge_do_not_run_away() {
         .collect();
     let site = rows(&x, &y, vec![Slot::TrainOnly; 20]);
     let (model, steps) = fit(0.0, setting(Head::Binary, 1, 1, 20), &[site]);
-    model.check().expect("finite weights");
+    FamilyObject::check(&model).expect("finite weights");
     assert!(steps <= 20, "{steps}");
 }
 
@@ -197,7 +189,7 @@ fn validation_rows_do_not_train_their_fold() {
     let mut y: Vec<f64> = (0..40).map(|at| f64::from(u8::from(at % 3 == 0))).collect();
     let slots: Vec<Slot> = (0..40).map(|at| Slot::Fold(at % 2)).collect();
     let setting = setting(Head::Binary, 2, 1, 40);
-    let before = fit(1.0, setting, &[rows(&x, &y, slots.clone())]).0;
+    let before = fit(1.0, setting.clone(), &[rows(&x, &y, slots.clone())]).0;
     y[1] = 1.0 - y[1];
     let after = fit(1.0, setting, &[rows(&x, &y, slots)]).0;
     assert_eq!(before.folds[1], after.folds[1]);

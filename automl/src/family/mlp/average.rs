@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ask::{Part, PartTotals};
-use crate::family::mlp::{DescendPart, MAX_LEVELS, MlpModel, layers};
-use crate::family::{Setting, Trainer};
+use crate::ask::PartTotals;
+use crate::family::mlp::{DescendPart, MAX_LEVELS, MlpModel, NAME, layers};
+use crate::family::{AnyObject, AnyPart, Setting, Trainer};
 use crate::metric::LossSums;
 use crate::object::{Object, ObjectId};
 use crate::random::Stream;
@@ -31,13 +31,33 @@ pub struct MlpCandidate {
     pub batch: u32,
 }
 
+/// The candidates, the best guess first.
+pub(super) fn portfolio() -> [MlpCandidate; 4] {
+    let network = |hidden: &[u32], learning_rate, weight_decay, dropout| MlpCandidate {
+        hidden: hidden.to_vec(),
+        learning_rate,
+        weight_decay,
+        dropout,
+        epochs: 1,
+        batch: 32,
+    };
+    [
+        network(&[32], 0.01, 1.0, 0.5),
+        network(&[16], 0.01, 0.3, 0.2),
+        network(&[32], 0.005, 1.0, 0.3),
+        network(&[16, 16], 0.005, 1.0, 0.2),
+    ]
+}
+
 /// Trains one network candidate.
 #[derive(Clone, Debug)]
 pub struct MlpTrainer {
     candidate: MlpCandidate,
     setting: Setting,
-    seed: ObjectId,
     model: MlpModel,
+    /// The model that was asked about last, and the one to show.
+    scored: MlpModel,
+    kept: MlpModel,
     step: u32,
 }
 
@@ -57,26 +77,28 @@ pub fn update_levels(members: usize) -> u64 {
 }
 
 impl MlpTrainer {
-    /// Starts from weights drawn from `seed` (the candidate's own) and the fold:
+    /// Starts from weights drawn from the candidate's id and the fold:
     /// normal with variance 2 / inputs (He et al. 2015), biases zero.
     #[must_use]
-    pub fn new(candidate: MlpCandidate, setting: Setting, seed: ObjectId) -> Self {
+    pub fn new(candidate: MlpCandidate, setting: Setting) -> Self {
         let mut sizes = vec![setting.width as u32];
         sizes.extend(&candidate.hidden);
         sizes.push(setting.head.outputs() as u32);
         let folds = (0..setting.folds)
-            .map(|fold| initial_weights(&sizes, seed, fold))
+            .map(|fold| initial_weights(&sizes, setting.id, fold))
             .collect();
+        let model = MlpModel {
+            pipeline: setting.pipeline,
+            head: setting.head,
+            sizes,
+            folds,
+        };
         Self {
-            model: MlpModel {
-                pipeline: setting.pipeline,
-                head: setting.head,
-                sizes,
-                folds,
-            },
+            scored: model.clone(),
+            kept: model.clone(),
+            model,
             candidate,
             setting,
-            seed,
             step: 0,
         }
     }
@@ -89,7 +111,7 @@ impl MlpTrainer {
             folds: self.setting.folds,
             sizes: self.model.sizes.clone(),
             rows: self.setting.rows,
-            seed: self.seed,
+            seed: self.setting.id,
             step: self.step,
             epochs: self.candidate.epochs,
             batch: self.candidate.batch,
@@ -117,33 +139,45 @@ fn initial_weights(sizes: &[u32], seed: ObjectId, fold: u8) -> Vec<f32> {
     weights
 }
 
+fn object(model: &MlpModel) -> Object {
+    Object::Family(AnyObject::new(NAME, model.clone()))
+}
+
 impl Trainer for MlpTrainer {
-    fn model(&self) -> Object {
-        Object::Mlp(self.model.clone())
+    fn ask(&self) -> (AnyPart, Vec<Object>) {
+        let model = object(&self.model);
+        // Weights are finite: changes are clipped.
+        let id = model.id().unwrap_or(self.setting.id);
+        let part = AnyPart::new(NAME, self.descend_part(id));
+        (part, vec![model])
     }
 
-    fn part(&self, model: ObjectId) -> Part {
-        Part::Descend(self.descend_part(model))
-    }
-
-    fn learn(&mut self, totals: &PartTotals<'_>) -> LossSums {
+    fn learn(&mut self, totals: &PartTotals<'_>) -> Option<LossSums> {
         let (validation, sums) = self.descend_part(self.setting.pipeline).read(totals);
+        self.scored.clone_from(&self.model);
         for (weights, change) in self.model.folds.iter_mut().zip(&sums.change) {
             for (weight, change) in weights.iter_mut().zip(change) {
                 *weight = (f64::from(*weight) + change) as f32;
             }
         }
         self.step += 1;
-        validation
+        Some(validation)
     }
 
     fn finished(&self) -> bool {
         false
     }
 
-    fn supersedes(&self, new: &LossSums, old: &LossSums) -> bool {
-        // The step with the least validation loss is kept: early stopping.
-        new.mean() < old.mean()
+    fn keep(&mut self) {
+        self.kept.clone_from(&self.scored);
+    }
+
+    fn shown(&self) -> Object {
+        object(&self.kept)
+    }
+
+    fn model(&self) -> Object {
+        object(&self.model)
     }
 }
 

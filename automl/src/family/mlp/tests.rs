@@ -5,20 +5,10 @@ use burn::tensor::{Device, Tensor, TensorData};
 use super::*;
 use crate::family::{Setting, Trainer, softplus};
 use crate::features::Matrix;
+use crate::object::Object;
 use crate::random::Stream;
 
 const WIDTH: usize = 5;
-
-fn setting(head: Head, rows: u64) -> Setting {
-    Setting {
-        pipeline: ObjectId::of(b"pipeline"),
-        head,
-        folds: 3,
-        width: WIDTH,
-        rows,
-        members: 4,
-    }
-}
 
 fn candidate(dropout: f64) -> MlpCandidate {
     MlpCandidate {
@@ -32,25 +22,19 @@ fn candidate(dropout: f64) -> MlpCandidate {
 }
 
 fn trainer(head: Head, dropout: f64, rows: u64) -> MlpTrainer {
-    MlpTrainer::new(
-        candidate(dropout),
-        setting(head, rows),
-        ObjectId::of(b"candidate"),
-    )
+    MlpTrainer::new(candidate(dropout), Setting::for_test(head, 3, WIDTH, rows))
 }
 
 fn network(head: Head) -> MlpModel {
     match trainer(head, 0.0, 10).model() {
-        crate::object::Object::Mlp(model) => model,
-        other => panic!("a network, not {other:?}"),
+        Object::Family(object) => object.downcast().cloned().expect("a network"),
+        Object::Pipeline(_) => panic!("a pipeline"),
     }
 }
 
 fn part(head: Head, dropout: f64, rows: u64) -> DescendPart {
-    match trainer(head, dropout, rows).part(ObjectId::of(b"model")) {
-        crate::ask::Part::Descend(part) => part,
-        other => panic!("a training part, not {other:?}"),
-    }
+    let (part, _) = trainer(head, dropout, rows).ask();
+    part.downcast().cloned().expect("a training part")
 }
 
 /// Rows whose class depends on the sign of a product, in slots 0, 1, 2, 0, …

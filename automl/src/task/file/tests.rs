@@ -1,6 +1,6 @@
 //! What task files may say, and what is said about wrong ones.
 
-use crate::task::{ColumnType, Kind, Metric, ModelFamily, Preset, Task, TaskError};
+use crate::task::{ColumnType, Kind, Metric, Preset, Task, TaskError};
 
 const SAMPLE: &str = r#"
 name = "heart-disease"
@@ -37,7 +37,7 @@ fn the_sample_says_what_it_says() {
     assert_eq!(task.target, "disease");
     assert_eq!(task.kind, Some(Kind::Classification));
     assert_eq!(task.positive.as_deref(), Some("1"));
-    assert_eq!(task.metric, Some(Metric::LogLoss));
+    assert_eq!(task.metric, Some(Metric::LOG_LOSS));
     assert_eq!(task.preset, Preset::Balanced);
     assert_eq!(
         (task.entity.as_deref(), task.split.as_deref()),
@@ -47,7 +47,7 @@ fn the_sample_says_what_it_says() {
     let limits = &task.constraints;
     assert_eq!(
         limits.allowed_models,
-        Some(vec![ModelFamily::Logistic, ModelFamily::Mlp])
+        Some(vec!["logistic".to_owned(), "mlp".to_owned()])
     );
     assert_eq!(limits.privacy_filter, ["id", "phone"]);
     assert!(limits.temporal_check);
@@ -57,8 +57,8 @@ fn the_sample_says_what_it_says() {
 fn two_keys_are_enough() {
     let task = Task::from_toml(&with("")).expect("a task");
     assert_eq!(task.kind, None);
-    assert_eq!(task.metric_for(Kind::Classification), Metric::LogLoss);
-    assert_eq!(task.metric_for(Kind::Regression), Metric::Rmse);
+    assert_eq!(task.metric_for(Kind::Classification), Metric::LOG_LOSS);
+    assert_eq!(task.metric_for(Kind::Regression), Metric::RMSE);
     assert_eq!(task.seed, 0);
     assert_eq!(task.constraints.allowed_models, None);
 }
