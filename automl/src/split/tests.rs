@@ -129,8 +129,8 @@ fn a_column_of_the_task_decides() {
 
 #[test]
 fn few_rows_get_folds_and_many_a_holdout() {
-    assert_eq!(SplitPlan::for_rows(19_999), SplitPlan::Folds);
-    assert_eq!(SplitPlan::for_rows(20_000), SplitPlan::Holdout);
+    assert_eq!(SplitPlan::for_rows(59_999), SplitPlan::Folds);
+    assert_eq!(SplitPlan::for_rows(60_000), SplitPlan::Holdout);
     assert_eq!(SplitPlan::Folds.slot(3, true), Some(3));
     assert_eq!(SplitPlan::Holdout.slot(3, true), Some(0));
     assert_eq!(SplitPlan::Holdout.slot(3, false), None);
