@@ -7,7 +7,7 @@ name = "heart-disease"
 target = "disease"          # column to predict
 kind = "classification"     # classification | regression; inferred when left out
 positive = "1"              # optional, for two classes
-metric = "log_loss"         # auc | log_loss | pr_auc | accuracy | rmse | r2 | mae
+metric = "log_loss"         # auc | log_loss | pr_auc | ks | brier | accuracy | rmse | r2 | mae
 preset = "balanced"         # fast | balanced | thorough
 # entity = "patient_id"     # rows of one entity stay in one split
 # split = "fold"            # a column that says train or test
@@ -84,7 +84,7 @@ fn complaints_name_the_line_and_the_remedy() {
         ),
         (
             "metric = \"acu\"",
-            "line 3: `metric` cannot be `acu`; did you mean `auc`? Known: auc, log_loss, pr_auc, accuracy, rmse, r2, mae",
+            "line 3: `metric` cannot be `acu`; did you mean `auc`? Known: auc, log_loss, pr_auc, ks, brier, accuracy, rmse, r2, mae",
         ),
         (
             "[constraints]\nallowed_models = [\"logistc\"]",
