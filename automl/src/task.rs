@@ -72,6 +72,27 @@ pub struct ColumnRule {
     pub values: Vec<String>,
 }
 
+/// How a prediction may move with a column, everything else being equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// Larger values never lower the score of the positive class, or the predicted number.
+    Increasing,
+    /// Larger values never raise it.
+    Decreasing,
+}
+
+impl Direction {
+    /// The name used in task files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Increasing => "increasing",
+            Self::Decreasing => "decreasing",
+        }
+    }
+}
+
 /// Limits on the search. Everything is optional in the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,6 +100,13 @@ pub struct Constraints {
     /// The only families that may be tried, by name
     /// ([`crate::family::names`]); all of them when `None`.
     pub allowed_models: Option<Vec<String>>,
+    /// Whether only families may be tried whose models a person can read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub interpretable_only: bool,
+    /// Columns that may move a prediction in one direction only. Families that cannot promise it
+    /// are not tried then.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub monotone: BTreeMap<String, Direction>,
     /// Columns that may never be used: kinds (see [`crate::features::PrivacyKind`])
     /// or exact column names.
     pub privacy_filter: Vec<String>,
@@ -264,6 +292,16 @@ impl Task {
                 text,
                 "Only these model families are tried: {}.",
                 names.join(", ")
+            );
+        }
+        if limits.interpretable_only {
+            let _ = writeln!(text, "Only models that a person can read are tried.");
+        }
+        for (column, direction) in &limits.monotone {
+            let _ = writeln!(
+                text,
+                "A larger `{column}` may move a prediction only one way: {}.",
+                direction.name()
             );
         }
         if !limits.privacy_filter.is_empty() {

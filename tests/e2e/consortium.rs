@@ -1,4 +1,4 @@
-//! A consortium of four hospitals in a directory of its own.
+//! A consortium in a directory of its own: four hospitals, unless a test brings other sites.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -74,9 +74,29 @@ pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// The hospitals' consortium: directories, and the processes that are up.
+/// A site and its files.
+#[derive(Clone)]
+pub(crate) struct Site {
+    pub(crate) name: &'static str,
+    pub(crate) table: PathBuf,
+    /// Its column map, where it needs one.
+    pub(crate) columns: Option<PathBuf>,
+}
+
+fn hospitals() -> Vec<Site> {
+    HOSPITALS
+        .map(|name| Site {
+            name,
+            table: repository(&format!("examples/hospitals/data/{name}.csv")),
+            columns: Some(repository(&format!("examples/hospitals/sites/{name}.toml"))),
+        })
+        .to_vec()
+}
+
+/// A consortium: directories, and the processes that are up.
 pub(crate) struct Consortium {
     dir: TempDir,
+    sites: Vec<Site>,
     /// Where the coordinator listens.
     address: String,
     coordinator: Option<Child>,
@@ -84,14 +104,21 @@ pub(crate) struct Consortium {
 }
 
 impl Consortium {
-    /// Makes the consortium: coordinator running, four members joined, charter signed by all.
+    /// Makes the hospitals' consortium: coordinator running, members joined, charter signed by
+    /// all.
     pub(crate) fn found() -> Self {
+        Self::found_by(hospitals())
+    }
+
+    /// The same with these sites.
+    pub(crate) fn found_by(sites: Vec<Site>) -> Self {
         let port = UdpSocket::bind(("127.0.0.1", 0))
             .and_then(|s| s.local_addr())
             .expect("a port")
             .port();
         let mut consortium = Self {
             dir: TempDir::new().expect("a directory"),
+            sites,
             address: format!("127.0.0.1:{port}"),
             coordinator: None,
             nodes: BTreeMap::new(),
@@ -108,16 +135,16 @@ impl Consortium {
             &consortium.address,
         ]);
         consortium.start_coordinator();
-        for name in HOSPITALS {
-            consortium.join(name);
+        for site in &consortium.sites {
+            consortium.join(site);
         }
         json(&["charter", "propose", "--coordinator-state", arg(&state)]);
-        for name in HOSPITALS {
+        for site in &consortium.sites {
             json(&[
                 "charter",
                 "sign",
                 "--state",
-                arg(&consortium.node_state(name)),
+                arg(&consortium.node_state(site.name)),
                 "--yes",
             ]);
         }
@@ -126,11 +153,15 @@ impl Consortium {
 
     /// The consortium with all nodes running.
     pub(crate) fn running() -> Self {
-        let mut consortium = Self::found();
-        for name in HOSPITALS {
-            consortium.start_node(name);
+        Self::found().started()
+    }
+
+    /// With all nodes running.
+    pub(crate) fn started(mut self) -> Self {
+        for site in self.sites.clone() {
+            self.start_node(site.name);
         }
-        consortium
+        self
     }
 
     pub(crate) fn address(&self) -> &str {
@@ -173,28 +204,22 @@ impl Consortium {
             .expect("the daemon starts")
     }
 
-    fn join(&self, name: &str) {
+    fn join(&self, site: &Site) {
         let invite = json(&[
             "coordinator",
             "invite",
-            name,
+            site.name,
             "--state",
             arg(&self.coordinator_state()),
         ]);
         let code = invite["code"].as_str().expect("a code");
-        let table = repository(&format!("examples/hospitals/data/{name}.csv"));
-        let columns = repository(&format!("examples/hospitals/sites/{name}.toml"));
-        json(&[
-            "node",
-            "join",
-            code,
-            "--state",
-            arg(&self.node_state(name)),
-            "--data",
-            arg(&table),
-            "--columns",
-            arg(&columns),
-        ]);
+        let state = self.node_state(site.name);
+        let mut args = vec!["node", "join", code, "--state", arg(&state)];
+        args.extend(["--data", arg(&site.table)]);
+        if let Some(columns) = &site.columns {
+            args.extend(["--columns", arg(columns)]);
+        }
+        json(&args);
     }
 
     /// Starts the coordinator and waits until it listens.
@@ -328,7 +353,8 @@ impl Drop for Consortium {
             let _ = child.wait();
         }
         if std::thread::panicking() {
-            for name in HOSPITALS.iter().chain(&["coordinator"]) {
+            let sites = self.sites.iter().map(|site| site.name);
+            for name in sites.chain(["coordinator"]) {
                 let text = self.log_text(name);
                 let lines: Vec<&str> = text.lines().collect();
                 let from = lines.len().saturating_sub(25);

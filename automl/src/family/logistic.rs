@@ -52,6 +52,10 @@ impl Family for Logistic {
         NAME
     }
 
+    fn interpretable(&self) -> bool {
+        true
+    }
+
     fn candidates(&self, offer: &Offer<'_>) -> Vec<Proposal> {
         let narrow = offer
             .pipelines_of(false)

@@ -26,6 +26,18 @@ pub trait Family: Sync {
     /// Its name in task files, asks, objects and reports: a word in lower case.
     fn name(&self) -> &'static str;
 
+    /// Whether a person can read its models: the only ones tried where a task says
+    /// `interpretable_only`.
+    fn interpretable(&self) -> bool {
+        false
+    }
+
+    /// Whether it keeps to a task's `monotone` columns; those that do not are left out where a
+    /// task has some.
+    fn monotone(&self) -> bool {
+        false
+    }
+
     /// The candidates it offers for this task, the best guess first; none where
     /// it cannot serve.
     fn candidates(&self, offer: &Offer<'_>) -> Vec<Proposal>;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::family::{self, Head, Offer, Proposal, Setting, Trainer};
+use crate::family::{self, Family, Head, Offer, Proposal, Setting, Trainer};
 use crate::features::NamedPipeline;
 use crate::object::{Object, ObjectId};
 use crate::profile::Profile;
@@ -50,14 +50,10 @@ pub(crate) fn candidates(
         pipelines,
         head,
     };
-    let allowed = |name: &str| match &task.constraints.allowed_models {
-        Some(families) => families.iter().any(|family| family == name),
-        None => true,
-    };
     let mut published: Vec<Option<(ObjectId, Arc<_>)>> = vec![None; pipelines.len()];
     let mut entrants = Vec::new();
     for family in family::families() {
-        if !allowed(family.name()) {
+        if !allowed(task, family) {
             continue;
         }
         for proposal in family.candidates(&offer) {
@@ -105,16 +101,30 @@ pub(crate) fn candidates(
     }
     if entrants.is_empty() {
         return Err(SearchError::NoCandidates(format!(
-            "none of {} can be trained for this target on {} columns; allow other families, or use \
-             fewer columns",
-            task.constraints
-                .allowed_models
-                .clone()
-                .map_or_else(|| family::names().join(", "), |names| names.join(", ")),
+            "none of the families that the task's constraints allow ({}) can be trained for this \
+             target on {} columns; allow others, or use fewer columns",
+            family::families()
+                .iter()
+                .filter(|family| allowed(task, **family))
+                .map(|family| family.name())
+                .collect::<Vec<_>>()
+                .join(", "),
             profile.columns.len()
         )));
     }
     Ok(entrants)
+}
+
+/// Whether the task's constraints leave a family in.
+fn allowed(task: &Task, family: &dyn Family) -> bool {
+    let limits = &task.constraints;
+    let named = match &limits.allowed_models {
+        Some(families) => families.iter().any(|name| name == family.name()),
+        None => true,
+    };
+    named
+        && (family.interpretable() || !limits.interpretable_only)
+        && (family.monotone() || limits.monotone.is_empty())
 }
 
 /// The hash over a candidate's pipeline, family, hyperparameters and the task's seed.

@@ -9,8 +9,8 @@ use super::section::{Section, line_of};
 use crate::family;
 
 use super::{
-    ColumnRule, ColumnType, Constraints, Kind, MAX_CLASSES, MAX_TASK_BYTES, Metric, Preset, Task,
-    TaskError,
+    ColumnRule, ColumnType, Constraints, Direction, Kind, MAX_CLASSES, MAX_TASK_BYTES, Metric,
+    Preset, Task, TaskError,
 };
 
 /// Most names in one list and most declared columns: as many as a table may
@@ -33,8 +33,13 @@ const TOP_KEYS: [&str; 14] = [
     "constraints",
     "columns",
 ];
-pub(super) const CONSTRAINT_KEYS: [&str; 3] =
-    ["allowed_models", "privacy_filter", "temporal_check"];
+pub(super) const CONSTRAINT_KEYS: [&str; 5] = [
+    "allowed_models",
+    "interpretable_only",
+    "monotone",
+    "privacy_filter",
+    "temporal_check",
+];
 const COLUMN_KEYS: [&str; 2] = ["type", "values"];
 
 pub(super) fn parse(text: &str) -> Result<Task, TaskError> {
@@ -117,11 +122,35 @@ fn constraints(top: &Section<'_>) -> Result<Constraints, TaskError> {
     };
     Ok(Constraints {
         allowed_models,
+        interpretable_only: section.flag("interpretable_only")?.unwrap_or(false),
+        monotone: monotone(&section)?,
         privacy_filter: section
             .names("privacy_filter", MAX_NAMES)?
             .unwrap_or_default(),
         temporal_check: section.flag("temporal_check")?.unwrap_or(false),
     })
+}
+
+/// `monotone = { age = "increasing" }`.
+fn monotone(section: &Section<'_>) -> Result<BTreeMap<String, Direction>, TaskError> {
+    let Some(columns) = section.section("monotone", "constraints.monotone")? else {
+        return Ok(BTreeMap::new());
+    };
+    if columns.table.len() > MAX_NAMES {
+        return Err(section.at_key(
+            "monotone",
+            &format!("`monotone` names more than the {MAX_NAMES} columns a table may have"),
+        ));
+    }
+    let mut directions = BTreeMap::new();
+    for key in columns.table.keys() {
+        let name = key.get_ref();
+        let known = [Direction::Increasing, Direction::Decreasing];
+        if let Some(direction) = columns.choice(name, &known, Direction::name)? {
+            directions.insert(name.to_string(), direction);
+        }
+    }
+    Ok(directions)
 }
 
 fn columns(top: &Section<'_>) -> Result<BTreeMap<String, ColumnRule>, TaskError> {
@@ -217,6 +246,12 @@ fn consistent(top: &Section<'_>, task: &Task) -> Result<(), TaskError> {
     }
     if task.classes.len() == 1 {
         return Err(top.at_key("classes", "a classification needs at least two classes"));
+    }
+    if task.constraints.monotone.contains_key(&task.target) {
+        return Err(top.at_key(
+            "constraints",
+            "`monotone` names the target; name columns that predict it",
+        ));
     }
     if let Some(positive) = &task.positive
         && !task.classes.is_empty()

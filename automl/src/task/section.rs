@@ -11,9 +11,7 @@ const MAX_NAME_BYTES: usize = 64;
 
 /// Keys that the design reserves and this version cannot honour. Taking them
 /// and doing nothing would be a lie to whoever wrote them.
-const NOT_YET: [&str; 8] = [
-    "monotone",
-    "interpretable_only",
+const NOT_YET: [&str; 6] = [
     "max_model_size",
     "max_latency",
     "feature_constraints",

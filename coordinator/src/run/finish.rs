@@ -74,7 +74,7 @@ pub(super) async fn champion(
         "task": record.task.name,
         "champion": {
             "id": id,
-            "family": outcome.champion.candidate.hyperparameters.family(),
+            "family": outcome.champion.candidate.family,
             "description": winner.map(|standing| standing.name.as_str()),
             "file": file,
         },

@@ -1,6 +1,6 @@
 //! What task files may say, and what is said about wrong ones.
 
-use crate::task::{ColumnType, Kind, Metric, Preset, Task, TaskError};
+use crate::task::{ColumnType, Direction, Kind, Metric, Preset, Task, TaskError};
 
 const SAMPLE: &str = r#"
 name = "heart-disease"
@@ -88,7 +88,22 @@ fn complaints_name_the_line_and_the_remedy() {
         ),
         (
             "[constraints]\nallowed_models = [\"logistc\"]",
-            "line 4: `allowed_models` cannot be `logistc`; did you mean `logistic`? Known: logistic, mlp",
+            &format!(
+                "line 4: `allowed_models` cannot be `logistc`; did you mean `logistic`? Known: {}",
+                crate::family::names().join(", ")
+            ),
+        ),
+        (
+            "[constraints]\nmonotone = { age = \"up\" }",
+            "line 4: `age` cannot be `up`; did you mean `increasing`? Known: increasing, decreasing",
+        ),
+        (
+            "[constraints]\nmonotone = { y = \"increasing\" }",
+            "line 3: `monotone` names the target; name columns that predict it",
+        ),
+        (
+            "[constraints]\nmonotone = [\"age\"]",
+            "line 4: `monotone` must be a table, [constraints.monotone], not an array",
         ),
         (
             "seed = \"1\"",
@@ -164,9 +179,6 @@ fn complaints_name_the_line_and_the_remedy() {
 #[test]
 fn reserved_keys_are_refused_and_never_ignored() {
     for line in [
-        "monotone = []",
-        "[constraints]\nmonotone = [\"age\"]",
-        "[constraints]\ninterpretable_only = true",
         "[constraints]\nmax_model_size = 10",
         "[constraints]\nmax_latency = 3",
         "[feature_constraints]\ntemporal_check = true",
@@ -203,6 +215,18 @@ fn columns_can_be_declared() {
     assert_eq!(task.columns["seen"].r#type, ColumnType::Date);
     assert_eq!(task.columns["cp"].r#type, ColumnType::Category);
     assert_eq!(task.columns["cp"].values, ["1", "b"]);
+}
+
+#[test]
+fn models_can_be_limited() {
+    let text = with(
+        "[constraints]\ninterpretable_only = true\nmonotone = { age = \"increasing\", z = \"decreasing\" }",
+    );
+    let task = Task::from_toml(&text).expect("a task");
+    assert!(task.constraints.interpretable_only);
+    assert_eq!(task.constraints.monotone["age"], Direction::Increasing);
+    assert_eq!(task.constraints.monotone["z"], Direction::Decreasing);
+    assert_eq!(Task::from_bytes(&task.to_bytes()), Ok(task));
 }
 
 #[test]
