@@ -79,7 +79,7 @@ pub(crate) fn run(args: &Args, out: Output) -> anyhow::Result<ExitCode> {
     let result = json!({
         "champion": {
             "id": ObjectId::of(&champion),
-            "family": outcome.champion.candidate.hyperparameters.family(),
+            "family": outcome.champion.candidate.family,
             "description": outcome.leaderboard.first().map(|standing| standing.name.as_str()),
             "file": args.out.as_ref().map(|dir| dir.join("champion.json")),
         },
