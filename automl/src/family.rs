@@ -4,9 +4,13 @@
 //! name ([`registry`]). It brings a [`Trainer`] (the coordinator's side), a
 //! [`FamilyPart`] (what a site computes) and a [`FoldModel`] (what predicts).
 
+pub mod additive;
+pub(crate) mod cholesky;
+pub mod ga2m;
 pub mod logistic;
 pub mod mlp;
 pub mod registry;
+pub mod scorecard;
 
 use std::sync::Arc;
 

@@ -8,6 +8,7 @@
 mod encode;
 mod fit;
 mod matrix;
+mod names;
 mod refuse;
 mod spec;
 

@@ -86,6 +86,18 @@ pub struct PartTotals<'a> {
     pub(super) contributors: usize,
 }
 
+impl<'a> PartTotals<'a> {
+    /// Totals that came from no ask, for tests.
+    #[cfg(test)]
+    pub(crate) fn from_sums(segments: Vec<Segment>, sums: &'a [u64], contributors: usize) -> Self {
+        Self {
+            segments,
+            sums,
+            contributors,
+        }
+    }
+}
+
 impl PartTotals<'_> {
     /// How many sites are in the sum.
     #[must_use]

@@ -6,7 +6,6 @@
 //! normalised to sum to 1. A number is fitted with squared loss: one step from
 //! zero is already the ridge solution.
 
-mod cholesky;
 mod newton;
 
 pub use newton::{LogisticCandidate, LogisticTrainer};

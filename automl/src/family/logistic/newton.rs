@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ask::PartTotals;
-use crate::family::logistic::cholesky::solve;
+use crate::family::cholesky::solve;
 use crate::family::logistic::{LogisticModel, NAME, NewtonPart, NewtonSums};
 use crate::family::{AnyObject, AnyPart, Setting, Trainer};
 use crate::metric::LossSums;

@@ -1,0 +1,171 @@
+//! Scorecards: monotone weights of evidence, logistic regression on them, and the
+//! points table that a bank prints.
+//!
+//! One step counts labels by bin; from it every fold gets its own coarse classing
+//! ([`woe`]), drops columns that tell next to nothing, and fits by Newton steps with
+//! coefficients of at least 0: a column whose coefficient would be negative drops out
+//! and the rest is refitted within the same step. Every sum is of integers.
+
+mod points;
+mod trainer;
+mod woe;
+
+pub use points::{PointsRow, PointsTable, Scaling};
+pub use trainer::ScorecardTrainer;
+pub use woe::Shape;
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::family::additive::{AdditiveObject, AdditivePart, AdditiveTrainer, Ground};
+use crate::family::{Family, FamilyObject, FamilyPart, Head, Offer, Proposal, Setting, Trainer};
+
+/// The family's name.
+pub const NAME: &str = "scorecard";
+
+/// The family.
+pub struct Scorecard;
+
+impl Family for Scorecard {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn candidates(&self, offer: &Offer<'_>) -> Vec<Proposal> {
+        if offer.head != Head::Binary {
+            return Vec::new();
+        }
+        offer
+            .pipelines_of(true)
+            .flat_map(|(pipeline, _)| {
+                ScorecardCandidate::offered()
+                    .into_iter()
+                    .map(move |candidate| Proposal {
+                        pipeline,
+                        name: candidate.title(),
+                        hyperparameters: serde_json::json!(candidate),
+                    })
+            })
+            .collect()
+    }
+
+    fn trainer(
+        &self,
+        hyperparameters: &serde_json::Value,
+        setting: &Setting,
+    ) -> Result<Box<dyn Trainer>, String> {
+        let candidate = ScorecardCandidate::deserialize(hyperparameters);
+        let candidate = candidate.map_err(|error| error.to_string())?;
+        candidate.check()?;
+        if setting.head != Head::Binary {
+            return Err("a scorecard predicts one of two classes".to_owned());
+        }
+        let fitting = ScorecardTrainer::new(candidate, Ground::of(setting));
+        Ok(Box::new(AdditiveTrainer::new(NAME, fitting)))
+    }
+
+    fn read_part(
+        &self,
+        json: &mut dyn erased_serde::Deserializer<'_>,
+    ) -> Result<Arc<dyn FamilyPart>, erased_serde::Error> {
+        Ok(Arc::new(erased_serde::deserialize::<AdditivePart>(json)?))
+    }
+
+    fn read_object(
+        &self,
+        json: &mut dyn erased_serde::Deserializer<'_>,
+    ) -> Result<Arc<dyn FamilyObject>, erased_serde::Error> {
+        Ok(Arc::new(erased_serde::deserialize::<AdditiveObject>(json)?))
+    }
+}
+
+/// A scorecard's hyperparameters.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScorecardCandidate {
+    /// Most groups of a column, the one for missing values apart: 2 to 20.
+    pub groups: u8,
+    /// Least share of the training rows in a group, 0 to 0.5.
+    pub least_share: f64,
+    /// How the risk may run along a column with an order.
+    pub shape: Shape,
+    /// Columns of less information value are dropped, 0 or more.
+    pub least_value: f64,
+    /// Weight of ½·Σ coefficient² against the sum of losses over rows.
+    pub ridge: f64,
+}
+
+impl ScorecardCandidate {
+    /// The usual choice: up to eight groups of at least 3 % of the rows.
+    #[must_use]
+    pub const fn usual() -> Self {
+        Self {
+            groups: 8,
+            least_share: 0.03,
+            shape: Shape::Monotone,
+            least_value: 0.02,
+            ridge: 0.1,
+        }
+    }
+
+    /// The candidates that a search tries, the best guess first.
+    #[must_use]
+    pub fn offered() -> Vec<Self> {
+        let usual = Self::usual();
+        vec![
+            usual,
+            Self {
+                groups: 12,
+                least_share: 0.01,
+                least_value: 0.005,
+                ..usual
+            },
+            Self {
+                groups: 5,
+                least_share: 0.06,
+                ..usual
+            },
+            Self {
+                groups: 12,
+                least_share: 0.01,
+                shape: Shape::Free,
+                least_value: 0.005,
+                ..usual
+            },
+        ]
+    }
+
+    /// In a few words.
+    fn title(&self) -> String {
+        let shape = match self.shape {
+            Shape::Monotone => "monotone",
+            Shape::Free => "free",
+        };
+        let least = 100.0 * self.least_share;
+        format!("of {} {shape} groups above {least} %", self.groups)
+    }
+
+    /// Checks what came from elsewhere.
+    ///
+    /// # Errors
+    /// Says what is out of bounds.
+    pub fn check(&self) -> Result<(), String> {
+        if !(2..=20).contains(&self.groups) {
+            return Err(format!(
+                "a scorecard of {} groups, allowed are 2 to 20",
+                self.groups
+            ));
+        }
+        if !(0.0..=0.5).contains(&self.least_share) {
+            return Err("the least share of a scorecard's group is 0 to 0.5".to_owned());
+        }
+        if !(self.least_value >= 0.0 && self.ridge >= 0.0 && self.ridge.is_finite()) {
+            return Err("a scorecard's least information value and ridge are 0 or more".to_owned());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

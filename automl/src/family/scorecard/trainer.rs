@@ -1,0 +1,184 @@
+//! The coordinator's side of a scorecard.
+
+use super::ScorecardCandidate;
+use super::woe::{Classing, Rule, classing};
+use crate::ask::PartTotals;
+use crate::family::additive::{
+    AdditiveModel, AdditivePart, AdditivePath, BinCounts, Descent, Design, Fitting, Ground,
+    Penalty, Signs, Slope, SumsPart,
+};
+use crate::metric::LossSums;
+
+/// Most columns of a scorecard: people have to read it.
+const MAX_COLUMNS: usize = 60;
+/// Newton steps until a model is taken as it is; five are usual.
+const MAX_STEPS: u32 = 12;
+/// A step that promises less than this many nats a row is the last one.
+const LAST_GAIN: f64 = 1e-8;
+
+/// Fits one scorecard a fold, all in lockstep.
+#[derive(Clone, Debug)]
+pub struct ScorecardTrainer {
+    candidate: ScorecardCandidate,
+    ground: Ground,
+    /// The designs once labels have been counted; one point.
+    path: AdditivePath,
+    counted: bool,
+    descents: Vec<Descent>,
+    /// The model whose losses were learned last, and the one that is shown.
+    scored: AdditiveModel,
+    shown: AdditiveModel,
+    steps: u32,
+    finished: bool,
+}
+
+impl ScorecardTrainer {
+    pub(crate) fn new(candidate: ScorecardCandidate, ground: Ground) -> Self {
+        let designs = vec![Design::default(); usize::from(ground.folds)];
+        let path = ground.path(designs, vec![vec![vec![0.0]]; usize::from(ground.folds)]);
+        let model = path.model(0);
+        Self {
+            candidate,
+            ground,
+            path,
+            counted: false,
+            descents: Vec::new(),
+            scored: model.clone(),
+            shown: model,
+            steps: 0,
+            finished: false,
+        }
+    }
+
+    fn sums_part(&self) -> SumsPart {
+        SumsPart::of(&self.path, self.ground.rows, Some(0))
+    }
+
+    /// Coarse classing, and the first guess: the intercept of the prior, every
+    /// coefficient 1, which is naive Bayes.
+    fn start(&mut self, counts: &[BinCounts]) {
+        let mut designs = Vec::new();
+        let mut points = Vec::new();
+        for fold in counts {
+            let terms = self.terms(fold);
+            // Columns that say the same would count twice: the more there are, the
+            // further naive Bayes goes too far. Newton steps mend that.
+            let start = if terms.is_empty() {
+                0.0
+            } else {
+                1.0 / libm::sqrt(terms.len() as f64)
+            };
+            let mut coefficients = vec![start; 1 + terms.len()];
+            coefficients[0] = prior(&fold.totals());
+            designs.push(Design { terms });
+            points.push(vec![coefficients]);
+        }
+        self.descents = vec![Descent::default(); counts.len()];
+        self.path = self.ground.path(designs, points);
+        self.counted = true;
+    }
+
+    fn terms(&self, fold: &BinCounts) -> Vec<crate::family::additive::Term> {
+        let rows: u64 = fold.totals().iter().sum();
+        let chance = chance(&fold.totals());
+        let rule = Rule {
+            most: usize::from(self.candidate.groups),
+            least_rows: libm::ceil(self.candidate.least_share * rows as f64).max(1.0) as u64,
+            shape: self.candidate.shape,
+        };
+        let mut kept: Vec<(usize, Classing)> = Vec::new();
+        for (at, column) in self.ground.columns.iter().enumerate() {
+            let bins: Vec<[u64; 2]> = fold.classes[at].iter().map(|c| [c[0], c[1]]).collect();
+            let classing = classing(&bins, column.ordered, &rule);
+            let tells = classing.woe.iter().any(|woe| *woe != 0.0);
+            let least = chance * classing.groups as f64;
+            if tells && classing.value >= least.max(self.candidate.least_value) {
+                kept.push((at, classing));
+            }
+        }
+        kept.sort_by(|a, b| b.1.value.total_cmp(&a.1.value).then(a.0.cmp(&b.0)));
+        kept.truncate(MAX_COLUMNS);
+        kept.sort_by_key(|(at, _)| *at);
+        kept.iter()
+            .map(|(at, classing)| classing.term(*at))
+            .collect()
+    }
+}
+
+impl Fitting for ScorecardTrainer {
+    fn next(&self) -> (AdditivePart, Option<AdditivePath>) {
+        if !self.counted {
+            return (AdditivePart::Count(self.ground.count_part()), None);
+        }
+        (
+            AdditivePart::Sums(self.sums_part()),
+            Some(self.path.clone()),
+        )
+    }
+
+    fn take(&mut self, totals: &PartTotals<'_>) -> Option<LossSums> {
+        if !self.counted {
+            let counts = self.ground.count_part().read(totals);
+            self.start(&counts);
+            return None;
+        }
+        let sums = self.sums_part().read(totals);
+        self.scored = self.path.model(0);
+        self.steps += 1;
+        let before = self.path.points[0].clone();
+        for (fold, descent) in self.descents.iter_mut().enumerate() {
+            let mut penalty = Penalty::default();
+            let coefficients = &mut self.path.points[0][fold][0];
+            penalty.ridge(1..coefficients.len(), self.candidate.ridge);
+            let slope = Slope {
+                sums: &sums.points[0][fold][0],
+                hessian: &sums.hessians[fold][0],
+                penalty: &penalty,
+                signs: Signs::NonNegative,
+                rows: self.ground.rows,
+                last_gain: LAST_GAIN,
+            };
+            descent.learn(coefficients, &slope);
+        }
+        let moved = self.path.points[0] != before;
+        if moved && self.steps >= MAX_STEPS {
+            self.path.points[0] = before;
+        }
+        self.finished = !moved || self.steps >= MAX_STEPS;
+        sums.validation.first().copied()
+    }
+
+    fn finished(&self) -> bool {
+        self.finished
+    }
+
+    fn keep(&mut self) {
+        self.shown = self.scored.clone();
+    }
+
+    fn shown(&self) -> &AdditiveModel {
+        &self.shown
+    }
+
+    fn current(&self) -> AdditiveModel {
+        self.path.model(0)
+    }
+}
+
+/// Information value of a group that chance may well give: 4 in units of χ², which the
+/// information value is times rows · share of positives · share of negatives.
+fn chance(totals: &[u64]) -> f64 {
+    let [negative, positive] = totals else {
+        return 0.0;
+    };
+    let (negative, positive) = (*negative as f64, *positive as f64);
+    4.0 * (negative + positive) / (negative * positive).max(1.0)
+}
+
+/// Log-odds of the classes, with half a row more of each.
+fn prior(totals: &[u64]) -> f64 {
+    match totals {
+        [negative, positive] => libm::log((*positive as f64 + 0.5) / (*negative as f64 + 0.5)),
+        _ => 0.0,
+    }
+}
