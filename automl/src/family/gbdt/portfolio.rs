@@ -1,0 +1,160 @@
+//! The candidates that the search tries first.
+
+use super::hyperparameters::GbdtHyperparameters;
+use crate::ask::MAX_NUMBERS;
+use crate::family::{Offer, Proposal};
+use crate::features::Pipeline;
+use crate::task::Preset;
+
+/// Numbers of a candidate's largest step; so many that a handful of candidates
+/// fit one step of the race.
+const CANDIDATE_NUMBERS: usize = 400_000;
+/// Cells that a site with all rows goes over at a level: above that forests are
+/// smaller, as they may be where rows are many.
+const LEVEL_CELLS: u64 = 300_000_000;
+/// Learning rates summed over the stages of a race: about where boosted trees
+/// stop gaining.
+const LEARNING: f64 = 10.0;
+/// Largest and smallest rate that are tried.
+const RATES: (f64, f64) = (0.05, 0.6);
+
+/// Depth, row share, column share, λ, smallest Hessian, and a factor on the
+/// learning rate.
+struct Variant(u8, f64, f64, f64, f64, f64);
+
+/// The candidates of a preset, the best guess first.
+///
+/// Steps are what a race is short of, and a stage takes as many steps as its
+/// trees have levels. So the learning rate follows from the depth and the
+/// preset's steps, candidates of any depth come equally far by any step, and
+/// forests of trees on different samples make up for the few stages.
+fn variants(preset: Preset) -> (f64, Vec<Variant>) {
+    match preset {
+        Preset::Fast => (
+            60.0,
+            vec![
+                Variant(5, 0.7, 0.7, 1.0, 1.0, 1.0),
+                Variant(3, 0.7, 0.7, 1.0, 1.0, 1.0),
+                Variant(6, 0.7, 0.6, 3.0, 2.0, 1.0),
+                Variant(4, 0.8, 0.5, 3.0, 3.0, 0.7),
+            ],
+        ),
+        Preset::Balanced => (
+            180.0,
+            vec![
+                Variant(6, 0.7, 0.7, 1.0, 1.0, 1.0),
+                Variant(4, 0.7, 0.7, 1.0, 1.0, 1.0),
+                Variant(8, 0.7, 0.6, 1.0, 2.0, 1.0),
+                Variant(5, 0.7, 0.5, 5.0, 5.0, 1.0),
+                Variant(3, 0.7, 0.7, 1.0, 1.0, 1.0),
+                Variant(6, 0.7, 0.5, 5.0, 1.0, 1.5),
+                Variant(4, 0.7, 0.4, 5.0, 3.0, 0.5),
+                Variant(6, 0.9, 0.9, 1.0, 0.3, 0.7),
+            ],
+        ),
+        Preset::Thorough => (
+            450.0,
+            vec![
+                Variant(6, 0.7, 0.7, 1.0, 1.0, 1.0),
+                Variant(4, 0.7, 0.7, 1.0, 1.0, 1.0),
+                Variant(8, 0.7, 0.6, 1.0, 2.0, 1.0),
+                Variant(5, 0.7, 0.5, 5.0, 5.0, 1.0),
+                Variant(3, 0.7, 0.7, 1.0, 1.0, 1.0),
+                Variant(6, 0.7, 0.5, 5.0, 1.0, 1.5),
+                Variant(4, 0.7, 0.4, 5.0, 3.0, 0.5),
+                Variant(6, 0.9, 0.9, 1.0, 0.3, 0.7),
+                Variant(7, 0.6, 0.6, 3.0, 1.0, 2.0),
+                Variant(8, 0.7, 0.8, 10.0, 10.0, 1.0),
+                Variant(2, 0.8, 0.6, 1.0, 1.0, 2.0),
+                Variant(5, 0.9, 1.0, 1.0, 1.0, 2.0),
+            ],
+        ),
+    }
+}
+
+/// All variants on the first pipeline that makes bins, the first two on others.
+pub(super) fn candidates(offer: &Offer<'_>) -> Vec<Proposal> {
+    let (steps, variants) = variants(offer.task.preset);
+    let mut proposals = Vec::new();
+    for (place, (pipeline, named)) in offer.pipelines_of(true).enumerate() {
+        let most = if place == 0 { variants.len() } else { 2 };
+        for variant in &variants[..most] {
+            let hyperparameters = hyperparameters(variant, steps);
+            let Some(fitted) = within_a_step(hyperparameters, &named.pipeline, offer) else {
+                continue;
+            };
+            let Ok(json) = serde_json::to_value(&fitted) else {
+                continue;
+            };
+            proposals.push(Proposal {
+                pipeline,
+                name: name(&fitted),
+                hyperparameters: json,
+            });
+        }
+    }
+    proposals
+}
+
+fn name(candidate: &GbdtHyperparameters) -> String {
+    format!(
+        "depth {} lr {} forest {} lambda {} columns {}",
+        candidate.max_depth,
+        candidate.learning_rate,
+        candidate.forest,
+        candidate.lambda,
+        candidate.column_share
+    )
+}
+
+fn hyperparameters(variant: &Variant, steps: f64) -> GbdtHyperparameters {
+    let Variant(depth, row_share, column_share, lambda, min_hessian, factor) = *variant;
+    let stages = steps / f64::from(depth);
+    let rate = (factor * LEARNING / stages).clamp(RATES.0, RATES.1);
+    GbdtHyperparameters {
+        row_share,
+        column_share,
+        lambda,
+        min_hessian,
+        // Two digits, for people.
+        ..GbdtHyperparameters::new(libm::round(rate * 100.0) / 100.0, depth)
+    }
+}
+
+/// The widest forest that fits the numbers of a step; where a single tree does
+/// not, fewer splits a level and fewer columns. `None` where nothing fits.
+fn within_a_step(
+    mut candidate: GbdtHyperparameters,
+    pipeline: &Pipeline,
+    offer: &Offer<'_>,
+) -> Option<GbdtHyperparameters> {
+    let bins: usize = pipeline
+        .bin_columns()
+        .iter()
+        .map(|column| column.bins)
+        .sum();
+    let folds = usize::from(pipeline.folds());
+    // With one validation part there is a second model of all rows.
+    let models = (folds + usize::from(folds == 1)) * offer.head.outputs();
+    let numbers = |candidate: &GbdtHyperparameters| {
+        let level = 1 << candidate.max_depth.saturating_sub(2);
+        let nodes = usize::from(candidate.level_splits).min(level);
+        let columns = bins as f64 * candidate.column_share;
+        2 * models * usize::from(candidate.forest) * nodes * libm::ceil(columns) as usize
+    };
+    let cells = offer.profile.train_rows * (pipeline.width() * models) as u64;
+    for forest in [8, 4, 2, 1] {
+        candidate.forest = forest;
+        let few_cells = cells.saturating_mul(u64::from(forest)) <= LEVEL_CELLS;
+        if numbers(&candidate) <= CANDIDATE_NUMBERS && (few_cells || forest == 1) {
+            return Some(candidate);
+        }
+    }
+    while numbers(&candidate) > 4 * CANDIDATE_NUMBERS && candidate.level_splits > 4 {
+        candidate.level_splits /= 2;
+    }
+    while numbers(&candidate) > 4 * CANDIDATE_NUMBERS && candidate.column_share > 0.1 {
+        candidate.column_share = libm::round(candidate.column_share * 50.0) / 100.0;
+    }
+    (numbers(&candidate) <= MAX_NUMBERS / 2).then_some(candidate)
+}
