@@ -11,10 +11,9 @@ import json
 from pathlib import Path
 from statistics import mean, stdev
 
-from scipy.stats import t as student
-from sets import SETS
-
 MARGIN = -0.005
+# One-sided 95 % quantiles of Student's t by degrees of freedom.
+STUDENT = {1: 6.314, 2: 2.920, 3: 2.353, 4: 2.132, 5: 2.015, 6: 1.943, 7: 1.895, 8: 1.860, 9: 1.833}
 PEERS = ["lightgbm", "catboost", "logistic"]
 
 
@@ -26,9 +25,19 @@ class Results:
         for file in folder.glob("*/*/*.json"):
             key = (file.parent.parent.name, file.stem)
             self.all.setdefault(key, {})[int(file.parent.name)] = json.loads(file.read_text())
+        # What each set that we ran ranks by.
+        self.metric = {
+            name: run["metric"]
+            for (name, _), runs in sorted(self.all.items())
+            for run in runs.values()
+            if "metric" in run
+        }
 
-    def of(self, name: str, model: str, metric: str) -> dict[int, float]:
-        runs = self.all.get((name, model), {})
+    def sign(self, name: str) -> int:
+        return 1 if self.metric[name] == "auc" else -1
+
+    def of(self, name: str, model: str) -> dict[int, float]:
+        metric, runs = self.metric[name], self.all.get((name, model), {})
         return {seed: run[metric] for seed, run in runs.items() if run.get(metric) is not None}
 
     def ours(self, name: str) -> list[str]:
@@ -44,18 +53,10 @@ class Results:
         return f"{seconds:.0f} | {mean(run['steps'] for run in runs):.0f} | {sent}"
 
 
-def better(name: str) -> int:
-    return 1 if metric_of(name) == "auc" else -1
-
-
-def metric_of(name: str) -> str:
-    return next(spec.metric for spec in SETS if spec.name == name)
-
-
 def best(results: Results, name: str, models: list[str]) -> str | None:
     """The model with the best mean over the seeds."""
-    means = {m: results.of(name, m, metric_of(name)) for m in models}
-    means = {m: better(name) * mean(values.values()) for m, values in means.items() if values}
+    means = {m: results.of(name, m) for m in models}
+    means = {m: results.sign(name) * mean(values.values()) for m, values in means.items() if values}
     return max(means, key=means.get, default=None)
 
 
@@ -69,13 +70,12 @@ def paired(ours: dict[int, float], theirs: dict[int, float], sign: int):
     if len(seeds) < 2:
         return len(seeds), middle, None, None
     error = stdev(differences) / len(seeds) ** 0.5
-    return len(seeds), middle, error, middle + student.ppf(0.95, len(seeds) - 1) * error
+    return len(seeds), middle, error, middle + STUDENT[len(seeds) - 1] * error
 
 
 def cells(results: Results, name: str, ours: str, theirs: str) -> str:
-    metric = metric_of(name)
     n, middle, error, upper = paired(
-        results.of(name, ours, metric), results.of(name, theirs, metric), better(name)
+        results.of(name, ours), results.of(name, theirs), results.sign(name)
     )
     if middle is None:
         return " |  |  |  | "
@@ -86,7 +86,7 @@ def cells(results: Results, name: str, ours: str, theirs: str) -> str:
 
 
 def figure(results: Results, name: str, model: str | None) -> str:
-    values = results.of(name, model, metric_of(name)).values() if model else []
+    values = results.of(name, model).values() if model else []
     return f"{mean(values):.4f}" if values else ""
 
 
@@ -94,14 +94,14 @@ def single_family(results: Results) -> None:
     print("| set | best family | test | LightGBM | difference | s.e. | upper bound | seeds | holds "
           "| seconds | steps | MB up a site |")  # fmt: skip
     print("|---" * 12 + "|")
-    for name in [spec.name for spec in SETS]:
+    for name in results.metric:
         whole = f"ours-{results.preset}-all"
         families = [m for m in results.ours(name) if m != whole]
         ours = best(results, name, families or [whole])
         if ours is None:
             continue
         label = ours.rsplit("-", 1)[1] if ours != whole else "chosen by the search"
-        print(f"| {name} | {label} | {figure(results, name, ours)} "
+        print(f"| {name} ({results.metric[name]}) | {label} | {figure(results, name, ours)} "
               f"| {figure(results, name, 'lightgbm')} | {cells(results, name, ours, 'lightgbm')} "
               f"| {results.cost(name, ours)} |")  # fmt: skip
 
@@ -110,19 +110,19 @@ def whole_search(results: Results) -> None:
     print("| set | Collegium | LightGBM | CatBoost | logistic | difference to the best | s.e. "
           "| upper bound | seeds | holds | best site alone | seconds | steps | MB up a site |")
     print("|---" * 14 + "|")
-    for name in [spec.name for spec in SETS]:
+    for name in results.metric:
         ours = f"ours-{results.preset}-all"
         if (name, ours) not in results.all:
             continue
         peers = " | ".join(figure(results, name, peer) for peer in PEERS)
-        print(f"| {name} | {figure(results, name, ours)} | {peers} "
+        print(f"| {name} ({results.metric[name]}) | {figure(results, name, ours)} | {peers} "
               f"| {cells(results, name, ours, best(results, name, PEERS))} "
               f"| {alone(results, name, ours)} | {results.cost(name, ours)} |")  # fmt: skip
 
 
 def alone(results: Results, name: str, ours: str) -> str:
     """The best site's own champion on all test rows, mean over the seeds."""
-    metric, sign = metric_of(name), better(name)
+    metric, sign = results.metric[name], results.sign(name)
     tops = []
     for run in results.all[name, ours].values():
         figures = [(site.get("alone_everywhere") or {}).get(metric) for site in run["sites"] or []]
