@@ -1,13 +1,15 @@
 """Prints the tables of docs/accuracy.md from the results of baselines.py and simulate.py.
 
-    python compare.py RESULTS [--preset balanced]
+    python compare.py RESULTS [--preset balanced] [--check]
 
 The rule, for every set: over the seeds, each paired on identical test rows, the mean difference to
 the peer is at least -0.005 and its upper 95 % bound (one-sided, Student's t) is at least 0.
-Differences are turned so that positive is better for Collegium.
+Differences are turned so that positive is better for Collegium. With `--check` the exit status says
+whether the rule against LightGBM holds for every set that was run.
 """
 import argparse
 import json
+import sys
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -73,16 +75,20 @@ def paired(ours: dict[int, float], theirs: dict[int, float], sign: int):
     return len(seeds), middle, error, middle + STUDENT[len(seeds) - 1] * error
 
 
-def cells(results: Results, name: str, ours: str, theirs: str) -> str:
+def holds(middle: float | None, upper: float | None) -> bool:
+    return middle is not None and upper is not None and middle >= MARGIN and upper >= 0
+
+
+def cells(results: Results, name: str, ours: str, theirs: str | None) -> str:
     n, middle, error, upper = paired(
-        results.of(name, ours), results.of(name, theirs), results.sign(name)
+        results.of(name, ours), results.of(name, theirs or ""), results.sign(name)
     )
     if middle is None:
         return " |  |  |  | "
     if error is None:
         return f"{middle:+.4f} |  |  | {n} | "
-    holds = "yes" if middle >= MARGIN and upper >= 0 else "**no**"
-    return f"{middle:+.4f} | {error:.4f} | {upper:+.4f} | {n} | {holds}"
+    verdict = "yes" if holds(middle, upper) else "**no**"
+    return f"{middle:+.4f} | {error:.4f} | {upper:+.4f} | {n} | {verdict}"
 
 
 def figure(results: Results, name: str, model: str | None) -> str:
@@ -90,7 +96,9 @@ def figure(results: Results, name: str, model: str | None) -> str:
     return f"{mean(values):.4f}" if values else ""
 
 
-def single_family(results: Results) -> None:
+def single_family(results: Results) -> bool:
+    """Prints the table; whether the rule holds in every row."""
+    good = True
     print("| set | best family | test | LightGBM | difference | s.e. | upper bound | seeds | holds "
           "| seconds | steps | MB up a site |")  # fmt: skip
     print("|---" * 12 + "|")
@@ -100,10 +108,15 @@ def single_family(results: Results) -> None:
         ours = best(results, name, families or [whole])
         if ours is None:
             continue
+        _, middle, _, upper = paired(
+            results.of(name, ours), results.of(name, "lightgbm"), results.sign(name)
+        )
+        good &= holds(middle, upper)
         label = ours.rsplit("-", 1)[1] if ours != whole else "chosen by the search"
         print(f"| {name} ({results.metric[name]}) | {label} | {figure(results, name, ours)} "
               f"| {figure(results, name, 'lightgbm')} | {cells(results, name, ours, 'lightgbm')} "
               f"| {results.cost(name, ours)} |")  # fmt: skip
+    return good and bool(results.metric)
 
 
 def whole_search(results: Results) -> None:
@@ -147,13 +160,15 @@ def main() -> None:
     args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     args.add_argument("results", type=Path)
     args.add_argument("--preset", default="balanced")
+    args.add_argument("--check", action="store_true")
     args = args.parse_args()
     results = Results(args.results, args.preset)
     print("## The best single family against LightGBM\n")
-    single_family(results)
+    good = single_family(results)
     print("\n## The whole search against the best of three\n")
     whole_search(results)
     flamby(results)
+    sys.exit(1 if args.check and not good else 0)
 
 
 if __name__ == "__main__":
