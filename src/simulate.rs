@@ -41,6 +41,9 @@ pub(crate) struct Args {
     /// Seed of splits and search, instead of the task's.
     #[arg(long)]
     seed: Option<u64>,
+    /// Skip what each site could have had alone: one more search per site.
+    #[arg(long)]
+    no_alone: bool,
     /// Directory for `champion.json`, `result.json` and `journal.jsonl`; made if needed.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -75,7 +78,13 @@ pub(crate) fn run(args: &Args, out: Output) -> anyhow::Result<ExitCode> {
     }
     .map_err(|error| name_site(error, &names))?;
     board.finish();
+    let seconds = round(started.elapsed().as_secs_f64(), 3);
     let champion = outcome.champion.to_bytes()?;
+    let alone = if args.no_alone {
+        Value::Null
+    } else {
+        Value::Array(reports(&task, sites, &champion)?)
+    };
     let result = json!({
         "champion": {
             "id": ObjectId::of(&champion),
@@ -84,14 +93,15 @@ pub(crate) fn run(args: &Args, out: Output) -> anyhow::Result<ExitCode> {
             "file": args.out.as_ref().map(|dir| dir.join("champion.json")),
         },
         "test": outcome.test,
-        "sites_alone": reports(&task, sites, &champion)?,
+        "sites_alone": alone,
         "steps": outcome.steps,
         "early": outcome.early.as_ref().map(ToString::to_string),
         "bytes_up_per_site": names
             .iter()
             .map(|name| (name.clone(), bytes.map_or(Value::Null, Value::from)))
             .collect::<serde_json::Map<_, _>>(),
-        "seconds": round(started.elapsed().as_secs_f64(), 3),
+        // Of the search, without what the sites would have had alone.
+        "seconds": seconds,
         // No daemon ran, so nothing was entered.
         "ledger_entries": 0,
         "leaderboard": rows(&outcome),
@@ -225,17 +235,23 @@ fn upload_bytes(ask: &Ask, members: usize) -> Option<u64> {
     Some((packing.body_len() + sealed_shares_bytes(&thresholds)) as u64)
 }
 
+/// What each site could have had alone, on its own test rows and on everybody's.
 fn reports(
     task: &Task,
     sites: Vec<(String, Table)>,
     champion: &[u8],
 ) -> anyhow::Result<Vec<Value>> {
+    let tables: Vec<Table> = sites.iter().map(|(_, table)| table.clone()).collect();
     sites
         .into_iter()
         .map(|(name, table)| {
-            let report = local::local_report(task, table, champion)
+            let (report, alone) = local::local_champion(task, table, champion)
                 .with_context(|| format!("the report of site {name}"))?;
-            let mut value = json!({ "site": name });
+            let everywhere = alone
+                .map(|alone| local::test_figures(task, tables.clone(), &alone))
+                .transpose()
+                .with_context(|| format!("the champion of site {name} on all test rows"))?;
+            let mut value = json!({ "site": name, "alone_everywhere": everywhere });
             if let (Value::Object(own), Value::Object(fields)) =
                 (&mut value, serde_json::to_value(report)?)
             {

@@ -50,6 +50,18 @@ pub enum LocalError {
 /// When the champion cannot be read, or does not fit the table. That nothing can
 /// be learned from the table alone is no error, but a note.
 pub fn local_report(task: &Task, table: Table, champion: &[u8]) -> Result<LocalReport, LocalError> {
+    local_champion(task, table, champion).map(|(report, _)| report)
+}
+
+/// As [`local_report`], with the champion that the site would have had alone.
+///
+/// # Errors
+/// As [`local_report`].
+pub fn local_champion(
+    task: &Task,
+    table: Table,
+    champion: &[u8],
+) -> Result<(LocalReport, Option<Champion>), LocalError> {
     let champion = Champion::from_bytes(champion)?;
     let figures = test_figures(task, vec![table.clone()], &champion)?;
     let mut notes = Vec::new();
@@ -58,8 +70,8 @@ pub fn local_report(task: &Task, table: Table, champion: &[u8]) -> Result<LocalR
     } else if figures.auc.is_none() && !champion.classes.is_empty() {
         notes.push("the test rows are of one class only, so there is no AUC".to_owned());
     }
-    let alone = match alone(task, table) {
-        Ok(metrics) => Some(metrics),
+    let alone = match search_alone(task, table) {
+        Ok(outcome) => Some(outcome),
         Err(why) => {
             notes.push(format!(
                 "nothing can be learned from this site alone: {why}"
@@ -67,12 +79,13 @@ pub fn local_report(task: &Task, table: Table, champion: &[u8]) -> Result<LocalR
             None
         }
     };
-    Ok(LocalReport {
+    let report = LocalReport {
         test_rows: figures.rows,
         champion: figures,
-        alone,
+        alone: alone.as_ref().map(|outcome| outcome.test.clone()),
         note: (!notes.is_empty()).then(|| notes.join("; ")),
-    })
+    };
+    Ok((report, alone.map(|outcome| outcome.champion)))
 }
 
 /// A champion's figures on the test rows of these tables together.
@@ -111,11 +124,6 @@ pub fn test_figures(
     let totals = federation.sum(&ask)?;
     let scored = part.read(&totals.part(&ask, 0));
     Ok(Metrics::from_scored(&scored, champion.pipeline.target()))
-}
-
-fn alone(task: &Task, table: Table) -> Result<Metrics, Box<search::SearchError>> {
-    let outcome = search_alone(task, table)?;
-    Ok(outcome.test)
 }
 
 /// The search over one table alone, with the `fast` preset.

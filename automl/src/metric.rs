@@ -2,6 +2,8 @@
 
 mod built_in;
 mod curve;
+#[cfg(test)]
+mod oracle;
 mod rule;
 mod score;
 mod sums;

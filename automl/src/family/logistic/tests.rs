@@ -1,6 +1,8 @@
 //! Linear models against scikit-learn, and against themselves over other
 //! partitions of the rows.
 
+mod hospitals;
+
 use serde::Deserialize;
 
 use super::*;

@@ -1,0 +1,81 @@
+"""Runs `collegium simulate` on what prepare.py wrote, and keeps the figures beside the peers'.
+
+    python simulate.py BINARY OUT RESULTS [--preset balanced] [--models all gbdt ...]
+                       [--sets ...] [--seeds ...] [--alone]
+
+For each set and seed a search over all families (`all`) or over one; writes
+RESULTS/<set>/<seed>/ours-<preset>-<model>.json. A result that is there already is kept. With
+`--alone` the search is also run at every site by itself, and its champion is scored on the union of
+the test rows.
+"""
+import argparse
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+
+def task(folder: Path, preset: str, model: str) -> str:
+    text = (folder / "task.toml").read_text()
+    # Keys of the top level come before the first section.
+    limits = "" if model == "all" else f'\n[constraints]\nallowed_models = ["{model}"]\n'
+    return f'preset = "{preset}"\n{text}{limits}'
+
+
+def run(binary: Path, folder: Path, out: Path, preset: str, model: str, alone: bool) -> dict:
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "task.toml").write_text(task(folder, preset, model))
+    sites = [f"{file.stem}={file}" for file in sorted((folder / "sites").glob("*.csv"))]
+    command = [binary, "simulate", out / "task.toml", *sites, "--out", out]
+    if not alone:
+        command.append("--no-alone")
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    if done.returncode != 0:
+        # Say what went wrong and go on: the table shows which runs are missing.
+        return {"error": done.stderr.strip().splitlines()[-5:]}
+    result = json.loads((out / "result.json").read_text())
+    kept = {key: result["test"].get(key) for key in ("auc", "log_loss", "accuracy")}
+    kept["metric"] = tomllib.loads((folder / "task.toml").read_text())["metric"]
+    kept |= {key: result[key] for key in ("seconds", "steps", "early")}
+    kept["bytes"] = max((n for n in result["bytes_up_per_site"].values() if n), default=None)
+    kept["family"] = result["champion"]["family"]
+    kept["champion"] = result["champion"]["description"]
+    kept["sites"] = result["sites_alone"]
+    return kept
+
+
+def main() -> None:
+    args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    args.add_argument("binary", type=Path)
+    args.add_argument("out", type=Path)
+    args.add_argument("results", type=Path)
+    args.add_argument("--preset", default="balanced")
+    args.add_argument("--models", nargs="+", default=["all"])
+    args.add_argument("--sets", nargs="+")
+    args.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5])
+    args.add_argument("--alone", action="store_true")
+    args = args.parse_args()
+    failed = 0
+    # Seed by seed, so that an interrupted run has something to say of every set.
+    for folder in sorted(args.out.glob("*/*"), key=lambda f: (int(f.name), f.parent.name)):
+        name, seed = folder.parent.name, int(folder.name)
+        if (args.sets and name not in args.sets) or seed not in args.seeds:
+            continue
+        for model in args.models:
+            label = f"ours-{args.preset}-{model}"
+            result = args.results / name / str(seed) / f"{label}.json"
+            if result.exists():
+                continue
+            kept = run(args.binary, folder, folder / label, args.preset, model, args.alone)
+            print(name, seed, label, json.dumps({**kept, "sites": None}), flush=True)
+            if "error" in kept:
+                failed += 1
+                continue
+            result.parent.mkdir(parents=True, exist_ok=True)
+            result.write_text(json.dumps(kept, indent=1) + "\n")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
