@@ -41,6 +41,10 @@ impl Family for Ga2m {
         NAME
     }
 
+    fn interpretable(&self) -> bool {
+        true
+    }
+
     fn candidates(&self, offer: &Offer<'_>) -> Vec<Proposal> {
         offer
             .pipelines_of(true)

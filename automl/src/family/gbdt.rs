@@ -64,6 +64,10 @@ impl Family for Gbdt {
         NAME
     }
 
+    fn monotone(&self) -> bool {
+        true
+    }
+
     fn candidates(&self, offer: &Offer<'_>) -> Vec<Proposal> {
         portfolio::candidates(offer)
     }

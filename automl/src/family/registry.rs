@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock, RwLock};
 use serde::de::{DeserializeSeed, Error as _};
 use serde::{Deserializer, Serialize};
 
-use super::{FoldModel, Head, Setting, Trainer, ga2m, logistic, mlp, scorecard};
+use super::{FoldModel, Head, Setting, Trainer, ga2m, gbdt, logistic, mlp, scorecard};
 use crate::ask::{Encoder, Segment};
 use crate::features::NamedPipeline;
 use crate::object::ObjectId;
@@ -237,10 +237,11 @@ impl<'de> DeserializeSeed<'de> for ObjectOf {
 }
 
 /// The families of this crate, in the order of reports.
-static BUILT_IN: [&dyn Family; 4] = [
+static BUILT_IN: [&dyn Family; 5] = [
     &logistic::Logistic,
     &scorecard::Scorecard,
     &ga2m::Ga2m,
+    &gbdt::Gbdt,
     &mlp::Mlp,
 ];
 

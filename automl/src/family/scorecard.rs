@@ -32,6 +32,10 @@ impl Family for Scorecard {
         NAME
     }
 
+    fn interpretable(&self) -> bool {
+        true
+    }
+
     fn candidates(&self, offer: &Offer<'_>) -> Vec<Proposal> {
         if offer.head != Head::Binary {
             return Vec::new();

@@ -1,10 +1,12 @@
 //! The candidates that the search tries first.
 
+use std::collections::BTreeMap;
+
 use super::hyperparameters::GbdtHyperparameters;
 use crate::ask::MAX_NUMBERS;
-use crate::family::{Offer, Proposal};
+use crate::family::{Head, Offer, Proposal};
 use crate::features::Pipeline;
-use crate::task::Preset;
+use crate::task::{Direction, Preset};
 
 /// Numbers of a candidate's largest step; so many that a handful of candidates
 /// fit one step of the race.
@@ -74,12 +76,28 @@ fn variants(preset: Preset) -> (f64, Vec<Variant>) {
 
 /// All variants on the first pipeline that makes bins, the first two on others.
 pub(super) fn candidates(offer: &Offer<'_>) -> Vec<Proposal> {
+    let limits = &offer.task.constraints.monotone;
+    if matches!(offer.head, Head::Classes(_)) && !limits.is_empty() {
+        // With more than two classes no one score rises or falls.
+        return Vec::new();
+    }
+    let way = |direction: &Direction| match direction {
+        Direction::Increasing => 1,
+        Direction::Decreasing => -1,
+    };
+    let monotone: BTreeMap<String, i8> = limits
+        .iter()
+        .map(|(column, direction)| (column.clone(), way(direction)))
+        .collect();
     let (steps, variants) = variants(offer.task.preset);
     let mut proposals = Vec::new();
     for (place, (pipeline, named)) in offer.pipelines_of(true).enumerate() {
         let most = if place == 0 { variants.len() } else { 2 };
         for variant in &variants[..most] {
-            let hyperparameters = hyperparameters(variant, steps);
+            let hyperparameters = GbdtHyperparameters {
+                monotone: monotone.clone(),
+                ..hyperparameters(variant, steps)
+            };
             let Some(fitted) = within_a_step(hyperparameters, &named.pipeline, offer) else {
                 continue;
             };
