@@ -7,6 +7,7 @@
 pub mod additive;
 pub(crate) mod cholesky;
 pub mod ga2m;
+pub mod gbdt;
 pub mod logistic;
 pub mod mlp;
 pub mod registry;

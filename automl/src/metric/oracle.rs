@@ -6,8 +6,8 @@ use super::sums::LossCounter;
 use super::{BINS, Curve, Metrics, Rows, ScorePart};
 use crate::ask::{Ask, Encoder, Part, Stage, Totals};
 use crate::family::Head;
+use crate::features::TargetCoding;
 use crate::object::ObjectId;
-use crate::profile::TargetCoding;
 
 #[derive(Deserialize)]
 struct Fixture {
@@ -30,7 +30,7 @@ impl Case {
     fn head(&self) -> Head {
         match self.scores[0].len() {
             1 => Head::Binary,
-            others => Head::Classes(others as u8 + 1),
+            others => Head::Classes(others as u16 + 1),
         }
     }
 
@@ -45,6 +45,7 @@ impl Case {
             folds: 1,
             rows: self.y.len() as u64,
             curves: true,
+            metric: None,
         };
         let ask = Ask {
             sequence: 1,

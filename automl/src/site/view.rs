@@ -22,7 +22,7 @@ pub struct Cache {
 }
 
 struct Entry {
-    memory: Box<dyn Any + Send>,
+    memory: Box<dyn Any + Send + Sync>,
     used: u64,
 }
 
@@ -36,7 +36,7 @@ impl Cache {
     }
 
     /// The memory under this key, new where there is none of this type.
-    pub fn entry<T: Any + Send + Default>(&mut self, key: ObjectId) -> &mut T {
+    pub fn entry<T: Any + Send + Sync + Default>(&mut self, key: ObjectId) -> &mut T {
         let asks = self.asks;
         let entry = self.entries.entry(key).or_insert_with(|| Entry {
             memory: Box::new(T::default()),

@@ -27,14 +27,14 @@ struct Fixture {
 
 #[derive(Deserialize)]
 struct Case {
-    classes: u8,
+    classes: u16,
     ridge: f64,
     /// One against the rest for each class; one list for two classes.
     weights: Vec<Vec<f64>>,
 }
 
 impl Fixture {
-    fn site(&self, table: &str, classes: u8) -> Rows {
+    fn site(&self, table: &str, classes: u16) -> Rows {
         let mut lines = table
             .lines()
             .map(|line| line.split(',').collect::<Vec<_>>());
