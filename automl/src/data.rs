@@ -4,10 +4,14 @@
 use crate::ask::{EncodeError, Encoder};
 use crate::features::{self, FeatureError, Matrix, Pipeline};
 use crate::object::ObjectId;
-use crate::profile::{self, ProfilePart, TargetCoding, classes};
-use crate::split::{self, RowPart, SplitError};
+use crate::profile::{self, ProfilePart, Tally, TargetAsk, TargetCoding, classes};
+use crate::split::{self, RowPart, SplitError, SplitPlan};
 use crate::table::{Cell, Column, Table};
 use crate::task::{ColumnType, Kind, Task};
+
+mod policy;
+
+pub use policy::SitePolicy;
 
 /// A table, split and checked for one task.
 #[derive(Clone, Debug)]
@@ -21,6 +25,7 @@ pub struct SiteData {
     /// Rows with a target, in the test, in table order.
     test: Vec<u32>,
     digest: ObjectId,
+    policy: SitePolicy,
 }
 
 /// How many rows of each kind a site has.
@@ -72,7 +77,7 @@ pub enum SiteDataError {
     },
     /// A declared column is not here.
     #[error(
-        "{source_name}: no column `{column}`, which the task declares as a {kind}{hint}; rename the site's column to it in the column map ([columns.{column}] from = \"…\")"
+        "{source_name}: no column `{column}`, which the task declares as a {kind}{hint}; rename the site's column to it in the column map ([columns.{column}] from = \"…\"), or let the task say missing_columns = \"missing\" under [constraints]"
     )]
     NoColumn {
         /// The file.
@@ -154,11 +159,13 @@ pub enum SiteDataError {
 }
 
 impl SiteData {
-    /// Checks a table against a task and splits its rows.
+    /// Checks a table against a task and splits its rows. Values that the task lists as
+    /// missing are missing from here on.
     ///
     /// # Errors
     /// [`SiteDataError`] names the file, the column or line, and the remedy.
     pub fn new(task: &Task, table: Table) -> Result<Self, SiteDataError> {
+        let table = table.with_missing(&task.missing_values());
         let target = target_place(task, &table)?;
         check_declared(task, &table)?;
         check_target(task, &table, &table.columns()[target])?;
@@ -189,7 +196,28 @@ impl SiteData {
             train,
             test,
             digest,
+            policy: SitePolicy::default(),
         })
+    }
+
+    /// Under the site's own limits.
+    #[must_use]
+    pub fn with_policy(mut self, policy: SitePolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// The site's own limits.
+    #[must_use]
+    pub const fn policy(&self) -> SitePolicy {
+        self.policy
+    }
+
+    /// Whether the site answers zeros for its training rows, because they are fewer than
+    /// its `min_rows`.
+    #[must_use]
+    pub fn withholds_training(&self) -> bool {
+        (self.train.len() as u64) < self.policy.min_rows
     }
 
     /// Hash of the mapped content of the table.
@@ -231,7 +259,9 @@ impl SiteData {
     /// pipeline may not be used here; [`SiteDataError::Target`] for a target that
     /// is none of the pipeline's classes.
     pub fn training(&self, pipeline: &Pipeline) -> Result<Design, SiteDataError> {
-        self.design(pipeline, &self.train)
+        let mut design = self.design(pipeline, self.shown(&self.train))?;
+        self.policy.apply(&mut design.slots, pipeline.folds());
+        Ok(design)
     }
 
     /// The test rows as numbers; never a training row.
@@ -239,7 +269,7 @@ impl SiteData {
     /// # Errors
     /// As [`SiteData::training`].
     pub fn sealed_test(&self, pipeline: &Pipeline) -> Result<Design, SiteDataError> {
-        let mut design = self.design(pipeline, &self.test)?;
+        let mut design = self.design(pipeline, self.shown(&self.test))?;
         design.slots.fill(Slot::TrainOnly);
         Ok(design)
     }
@@ -271,8 +301,12 @@ impl SiteData {
             }
         }
         let slots = known.iter().map(|&row| self.slot(pipeline, row)).collect();
+        let groups: Vec<Option<usize>> = known
+            .iter()
+            .map(|&row| self.group(pipeline.plan(), row))
+            .collect();
         Ok(Design {
-            matrix: pipeline.rows(&self.table, &known)?,
+            matrix: pipeline.rows(&self.table, &known, &groups)?,
             targets,
             slots,
         })
@@ -307,6 +341,59 @@ impl SiteData {
         }
     }
 
+    /// These rows, or none where they are fewer than the site shows.
+    fn shown<'r>(&self, rows: &'r [u32]) -> &'r [u32] {
+        if (rows.len() as u64) < self.policy.min_rows {
+            &[]
+        } else {
+            rows
+        }
+    }
+
+    /// The group of a training row.
+    fn group(&self, plan: SplitPlan, row: u32) -> Option<usize> {
+        match self.parts[row as usize] {
+            RowPart::Test => None,
+            RowPart::Train { fold, held_out } => Some(plan.group(fold, held_out)),
+        }
+    }
+
+    /// What each training row adds where columns are counted by target.
+    pub(crate) fn tallies(&self, target: &TargetAsk) -> Vec<Option<Tally>> {
+        let cells = self.train_rows().iter();
+        cells
+            .map(|&row| target.tally(self.target().cell(row as usize)))
+            .collect()
+    }
+
+    /// The same, with the row's group.
+    pub(crate) fn grouped_tallies(
+        &self,
+        target: &TargetAsk,
+        plan: SplitPlan,
+    ) -> Vec<Option<(usize, Tally)>> {
+        let rows = self.train_rows().iter().zip(self.tallies(target));
+        rows.map(|(&row, tally)| Some((self.group(plan, row)?, tally?)))
+            .collect()
+    }
+
+    /// Counts of rows for a profile, those below the site's `min_cell` as zero.
+    pub(crate) fn put(
+        &self,
+        out: &mut Encoder,
+        counts: impl IntoIterator<Item = u64>,
+    ) -> Result<(), SiteDataError> {
+        for count in counts {
+            let shown = if count < self.policy.min_cell {
+                0
+            } else {
+                count
+            };
+            out.count(shown)?;
+        }
+        Ok(())
+    }
+
     pub(crate) const fn task(&self) -> &Task {
         &self.task
     }
@@ -315,8 +402,9 @@ impl SiteData {
         &self.table.columns()[self.target]
     }
 
+    /// The training rows that the site shows.
     pub(crate) fn train_rows(&self) -> &[u32] {
-        &self.train
+        self.shown(&self.train)
     }
 
     /// Refuses a column that the task protects. The target is allowed: the
@@ -353,6 +441,9 @@ fn target_place(task: &Task, table: &Table) -> Result<usize, SiteDataError> {
 }
 
 fn check_declared(task: &Task, table: &Table) -> Result<(), SiteDataError> {
+    if task.constraints.absent_is_missing() {
+        return Ok(());
+    }
     for (column, rule) in &task.columns {
         if rule.r#type != ColumnType::Ignore && table.column(column).is_none() {
             return Err(SiteDataError::NoColumn {

@@ -1,27 +1,38 @@
 //! Features: how a row of a table becomes numbers.
 //!
-//! A [`Pipeline`] is plain data. It is fitted from the profile alone (no label,
-//! no fold), travels to the sites as an object, is stored in the champion, and
-//! the same code turns rows into numbers in training, in the test and in
-//! `predict`.
+//! A [`Pipeline`] is plain data. It is fitted from the profile alone, travels to the
+//! sites as an object, is stored in the champion, and the same code turns rows into
+//! numbers in training, in the test and in `predict`.
+//!
+//! Only target encodings have seen labels. A training row's encoding is made of the
+//! targets of the other folds, so it depends on the row's own fold and on nothing
+//! else; new rows are encoded by the targets of all training rows. One matrix then serves all folds. What
+//! remains is that the encodings of training rows know a little of the validation rows'
+//! targets, as in any such scheme; it is of the order of one row among those that share a
+//! value.
 
 mod encode;
 mod fit;
+mod input;
 mod matrix;
 mod names;
 mod refuse;
+mod scores;
 mod spec;
+pub mod transform;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::profile::{Coding, SlotKey};
+use crate::profile::{Coding, SlotKey, Source};
 use crate::split::SplitPlan;
 use crate::table::{Table, TableError};
 
 pub use crate::profile::{Dropped, TargetCoding};
 pub use matrix::{Cells, Matrix, Row};
 pub use refuse::{PrivacyKind, refused};
-pub use spec::{NamedPipeline, Numbers, PipelineSpec, SmallNumbers, pipelines};
+pub use spec::{Categories, NamedPipeline, Numbers, PipelineSpec, SmallNumbers, pipelines};
 
 /// Features are clamped to this magnitude: standard deviations, roughly.
 pub const MAX_FEATURE: f64 = 8.0;
@@ -37,10 +48,20 @@ pub struct Pipeline {
     plan: SplitPlan,
     target_column: String,
     target: TargetCoding,
+    /// Values that mean "missing", by column.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    missing_values: BTreeMap<String, Vec<String>>,
+    /// Whether a table may lack a column, whose cells are then missing.
+    #[serde(default, skip_serializing_if = "is_false")]
+    absent_is_missing: bool,
     inputs: Vec<Input>,
 }
 
-/// One column of the table and the features it becomes.
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// One column of the table, or one derived from several, and the features it becomes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Input {
@@ -59,7 +80,7 @@ enum Encoding {
     /// (clipped - center) / scale, 0 when missing; then, for each knot,
     /// (clipped - knot)+ / scale.
     Linear {
-        date: bool,
+        source: Source,
         lo: f64,
         hi: f64,
         center: f64,
@@ -68,12 +89,14 @@ enum Encoding {
     },
     /// Piecewise linear in the value, through these points; 0 when missing.
     Curve {
-        date: bool,
+        source: Source,
         at: Vec<f64>,
         to: Vec<f64>,
     },
-    /// One feature a level, and one for all others where they occurred.
+    /// One feature a level, and one for all others where they occurred. A derived
+    /// column's levels are its small whole numbers.
     Levels {
+        source: Source,
         coding: Coding,
         slots: Vec<u16>,
         other: bool,
@@ -82,7 +105,7 @@ enum Encoding {
     Missing {},
     /// One feature: the bin of a number, by ascending cuts. Bin 0 is missing, bin 1 lies
     /// below the first cut, a value on a cut belongs to the bin above it.
-    Bins { date: bool, cuts: Vec<f64> },
+    Bins { source: Source, cuts: Vec<f64> },
     /// One feature: the place of a level. Bin 0 is missing or never seen, bin `i + 1` the
     /// `i`-th slot, the last one all other levels where they occurred.
     LevelBins {
@@ -90,6 +113,20 @@ enum Encoding {
         slots: Vec<u16>,
         other: bool,
     },
+    /// One feature: a number for each level, 0 when missing; or, as a bin, its place
+    /// among `values` plus one. `groups` first says the place plus one of each slot for new rows, at
+    /// the end that of every other level, then, where that depends on the row's group, the
+    /// same for the training rows of each group.
+    Scores {
+        label: String,
+        coding: Coding,
+        slots: Vec<u16>,
+        groups: Vec<Vec<u8>>,
+        values: Vec<f64>,
+        as_bins: bool,
+    },
+    /// One feature a word: whether the text has it. As bins: missing, without, with.
+    Words { buckets: Vec<u16>, as_bins: bool },
 }
 
 /// Most bins of a column, the one for missing values among them.
@@ -98,7 +135,7 @@ pub const MAX_BINS: usize = 256;
 /// What the bins of one feature mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BinColumn {
-    /// The table's column.
+    /// The table's column, or what is made of columns: "a / b", "city (target)".
     pub name: String,
     /// Bins, the one for missing values (bin 0) among them: 2 to [`MAX_BINS`].
     pub bins: usize,
@@ -138,6 +175,9 @@ pub enum FeatureError {
     /// The file cannot be read.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// A derived column that this program cannot make.
+    #[error("{0}")]
+    Transform(String),
     /// Too many features.
     #[error(
         "the pipeline makes {width} features, more than {MAX_WIDTH}; declare some columns as \"ignore\" in the task"
@@ -149,9 +189,9 @@ pub enum FeatureError {
 }
 
 impl Pipeline {
-    /// The columns it reads.
+    /// The table's columns that it reads; some more than once.
     pub fn inputs(&self) -> impl Iterator<Item = &str> {
-        self.inputs.iter().map(|input| input.column.as_str())
+        self.inputs.iter().flat_map(Input::columns)
     }
 
     /// What is predicted.
@@ -191,14 +231,21 @@ impl Pipeline {
     }
 
     /// All rows of a table as numbers, for prediction. Strict: a column that
-    /// is not there, or a cell of another type, is an error.
+    /// is not there (unless the task took such columns for missing), or a cell of
+    /// another type, is an error.
     ///
     /// # Errors
     /// [`FeatureError`] names the column and the line.
     pub fn design(&self, table: &Table) -> Result<Matrix, FeatureError> {
-        self.check_table(table)?;
         let rows: Vec<u32> = (0_u32..).take(table.rows()).collect();
-        self.rows(table, &rows)
+        let groups = vec![None; rows.len()];
+        if self.missing_values.is_empty() {
+            self.check_table(table)?;
+            return self.rows(table, &rows, &groups);
+        }
+        let table = table.clone().with_missing(&self.missing_values);
+        self.check_table(&table)?;
+        self.rows(&table, &rows, &groups)
     }
 
     /// Checks what came from elsewhere.
@@ -216,7 +263,8 @@ impl Pipeline {
         if binned != 0 && binned != self.inputs.len() {
             return Err("some features are bins and some are numbers".to_owned());
         }
-        self.inputs.iter().try_for_each(Input::check)
+        let groups = 1 + self.plan.groups();
+        self.inputs.iter().try_for_each(|input| input.check(groups))
     }
 
     /// A pipeline without columns, where a test needs any.
@@ -244,18 +292,25 @@ impl Pipeline {
     /// pipeline that makes numbers.
     #[must_use]
     pub fn bin_columns(&self) -> Vec<BinColumn> {
-        self.inputs.iter().filter_map(Input::bin_column).collect()
+        self.inputs.iter().flat_map(Input::bin_columns).collect()
     }
 
     /// What a row with this bin of the `feature`-th column holds, for people: "age < 41.5",
     /// "sex = bucket 7", "chol missing". Empty for a pipeline that makes numbers.
     #[must_use]
     pub fn bin_name(&self, feature: usize, bin: usize) -> String {
-        self.inputs
-            .get(feature)
-            .map_or_else(String::new, |input| input.bin_name(bin))
+        let mut before = 0;
+        for input in &self.inputs {
+            if feature < before + input.width() {
+                return input.bin_name(feature - before, bin);
+            }
+            before += input.width();
+        }
+        String::new()
     }
 }
 
+#[cfg(test)]
+mod kinds_tests;
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,14 @@
 //! The profile: what the columns look like over all sites, learned from sums.
 //!
 //! Five steps. *Schema* spells the names of the columns (names travel, values
-//! never do). *Survey* counts types, classes, values of categories and a coarse
-//! grid of magnitudes. *Refine* lays at most 64 cells over each column of
-//! numbers, twice, the second time where the rows are: this gives its quantiles. *Moments* sums each clipped number and
-//! its square as integers.
+//! never do). *Survey* counts types, classes, values of categories, a coarse
+//! grid of magnitudes and usual codes for "missing". *Refine* lays at most 64
+//! cells over each column of numbers, twice, the second time where the rows are:
+//! this gives its quantiles. Beside the first look, *Screen* counts derived columns,
+//! the values of large categories and words by target, and what tells something is
+//! kept. The last step sums each clipped number and its square (*Moments*), counts
+//! the bins of every column by target and fold (*Tables*: weight of evidence,
+//! target encodings) and sums products (*Gram*: correlations).
 //!
 //! Every figure is a sum of whole numbers computed per row, so a profile over
 //! five sites equals the profile of their rows in one table, bit for bit. Only
@@ -13,25 +17,53 @@
 mod answer;
 pub(crate) mod classes;
 mod decide;
+mod drift;
+mod error;
+mod gram;
 mod grid;
 mod part;
 mod run;
 mod schema;
+mod screen;
+mod sentinel;
+mod shapes;
 mod slots;
+mod source;
+mod survey;
+mod tally;
+mod target;
+pub(crate) mod words;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::split::SplitPlan;
 use crate::task::Kind;
 
+pub use drift::Drift;
+pub use error::ProfileError;
+pub use gram::{Gram, GramColumn, MAX_GRAM};
 pub use part::{ColumnAsk, MomentsColumn, ProfilePart, RefineColumn};
-pub use run::{ProfileError, ProfileSums, run, run_with};
+pub use run::{ProfileSums, Sum, run, run_with};
+pub use screen::{MAX_LARGE, MAX_SCREENED, ScreenAsk, ScreenColumn};
+pub use sentinel::MissingProposal;
 pub use slots::{Coding, SlotKey};
+pub use source::Source;
+pub use tally::{BinAsk, TableColumn, TargetTable};
+pub use target::TargetAsk;
+pub use words::{MAX_WORDS, WORD_BUCKETS, Words};
 
 pub(crate) use answer::answer;
+pub(crate) use source::Quantities;
+pub(crate) use target::Tally;
 
 /// Buckets that the values of a column without a declared vocabulary fall in.
 pub const BUCKETS: usize = 256;
+/// Buckets that the values of a category with many values fall in.
+pub const FINE_BUCKETS: usize = 1 << 14;
+/// Most values of a category that are counted by target, for encodings.
+pub const MAX_ENCODED: usize = 2048;
 /// Most values of a declared vocabulary.
 pub const MAX_VOCABULARY: usize = 256;
 /// Most cells laid over a column of numbers.
@@ -64,8 +96,52 @@ pub struct Profile {
     pub class_counts: Vec<u64>,
     /// Columns that can be features, in the order of their names.
     pub columns: Vec<ColumnProfile>,
+    /// Computed columns that tell more than those they are made of, best first.
+    pub derived: Vec<ColumnProfile>,
     /// Columns that cannot, with the reason.
     pub dropped: Vec<Dropped>,
+    /// Values that may mean "missing", for the task's author to decide.
+    pub proposals: Vec<MissingProposal>,
+    /// Values that the task says mean "missing", by column; already applied.
+    pub missing_values: BTreeMap<String, Vec<String>>,
+    /// Whether a column that a site lacks is missing there.
+    pub absent_is_missing: bool,
+    /// Correlations of the columns of numbers, and with the target.
+    pub gram: Option<Gram>,
+}
+
+/// What the values of a column are, for people and for whoever picks features.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ColumnKind {
+    /// A quantity.
+    Number,
+    /// One of two values.
+    Boolean,
+    /// Few values in an order.
+    Ordinal,
+    /// One of several values without an order.
+    Category,
+    /// A calendar date.
+    Date,
+    /// Sentences.
+    Text,
+}
+
+/// What the training cells of a column looked like, over all sites.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Votes {
+    /// Numbers.
+    pub numbers: u64,
+    /// Whole ones among them.
+    pub whole: u64,
+    /// Texts.
+    pub texts: u64,
+    /// Dates among them.
+    pub dates: u64,
+    /// Sentences among them.
+    pub sentences: u64,
 }
 
 /// The values of the target.
@@ -102,6 +178,12 @@ pub struct Dropped {
 pub struct ColumnProfile {
     /// Its name.
     pub name: String,
+    /// What its values are, in a word.
+    pub kind: ColumnKind,
+    /// What its cells looked like; all zero for a derived column.
+    pub votes: Votes,
+    /// Where its numbers come from; of no meaning for categories and texts.
+    pub source: Source,
     /// Training rows without a usable value.
     pub missing: u64,
     /// Whether some training cells were texts among numbers; they count as
@@ -109,6 +191,11 @@ pub struct ColumnProfile {
     pub texts: bool,
     /// What the values are.
     pub values: Values,
+    /// Its bins by target and group of rows; `None` for texts.
+    pub table: Option<TargetTable>,
+    /// How much it tells about the target on its own, see
+    /// [`TargetTable::strength`].
+    pub strength: f64,
 }
 
 /// What the values of a column are.
@@ -129,8 +216,12 @@ pub enum Values {
         /// Their distribution.
         shape: NumberShape,
     },
-    /// One of a few values.
+    /// One of several values.
     Category(Levels),
+    /// One of the values that the task lists in their order.
+    Ordinal(Levels),
+    /// Sentences.
+    Text(Words),
 }
 
 /// Counted values of a category.
@@ -186,6 +277,12 @@ impl NumberShape {
         grid::quantile(&self.edges, &self.counts, p)
     }
 
+    /// Rows below a value, by linear interpolation inside its cell.
+    #[must_use]
+    pub fn below(&self, value: f64) -> f64 {
+        grid::below(&self.edges, &self.counts, value)
+    }
+
     /// Ascending cuts between at most `most` bins with about equally many rows in each;
     /// every cut is an edge of the grid, so how many rows lie on either side is known.
     #[must_use]
@@ -194,6 +291,8 @@ impl NumberShape {
     }
 }
 
+#[cfg(test)]
+mod kinds_tests;
 #[cfg(test)]
 mod part_tests;
 #[cfg(test)]

@@ -106,6 +106,35 @@ impl SplitPlan {
             Self::Holdout => None,
         }
     }
+
+    /// Groups of training rows that targets are counted by: the folds, and where
+    /// there is one validation part, that part.
+    #[must_use]
+    pub const fn groups(self) -> usize {
+        match self {
+            Self::Folds => FOLDS as usize,
+            Self::Holdout => FOLDS as usize + 1,
+        }
+    }
+
+    /// The group of a training row, below [`SplitPlan::groups`].
+    #[must_use]
+    pub const fn group(self, fold: u8, held_out: bool) -> usize {
+        match self {
+            Self::Holdout if held_out => FOLDS as usize,
+            _ => fold as usize,
+        }
+    }
+
+    /// Whether what is learned from the targets of one group's rows may be told of
+    /// another group's (or, with `None`, of new) rows: never of its own, and never from the
+    /// validation part.
+    #[must_use]
+    pub const fn tells(self, from: usize, of: Option<usize>) -> bool {
+        let own = matches!(of, Some(of) if of == from);
+        let held_out = matches!(self, Self::Holdout) && from == FOLDS as usize;
+        !own && !held_out
+    }
 }
 
 /// The part of every row of a table.

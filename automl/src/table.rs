@@ -14,6 +14,7 @@ mod csv;
 mod date;
 mod mapping;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ use std::path::{Path, PathBuf};
 use crate::object::ObjectId;
 
 pub use cell::{Cell, canonical_number, canonical_text};
-pub use date::days_since_epoch;
+pub use date::{civil, days_since_epoch};
 pub use mapping::{ColumnMapping, MappingError, TableMapping};
 
 /// Most columns of a table. The schema step spends 3·256 cells on their names,
@@ -143,6 +144,18 @@ impl Table {
         csv::read(source, reader, mapping)
     }
 
+    /// A copy in which these values of these columns are missing, compared as
+    /// [`canonical_text`]. Columns that are not here are passed over.
+    #[must_use]
+    pub fn with_missing(mut self, values: &BTreeMap<String, Vec<String>>) -> Self {
+        for column in &mut self.columns {
+            if let Some(values) = values.get(&column.name) {
+                column.remove(values);
+            }
+        }
+        self
+    }
+
     /// What errors call the table.
     #[must_use]
     pub fn source(&self) -> &str {
@@ -251,10 +264,38 @@ impl Column {
             .map(String::as_str)
     }
 
-    /// For fast scans of texts: the code of each row (0 is no text, else the
-    /// index into [`Column::dictionary`] plus one).
-    pub(crate) fn codes(&self) -> Option<&[u32]> {
-        self.codes.as_deref()
+    /// Makes these values missing.
+    fn remove(&mut self, values: &[String]) {
+        let values: Vec<String> = values.iter().map(|value| canonical_text(value)).collect();
+        let is_removed = |value: &str| values.iter().any(|removed| removed == value);
+        if let Some(numbers) = &mut self.numbers {
+            for number in numbers.iter_mut().filter(|number| !number.is_nan()) {
+                if is_removed(&canonical_number(*number)) {
+                    *number = f64::NAN;
+                }
+            }
+            if numbers.iter().all(|number| number.is_nan()) {
+                self.numbers = None;
+            }
+        }
+        let removed: Vec<bool> = self
+            .dictionary
+            .iter()
+            .map(|text| is_removed(text))
+            .collect();
+        if let Some(codes) = &mut self.codes {
+            for code in codes.iter_mut() {
+                let place = (*code as usize).checked_sub(1);
+                if place.is_some_and(|place| removed.get(place) == Some(&true)) {
+                    *code = 0;
+                }
+            }
+        }
+    }
+
+    /// The place of a row's text in [`Column::dictionary`].
+    pub(crate) fn code(&self, row: usize) -> Option<usize> {
+        (*self.codes.as_ref()?.get(row)? as usize).checked_sub(1)
     }
 
     /// The distinct texts, in order of first appearance.

@@ -59,6 +59,14 @@ pub enum ColumnType {
     Date,
     /// Never used.
     Ignore,
+    /// One of a few values in an order: whole numbers, or `values` from low to high.
+    Ordinal,
+    /// One of two values.
+    Boolean,
+    /// Sentences, used by their words.
+    Text,
+    /// Told from the data, as for columns that are not declared.
+    Auto,
 }
 
 /// What the task declares about one column.
@@ -70,6 +78,20 @@ pub struct ColumnRule {
     /// Its values, for a category whose values are public knowledge. Without
     /// them the values are counted in keyed hash buckets and stay unnamed.
     pub values: Vec<String>,
+    /// Values that mean "missing" at every site.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+}
+
+/// What becomes of a column that some sites do not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AbsentColumns {
+    /// A declared one is an error at the site, any other is not used.
+    #[default]
+    Refuse,
+    /// Its cells are missing there.
+    Missing,
 }
 
 /// How a prediction may move with a column, everything else being equal.
@@ -113,6 +135,9 @@ pub struct Constraints {
     /// Whether columns that look as if they were written after the moment of
     /// prediction are refused as features.
     pub temporal_check: bool,
+    /// What becomes of a column that some sites do not have.
+    #[serde(default, skip_serializing_if = "AbsentColumns::is_default")]
+    pub missing_columns: AbsentColumns,
 }
 
 /// A task. See the sample in `examples/hospitals/task.toml`.
@@ -219,6 +244,16 @@ impl Task {
         ObjectId::of(&self.to_bytes())
     }
 
+    /// Values that mean "missing", by column.
+    #[must_use]
+    pub fn missing_values(&self) -> BTreeMap<String, Vec<String>> {
+        let declared = self.columns.iter();
+        declared
+            .filter(|(_, rule)| !rule.missing.is_empty())
+            .map(|(column, rule)| (column.clone(), rule.missing.clone()))
+            .collect()
+    }
+
     /// The metric to rank by, given what the target turned out to be: the one
     /// the task names where it fits, else log-loss or RMSE.
     #[must_use]
@@ -323,8 +358,16 @@ impl Task {
         if let Some(seconds) = self.time_budget {
             let _ = writeln!(text, "The search ends after about {seconds} seconds.");
         }
+        if limits.absent_is_missing() {
+            let _ = writeln!(text, "A column that a site lacks is missing there.");
+        }
+        for (column, values) in self.missing_values() {
+            let values = values.join(", ");
+            let _ = writeln!(text, "In column `{column}` these mean missing: {values}.");
+        }
         for (column, rule) in &self.columns {
             let _ = match rule.r#type {
+                ColumnType::Auto => Ok(()),
                 ColumnType::Ignore => writeln!(text, "Column `{column}` is not used."),
                 other => writeln!(text, "Column `{column}` is a {}.", other.name()),
             };
@@ -341,6 +384,29 @@ impl Preset {
             Self::Balanced => "balanced",
             Self::Thorough => "thorough",
         }
+    }
+}
+
+impl AbsentColumns {
+    /// The name used in task files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Missing => "missing",
+        }
+    }
+
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Constraints {
+    /// Whether a column that a site lacks is missing there.
+    #[must_use]
+    pub fn absent_is_missing(&self) -> bool {
+        self.missing_columns == AbsentColumns::Missing
     }
 }
 
@@ -364,6 +430,10 @@ impl ColumnType {
             Self::Category => "category",
             Self::Date => "date",
             Self::Ignore => "ignore",
+            Self::Ordinal => "ordinal",
+            Self::Boolean => "boolean",
+            Self::Text => "text",
+            Self::Auto => "auto",
         }
     }
 }

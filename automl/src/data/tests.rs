@@ -20,23 +20,26 @@ fn error(extra: &str, text: &str) -> String {
 }
 
 fn profile(task: &Task, sites: &[SiteData]) -> Profile {
-    run_with(task, &mut |part| {
-        let shape = part.segments();
-        let mut segments: Vec<Vec<u64>> = shape.iter().map(|s| vec![0; s.count()]).collect();
-        for site in sites {
-            let mut out = Encoder::new(&shape);
-            site.answer(part, &mut out).expect("an answer");
-            let codes = out.finish().expect("every number");
-            segments
-                .iter_mut()
-                .flatten()
-                .zip(codes)
-                .for_each(|(sum, code)| *sum += code);
-        }
-        Ok(ProfileSums {
-            segments,
-            contributors: sites.len(),
-        })
+    run_with(task, &mut |parts| {
+        let sums = parts.iter().map(|part| {
+            let shape = part.segments();
+            let mut segments: Vec<Vec<u64>> = shape.iter().map(|s| vec![0; s.count()]).collect();
+            for site in sites {
+                let mut out = Encoder::new(&shape);
+                site.answer(part, &mut out).expect("an answer");
+                let codes = out.finish().expect("every number");
+                segments
+                    .iter_mut()
+                    .flatten()
+                    .zip(codes)
+                    .for_each(|(sum, code)| *sum += code);
+            }
+            ProfileSums {
+                segments,
+                contributors: sites.len(),
+            }
+        });
+        Ok(sums.collect())
     })
     .expect("a profile")
 }

@@ -1,34 +1,44 @@
 //! From cells to numbers.
 
-use super::{BinColumn, Encoding, FeatureError, Input, MAX_BINS, MAX_FEATURE, Matrix, Pipeline};
-use crate::profile::{Coding, SlotKey};
+use super::{Encoding, FeatureError, Input, MAX_FEATURE, Matrix, Pipeline};
+use crate::profile::{Coding, Quantities, SlotKey, Source, words};
 use crate::table::{Cell, Column, Table, days_since_epoch};
 
 impl Pipeline {
-    /// These rows as numbers. Lenient about cells, as training is: what a
+    /// These rows as numbers; `groups` has the group of each training row (see
+    /// [`crate::split::SplitPlan::group`]), `None` for others. Lenient about cells, as training is: what a
     /// column cannot use counts as missing, and so does a whole column that is
     /// not there.
-    pub(crate) fn rows(&self, table: &Table, rows: &[u32]) -> Result<Matrix, FeatureError> {
+    pub(crate) fn rows(
+        &self,
+        table: &Table,
+        rows: &[u32],
+        groups: &[Option<usize>],
+    ) -> Result<Matrix, FeatureError> {
         let width = self.width();
-        if self.binned() {
-            let mut bins = vec![0; rows.len() * width];
-            for (feature, input) in self.inputs.iter().enumerate() {
-                let writer = Writer::new(input, self.key, table);
-                for (place, &row) in rows.iter().enumerate() {
-                    bins[place * width + feature] = writer.bin(row as usize);
-                }
-            }
-            return Ok(Matrix::bins(rows.len(), width, bins));
-        }
-        let mut values = vec![0.0; rows.len() * width];
+        let binned = self.binned();
+        let cells = rows.len() * width;
+        let (mut bins, mut values) = if binned {
+            (vec![0_u8; cells], Vec::new())
+        } else {
+            (Vec::new(), vec![0.0; cells])
+        };
         let mut offset = 0;
         for input in &self.inputs {
-            let writer = Writer::new(input, self.key, table);
-            for (place, &row) in rows.iter().enumerate() {
+            let writer = Writer::new(input, self.key, table).map_err(FeatureError::Transform)?;
+            let own = input.width();
+            for (place, (&row, &group)) in rows.iter().zip(groups).enumerate() {
                 let start = place * width + offset;
-                writer.write(row as usize, &mut values[start..start + input.width()]);
+                if binned {
+                    writer.bins(row as usize, group, &mut bins[start..start + own]);
+                } else {
+                    writer.write(row as usize, group, &mut values[start..start + own]);
+                }
             }
-            offset += input.width();
+            offset += own;
+        }
+        if binned {
+            return Ok(Matrix::bins(rows.len(), width, bins));
         }
         for value in &mut values {
             *value = value.clamp(-MAX_FEATURE, MAX_FEATURE);
@@ -39,18 +49,20 @@ impl Pipeline {
     /// Refuses a table that lacks a column or has cells of another type.
     pub(super) fn check_table(&self, table: &Table) -> Result<(), FeatureError> {
         for input in &self.inputs {
-            let Some(column) = table.column(&input.column) else {
-                return Err(FeatureError::NoColumn {
-                    source_name: table.source().to_owned(),
-                    column: input.column.clone(),
-                    hint: table
-                        .nearest(&input.column)
-                        .map_or_else(String::new, |near| format!(" (the nearest is `{near}`)")),
-                });
-            };
-            if input.texts {
-                continue;
+            for name in input.columns() {
+                if table.column(name).is_none() && !self.absent_is_missing {
+                    return Err(FeatureError::NoColumn {
+                        source_name: table.source().to_owned(),
+                        column: name.to_owned(),
+                        hint: table
+                            .nearest(name)
+                            .map_or_else(String::new, |near| format!(" (the nearest is `{near}`)")),
+                    });
+                }
             }
+            let Some(column) = table.column(&input.column).filter(|_| !input.texts) else {
+                continue;
+            };
             if let Some((row, wanted)) = misfit(input, column, table.rows()) {
                 return Err(FeatureError::Type {
                     source_name: table.source().to_owned(),
@@ -66,22 +78,21 @@ impl Pipeline {
 
 /// The first row whose cell the input cannot take, and what it wants.
 fn misfit(input: &Input, column: &Column, rows: usize) -> Option<(usize, &'static str)> {
-    let (wanted, date) = match &input.encoding {
-        Encoding::Linear { date: true, .. }
-        | Encoding::Curve { date: true, .. }
-        | Encoding::Bins { date: true, .. } => ("a date", true),
-        Encoding::Linear { .. }
-        | Encoding::Curve { .. }
-        | Encoding::Bins { .. }
-        | Encoding::Levels {
-            coding: Coding::Whole,
-            ..
-        }
-        | Encoding::LevelBins {
-            coding: Coding::Whole,
-            ..
-        } => ("a number", false),
-        Encoding::Levels { .. } | Encoding::LevelBins { .. } | Encoding::Missing {} => return None,
+    let (wanted, date) = match (input.source(), &input.encoding) {
+        (
+            _,
+            Encoding::Levels {
+                coding: Coding::Whole,
+                ..
+            }
+            | Encoding::LevelBins {
+                coding: Coding::Whole,
+                ..
+            },
+        )
+        | (Some(Source::Numbers), _) => ("a number", false),
+        (Some(Source::Dates), _) => ("a date", true),
+        _ => return None,
     };
     let fits = |row: usize| match column.cell(row) {
         Cell::Missing => true,
@@ -91,45 +102,91 @@ fn misfit(input: &Input, column: &Column, rows: usize) -> Option<(usize, &'stati
     (0..rows).find(|&row| !fits(row)).map(|row| (row, wanted))
 }
 
-impl Input {
-    pub(super) fn width(&self) -> usize {
-        let own = match &self.encoding {
-            Encoding::Linear { knots, .. } => 1 + knots.len(),
-            Encoding::Curve { .. } | Encoding::Bins { .. } | Encoding::LevelBins { .. } => 1,
-            Encoding::Levels { slots, other, .. } => slots.len() + usize::from(*other),
-            Encoding::Missing {} => 0,
+/// Writes the features of one input, with what can be worked out once per
+/// distinct text worked out.
+struct Writer<'a> {
+    input: &'a Input,
+    key: SlotKey,
+    column: Option<&'a Column>,
+    numbers: Quantities<'a>,
+    /// The slot of each distinct text.
+    slots: Vec<Option<usize>>,
+    /// The features of each distinct text that has words.
+    words: Vec<Vec<u16>>,
+}
+
+impl<'a> Writer<'a> {
+    fn new(input: &'a Input, key: SlotKey, table: &'a Table) -> Result<Self, String> {
+        let name = &input.column;
+        let column = table.column(name);
+        let texts = column.map_or(&[][..], Column::dictionary);
+        let numbers = match input.source() {
+            Some(source) => Quantities::new(table, name, source)?,
+            None => Quantities::Absent,
         };
-        own + usize::from(self.flag)
+        let slots = match input.coding() {
+            Some(coding) => texts
+                .iter()
+                .map(|text| coding.slot(key, name, Cell::Text(text)))
+                .collect(),
+            None => Vec::new(),
+        };
+        let words = match &input.encoding {
+            Encoding::Words { buckets, .. } => texts
+                .iter()
+                .map(|text| {
+                    let mut found = words::buckets(key, name, text);
+                    found.retain(|bucket| buckets.binary_search(bucket).is_ok());
+                    found
+                })
+                .collect(),
+            _ => Vec::new(),
+        };
+        Ok(Self {
+            input,
+            key,
+            column,
+            numbers,
+            slots,
+            words,
+        })
     }
 
-    pub(super) fn names(&self) -> Vec<String> {
-        let column = &self.column;
-        let mut names = match &self.encoding {
-            Encoding::Linear { knots, .. } => std::iter::once(column.clone())
-                .chain(knots.iter().map(|knot| format!("{column} above {knot:.4}")))
-                .collect(),
-            Encoding::Curve { .. } => vec![format!("{column} (rank)")],
-            Encoding::Levels {
+    /// The bins of a row, 0 where its value is missing.
+    fn bins(&self, row: usize, group: Option<usize>, out: &mut [u8]) {
+        // Below MAX_BINS by `Input::check`, so that the casts lose nothing.
+        match &self.input.encoding {
+            Encoding::Bins { cuts, .. } => {
+                out[0] = self.numbers.get(row).map_or(0, |value| {
+                    1 + cuts.partition_point(|&cut| cut <= value) as u8
+                });
+            }
+            Encoding::LevelBins {
                 coding,
                 slots,
                 other,
-            } => slots
-                .iter()
-                .map(|&slot| format!("{column} = {}", coding.slot_name(slot)))
-                .chain(other.then(|| format!("{column} = other")))
-                .collect(),
-            Encoding::Bins { .. } | Encoding::LevelBins { .. } => vec![column.clone()],
-            Encoding::Missing {} => Vec::new(),
-        };
-        if self.flag {
-            names.push(format!("{column} missing"));
+            } => {
+                let level = self.level(row, coding).map(|slot| place(slots, slot));
+                out[0] = match level {
+                    Some(Some(level)) => 1 + level as u8,
+                    Some(None) if *other => 1 + slots.len() as u8,
+                    _ => 0,
+                };
+            }
+            Encoding::Scores { .. } => out[0] = self.score(row, group),
+            Encoding::Words { buckets, .. } => {
+                if let Some(found) = self.found(row) {
+                    for (bin, bucket) in out.iter_mut().zip(buckets) {
+                        *bin = 1 + u8::from(found.binary_search(bucket).is_ok());
+                    }
+                }
+            }
+            _ => {}
         }
-        names
     }
 
-    pub(super) fn check(&self) -> Result<(), String> {
-        let bad = |what: &str| Err(format!("feature of `{}`: {what}", self.column));
-        match &self.encoding {
+    fn write(&self, row: usize, group: Option<usize>, out: &mut [f64]) {
+        let present = match &self.input.encoding {
             Encoding::Linear {
                 lo,
                 hi,
@@ -137,191 +194,22 @@ impl Input {
                 scale,
                 knots,
                 ..
-            } => {
-                let numbers = [*lo, *hi, *center, *scale];
-                if numbers
-                    .iter()
-                    .chain(knots)
-                    .any(|number| !number.is_finite())
-                    || lo > hi
-                    || *scale <= 0.0
-                {
-                    return bad("bounds or scale are out of bounds");
-                }
-            }
-            Encoding::Curve { at, to, .. } => {
-                let finite = at.iter().chain(to).all(|number| number.is_finite());
-                if at.len() != to.len() || at.is_empty() || !at.is_sorted() || !finite {
-                    return bad("the points of its curve are out of order");
-                }
-            }
-            Encoding::Levels { coding, slots, .. } => {
-                let known = slots.iter().all(|&slot| usize::from(slot) < coding.slots());
-                if !known || !slots.is_sorted_by(|a, b| a < b) {
-                    return bad("its levels are out of order");
-                }
-            }
-            Encoding::Bins { cuts, .. } => {
-                let ascending = cuts.is_sorted_by(|a, b| a < b);
-                let finite = cuts.iter().all(|cut| cut.is_finite());
-                if cuts.len() > MAX_BINS - 2 || !ascending || !finite || self.flag {
-                    return bad("its cuts are out of order or too many");
-                }
-            }
-            Encoding::LevelBins { coding, slots, .. } => {
-                let known = slots.iter().all(|&slot| usize::from(slot) < coding.slots());
-                if !known
-                    || !slots.is_sorted_by(|a, b| a < b)
-                    || slots.len() > MAX_BINS - 2
-                    || self.flag
-                {
-                    return bad("its levels are out of order or too many");
-                }
-            }
-            Encoding::Missing {} => {}
-        }
-        Ok(())
-    }
-
-    pub(super) fn binned(&self) -> bool {
-        matches!(
-            self.encoding,
-            Encoding::Bins { .. } | Encoding::LevelBins { .. }
-        )
-    }
-
-    pub(super) fn bin_column(&self) -> Option<BinColumn> {
-        let (bins, ordered) = match &self.encoding {
-            Encoding::Bins { cuts, .. } => (cuts.len() + 2, true),
-            Encoding::LevelBins { slots, other, .. } => {
-                (slots.len() + 1 + usize::from(*other), false)
-            }
-            _ => return None,
-        };
-        Some(BinColumn {
-            name: self.column.clone(),
-            bins,
-            ordered,
-        })
-    }
-
-    pub(super) fn bin_name(&self, bin: usize) -> String {
-        let column = &self.column;
-        let Some(place) = bin.checked_sub(1) else {
-            return format!("{column} missing");
-        };
-        match &self.encoding {
-            Encoding::Bins { cuts, .. } => match (place.checked_sub(1), cuts.get(place)) {
-                (None, None) => format!("{column} present"),
-                (None, Some(high)) => format!("{column} < {high}"),
-                (Some(below), None) => format!("{column} >= {}", cuts[below]),
-                (Some(below), Some(high)) => format!("{} <= {column} < {high}", cuts[below]),
-            },
-            Encoding::LevelBins { coding, slots, .. } => match slots.get(place) {
-                Some(&slot) => format!("{column} = {}", coding.slot_name(slot)),
-                None => format!("{column} = other"),
-            },
-            _ => String::new(),
-        }
-    }
-}
-
-/// Writes the features of one input, with what can be worked out once per
-/// distinct text worked out.
-struct Writer<'a> {
-    input: &'a Input,
-    key: SlotKey,
-    column: Option<&'a Column>,
-    /// Per distinct text: its slot, or its days.
-    texts: Vec<Known>,
-}
-
-enum Known {
-    Slot(Option<usize>),
-    Days(Option<f64>),
-}
-
-impl<'a> Writer<'a> {
-    fn new(input: &'a Input, key: SlotKey, table: &'a Table) -> Self {
-        let column = table.column(&input.column);
-        let texts = column.map_or(&[][..], Column::dictionary);
-        let texts = texts
-            .iter()
-            .map(|text| match &input.encoding {
-                Encoding::Levels { coding, .. } | Encoding::LevelBins { coding, .. } => {
-                    Known::Slot(coding.slot(key, &input.column, Cell::Text(text)))
-                }
-                _ => Known::Days(days_since_epoch(text).map(|days| days as f64)),
-            })
-            .collect();
-        Self {
-            input,
-            key,
-            column,
-            texts,
-        }
-    }
-
-    fn known(&self, row: usize) -> Option<&Known> {
-        let code = *self.column?.codes()?.get(row)? as usize;
-        self.texts.get(code.checked_sub(1)?)
-    }
-
-    /// The number of a row, or its days.
-    fn quantity(&self, row: usize, date: bool) -> Option<f64> {
-        match (date, self.known(row)) {
-            (true, Some(Known::Days(days))) => *days,
-            (true, _) => None,
-            (false, _) => self.column?.number(row),
-        }
-    }
-
-    /// The bin of a row, 0 where its value is missing.
-    fn bin(&self, row: usize) -> u8 {
-        // Below MAX_BINS by `Input::check`, so that the casts lose nothing.
-        match &self.input.encoding {
-            Encoding::Bins { date, cuts } => self.quantity(row, *date).map_or(0, |value| {
-                1 + cuts.partition_point(|&cut| cut <= value) as u8
-            }),
-            Encoding::LevelBins {
-                coding,
-                slots,
-                other,
-            } => {
-                let level = self.level(row, coding).map(|slot| place(slots, slot));
-                match level {
-                    Some(Some(level)) => 1 + level as u8,
-                    Some(None) if *other => 1 + slots.len() as u8,
-                    _ => 0,
-                }
-            }
-            _ => 0,
-        }
-    }
-
-    fn write(&self, row: usize, out: &mut [f64]) {
-        let present = match &self.input.encoding {
-            Encoding::Linear {
-                date,
-                lo,
-                hi,
-                center,
-                scale,
-                knots,
-            } => self.quantity(row, *date).map(|value| {
+            } => self.numbers.get(row).map(|value| {
                 let value = value.clamp(*lo, *hi);
                 out[0] = (value - center) / scale;
                 for (out, knot) in out[1..].iter_mut().zip(knots) {
                     *out = (value - knot).max(0.0) / scale;
                 }
             }),
-            Encoding::Curve { date, at, to } => self
-                .quantity(row, *date)
+            Encoding::Curve { at, to, .. } => self
+                .numbers
+                .get(row)
                 .map(|value| out[0] = interpolate(at, to, value)),
             Encoding::Levels {
                 slots,
                 other,
                 coding,
+                ..
             } => self
                 .level(row, coding)
                 .map(|slot| match place(slots, slot) {
@@ -333,7 +221,17 @@ impl<'a> Writer<'a> {
                 Cell::Missing => None,
                 _ => Some(()),
             }),
-            // Bins are written by `Writer::bin`.
+            Encoding::Scores { values, .. } => {
+                let score = usize::from(self.score(row, group));
+                let value = score.checked_sub(1).and_then(|place| values.get(place));
+                value.map(|&value| out[0] = value)
+            }
+            Encoding::Words { buckets, .. } => self.found(row).map(|found| {
+                for (out, bucket) in out.iter_mut().zip(buckets) {
+                    *out = f64::from(u8::from(found.binary_search(bucket).is_ok()));
+                }
+            }),
+            // Bins are written by `Writer::bins`.
             Encoding::Bins { .. } | Encoding::LevelBins { .. } => Some(()),
         };
         if self.input.flag
@@ -344,21 +242,53 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// The place of a row's score plus one, 0 where it has none.
+    fn score(&self, row: usize, group: Option<usize>) -> u8 {
+        let Encoding::Scores {
+            coding,
+            slots,
+            groups,
+            ..
+        } = &self.input.encoding
+        else {
+            return 0;
+        };
+        let Some(slot) = self.level(row, coding) else {
+            return 0;
+        };
+        let own = group.and_then(|group| groups.get(1 + group));
+        let places = own.or(groups.first());
+        let at = place(slots, slot).unwrap_or(slots.len());
+        places
+            .and_then(|places| places.get(at))
+            .copied()
+            .unwrap_or(0)
+    }
+
+    /// The words of a row's text that have features; `None` when it has no text.
+    fn found(&self, row: usize) -> Option<&Vec<u16>> {
+        self.words.get(self.column?.code(row)?)
+    }
+
     /// `None` when missing, `Some(None)` for a value without a slot.
     fn level(&self, row: usize, coding: &Coding) -> Option<Option<usize>> {
-        if let Some(number) = self.column?.number(row) {
+        if let Some(Source::Derived(_)) = self.input.source() {
+            let number = self.numbers.get(row)?;
             return Some(coding.slot(self.key, &self.input.column, Cell::Number(number)));
         }
-        match self.known(row)? {
-            // A text among codes that are numbers is no value (see `texts`).
-            Known::Slot(_) if *coding == Coding::Whole => None,
-            Known::Slot(slot) => Some(*slot),
-            Known::Days(_) => None,
+        let column = self.column?;
+        if let Some(number) = column.number(row) {
+            return Some(coding.slot(self.key, &self.input.column, Cell::Number(number)));
         }
+        let code = column.code(row)?;
+        // A text among codes that are numbers is no value (see `texts`).
+        if *coding == Coding::Whole {
+            return None;
+        }
+        Some(self.slots.get(code).copied().flatten())
     }
 }
 
-/// Linear between the points, constant outside.
 /// The place of a slot among those that have a level of their own.
 fn place(slots: &[u16], slot: Option<usize>) -> Option<usize> {
     let slot = slot?;
@@ -367,6 +297,7 @@ fn place(slots: &[u16], slot: Option<usize>) -> Option<usize> {
         .ok()
 }
 
+/// Linear between the points, constant outside.
 fn interpolate(at: &[f64], to: &[f64], value: f64) -> f64 {
     let above = at.partition_point(|&point| point <= value);
     match (above.checked_sub(1), at.get(above)) {

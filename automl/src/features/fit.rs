@@ -1,9 +1,17 @@
-//! Fitting a pipeline: from the profile alone, so every fold shares it and no
-//! label can leak into it.
+//! Fitting a pipeline: from the profile alone, so every fold shares it.
 
-use super::spec::{Numbers, PipelineSpec, SmallNumbers};
+use super::scores::{self, Scores};
+use super::spec::{Categories, Numbers, PipelineSpec, SmallNumbers};
 use super::{Encoding, Input, Pipeline};
-use crate::profile::{ColumnProfile, Levels, MIN_LEVEL_ROWS, NumberShape, Profile, Values};
+use crate::profile::{
+    BinAsk, ColumnProfile, Levels, MIN_LEVEL_ROWS, NumberShape, Profile, Source, TargetAsk,
+    TargetTable, Values, Words,
+};
+
+/// A category is encoded where more than one row in this many has a value without a level.
+const OTHERS: u64 = 20;
+/// With more classes than this a category is encoded by frequency, not class by class.
+const MOST_CLASSES: usize = 8;
 
 /// Shares of rows below the bends of [`Numbers::Bent`].
 const BENDS: [f64; 2] = [1.0 / 3.0, 2.0 / 3.0];
@@ -16,43 +24,142 @@ impl Pipeline {
     /// Fits a pipeline to a profile.
     #[must_use]
     pub fn fit(profile: &Profile, spec: &PipelineSpec) -> Self {
-        let inputs = profile.columns.iter().map(|column| input(column, spec));
+        let own = profile.columns.iter();
+        let derived = profile.derived.iter().filter(|_| spec.derived);
+        let inputs = own.chain(derived).flat_map(|column| inputs(column, spec));
         Self {
             key: profile.key,
             plan: profile.plan,
             target_column: profile.target_column.clone(),
             target: profile.target.clone(),
+            missing_values: profile.missing_values.clone(),
+            absent_is_missing: profile.absent_is_missing,
             inputs: inputs.filter(|input| input.width() > 0).collect(),
         }
     }
 }
 
+/// The inputs made of one column: its values, and for many values or words what stands
+/// for these.
+fn inputs(column: &ColumnProfile, spec: &PipelineSpec) -> Vec<Input> {
+    let mut made = vec![input(column, spec)];
+    if let Values::Category(levels) = &column.values
+        && let Some(table) = &column.table
+    {
+        made.extend(encodings(column, levels, table, spec));
+    }
+    made
+}
+
 fn input(column: &ColumnProfile, spec: &PipelineSpec) -> Input {
     // A flag that hardly any row raises would be noise.
     let missing = column.missing >= MIN_LEVEL_ROWS;
-    if let Numbers::Bins { most } = spec.numbers {
-        return Input {
-            column: column.name.clone(),
-            texts: column.texts,
-            flag: false,
-            encoding: bins(column, most, spec),
-        };
-    }
-    let (encoding, flag) = match &column.values {
-        Values::Number {
-            small: Some(levels),
-            shape,
-        } if are_codes(levels, shape, spec) => (one_hot(levels, missing), missing),
-        Values::Number { shape, .. } => (number(shape, false, spec), missing && spec.missing_flags),
-        Values::Date { shape } => (number(shape, true, spec), missing && spec.missing_flags),
-        Values::Category(levels) => (one_hot(levels, missing), missing),
+    let as_bins = matches!(spec.numbers, Numbers::Bins { .. });
+    let (encoding, flag) = match (&column.values, spec.numbers) {
+        (Values::Text(words), _) => (word_features(words, as_bins, spec), missing && spec.words),
+        (Values::Ordinal(levels), _) => match order(column, levels, as_bins) {
+            Some(encoding) => (encoding, missing && spec.missing_flags),
+            None => (one_hot(levels, &column.source, missing), missing),
+        },
+        (_, Numbers::Bins { most }) => (bins(column, most, spec), false),
+        (
+            Values::Number {
+                small: Some(levels),
+                shape,
+            },
+            _,
+        ) if are_codes(levels, shape, spec) => (one_hot(levels, &column.source, missing), missing),
+        (Values::Number { shape, .. } | Values::Date { shape }, _) => (
+            number(shape, &column.source, spec),
+            missing && spec.missing_flags,
+        ),
+        (Values::Category(levels), _) => (one_hot(levels, &column.source, missing), missing),
     };
     Input {
         column: column.name.clone(),
         texts: column.texts,
-        flag,
+        flag: flag && !as_bins,
         encoding,
     }
+}
+
+fn word_features(words: &Words, as_bins: bool, spec: &PipelineSpec) -> Encoding {
+    if spec.words {
+        Encoding::Words {
+            buckets: words.buckets.clone(),
+            as_bins,
+        }
+    } else {
+        Encoding::Missing {}
+    }
+}
+
+fn order(column: &ColumnProfile, levels: &Levels, as_bins: bool) -> Option<Encoding> {
+    let values = levels.coding.slots();
+    let found = scores::order(values, &levels.slots, &levels.counts)?;
+    Some(Encoding::Scores {
+        label: column.name.clone(),
+        coding: levels.coding.clone(),
+        slots: (0_u16..).take(values).collect(),
+        groups: found.groups,
+        values: found.values,
+        as_bins,
+    })
+}
+
+/// What stands for the values of a category that has more of them than levels.
+fn encodings(
+    column: &ColumnProfile,
+    levels: &Levels,
+    table: &TargetTable,
+    spec: &PipelineSpec,
+) -> Vec<Input> {
+    let BinAsk::Slots { coding, slots } = &table.bins else {
+        return Vec::new();
+    };
+    let named: u64 = levels.counts.iter().sum();
+    let large = slots.len() > levels.slots.len() || levels.other * OTHERS > named;
+    if !large {
+        return Vec::new();
+    }
+    let classes = match &table.target {
+        TargetAsk::Classes { labels } if labels.len() > 2 => labels.len(),
+        _ => 1,
+    };
+    let (what, found): (&str, Vec<(String, Option<Scores>)>) = match spec.categories {
+        Categories::Levels => return Vec::new(),
+        Categories::Target if classes == 1 => {
+            // Of two classes the second is the positive one.
+            ("target", vec![(String::new(), scores::target(table, 1))])
+        }
+        Categories::Target if classes <= MOST_CLASSES => {
+            let each = table.target.labels().iter().enumerate();
+            let each =
+                each.map(|(class, label)| (format!(" {label}"), scores::target(table, class)));
+            ("target", each.collect())
+        }
+        Categories::Target | Categories::Frequency => {
+            ("frequency", vec![(String::new(), scores::frequency(table))])
+        }
+    };
+    let as_bins = matches!(spec.numbers, Numbers::Bins { .. });
+    let inputs = found.into_iter().filter_map(|(of, scores)| {
+        let Scores { groups, values } = scores?;
+        Some(Input {
+            column: column.name.clone(),
+            texts: column.texts,
+            flag: false,
+            encoding: Encoding::Scores {
+                label: format!("{} ({what}{of})", column.name),
+                coding: coding.clone(),
+                slots: slots.clone(),
+                groups,
+                values,
+                as_bins,
+            },
+        })
+    });
+    inputs.collect()
 }
 
 /// Bins of a column: of numbers at most `most` with about equally many rows in each.
@@ -63,19 +170,16 @@ fn bins(column: &ColumnProfile, most: usize, spec: &PipelineSpec) -> Encoding {
         other: levels.other > 0,
     };
     match &column.values {
-        Values::Category(values) => levels(values),
+        Values::Category(values) | Values::Ordinal(values) => levels(values),
         Values::Number {
             small: Some(values),
             shape,
-        } if are_codes(values, shape, spec) => levels(values),
-        Values::Number { shape, .. } => Encoding::Bins {
-            date: false,
+        } if are_codes(values, shape, spec) && !column.is_derived() => levels(values),
+        Values::Number { shape, .. } | Values::Date { shape } => Encoding::Bins {
+            source: column.source.clone(),
             cuts: shape.cuts(most),
         },
-        Values::Date { shape } => Encoding::Bins {
-            date: true,
-            cuts: shape.cuts(most),
-        },
+        Values::Text(_) => Encoding::Missing {},
     }
 }
 
@@ -91,7 +195,7 @@ fn are_codes(levels: &Levels, shape: &NumberShape, spec: &PipelineSpec) -> bool 
 }
 
 /// One feature a level. Of exactly two values the second says everything.
-fn one_hot(levels: &Levels, missing: bool) -> Encoding {
+fn one_hot(levels: &Levels, source: &Source, missing: bool) -> Encoding {
     let mut slots = levels.slots.clone();
     let other = levels.other >= MIN_LEVEL_ROWS;
     if slots.len() == 2 && !other {
@@ -103,18 +207,19 @@ fn one_hot(levels: &Levels, missing: bool) -> Encoding {
         return Encoding::Missing {};
     }
     Encoding::Levels {
+        source: source.clone(),
         coding: levels.coding.clone(),
         slots,
         other,
     }
 }
 
-fn number(shape: &NumberShape, date: bool, spec: &PipelineSpec) -> Encoding {
+fn number(shape: &NumberShape, source: &Source, spec: &PipelineSpec) -> Encoding {
     if shape.sd <= 0.0 {
         return Encoding::Missing {};
     }
     let linear = |knots| Encoding::Linear {
-        date,
+        source: source.clone(),
         lo: shape.lo,
         hi: shape.hi,
         center: shape.mean,
@@ -131,12 +236,12 @@ fn number(shape: &NumberShape, date: bool, spec: &PipelineSpec) -> Encoding {
         }
         // Bins never come here; whoever adds a variant reads this.
         Numbers::Bins { .. } => linear(Vec::new()),
-        Numbers::Rank => rank(shape, date).unwrap_or_else(|| linear(Vec::new())),
+        Numbers::Rank => rank(shape, source).unwrap_or_else(|| linear(Vec::new())),
     }
 }
 
 /// The middle rank at each point; points at the same value share one.
-fn rank(shape: &NumberShape, date: bool) -> Option<Encoding> {
+fn rank(shape: &NumberShape, source: &Source) -> Option<Encoding> {
     let mut at: Vec<f64> = Vec::new();
     let mut to: Vec<f64> = Vec::new();
     for point in 0..RANK_POINTS {
@@ -151,5 +256,9 @@ fn rank(shape: &NumberShape, date: bool) -> Option<Encoding> {
             }
         }
     }
-    (at.len() > 2).then_some(Encoding::Curve { date, at, to })
+    (at.len() > 2).then(|| Encoding::Curve {
+        source: source.clone(),
+        at,
+        to,
+    })
 }

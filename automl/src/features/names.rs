@@ -8,7 +8,14 @@ impl Pipeline {
     /// `bins` ascend. Empty for a pipeline that makes numbers.
     #[must_use]
     pub fn bins_name(&self, feature: usize, bins: &[u8]) -> String {
-        let Some(input) = self.inputs.get(feature) else {
+        let mut own = feature;
+        let mut inputs = self.inputs.iter();
+        let found = inputs.find(|input| {
+            let inside = own < input.width();
+            own -= if inside { 0 } else { input.width() };
+            inside
+        });
+        let Some(input) = found else {
             return String::new();
         };
         let missing = bins.first() == Some(&0);
@@ -19,7 +26,11 @@ impl Pipeline {
         let mut names = match &input.encoding {
             Encoding::Bins { cuts, .. } => input.runs(cuts, &places),
             Encoding::LevelBins { .. } => input.levels(&places).into_iter().collect(),
-            _ => return String::new(),
+            _ if !input.binned() => return String::new(),
+            _ => {
+                let each = places.iter().map(|place| input.bin_name(own, place + 1));
+                each.collect()
+            }
         };
         if missing && names.is_empty() {
             return format!("{} missing", input.column);
@@ -54,7 +65,7 @@ impl Input {
         let names: Vec<String> = places
             .iter()
             .map(|place| {
-                let name = self.bin_name(place + 1);
+                let name = self.bin_name(0, place + 1);
                 let prefix = format!("{} = ", self.column);
                 name.strip_prefix(&prefix).unwrap_or(&name).to_owned()
             })

@@ -174,7 +174,11 @@ pub fn refused(task: &Task, column: &str) -> Option<String> {
     if task.split.as_deref() == Some(column) {
         return Some("it says which rows are train and test (`split`)".to_owned());
     }
-    let declared = task.columns.get(column).map(|rule| rule.r#type);
+    let declared = task
+        .columns
+        .get(column)
+        .map(|rule| rule.r#type)
+        .filter(|&kind| kind != ColumnType::Auto);
     if declared == Some(ColumnType::Ignore) {
         return Some("the task says \"ignore\"".to_owned());
     }

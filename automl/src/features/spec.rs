@@ -39,6 +39,19 @@ pub enum SmallNumbers {
     Quantities,
 }
 
+/// What stands for a category's values where it has more of them than levels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Categories {
+    /// Nothing but its most frequent levels.
+    Levels,
+    /// How frequent a value is.
+    Frequency,
+    /// What the target is like in the rows with the value, those of the row's own
+    /// fold apart; a feature for each class where there are more than two.
+    Target,
+}
+
 /// Hyperparameters of a pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,6 +62,12 @@ pub struct PipelineSpec {
     pub small: SmallNumbers,
     /// Whether a missing number has a feature of its own.
     pub missing_flags: bool,
+    /// Categories with many values.
+    pub categories: Categories,
+    /// Whether derived columns are used: date parts, differences, ratios.
+    pub derived: bool,
+    /// Whether the words of free text are used.
+    pub words: bool,
 }
 
 /// A pipeline and what people call it.
@@ -68,19 +87,29 @@ impl Default for PipelineSpec {
             numbers: Numbers::Standard,
             small: SmallNumbers::Codes { most: FEW_CODES },
             missing_flags: true,
+            categories: Categories::Target,
+            derived: false,
+            words: true,
         }
     }
 }
 
-/// A column of whole numbers with more values than this is a quantity.
+/// Most bins of a column.
 const MOST_BINS: usize = 64;
+/// A column of whole numbers with more values than this is a quantity.
 const FEW_CODES: usize = 8;
 
-/// The variants of preprocessing that a search tries, the best guess first:
-/// one to four, without two that make the same features.
+/// The variants of preprocessing that a search tries, those that make numbers before those
+/// that make bins and of each the best guess first: one to seven, without two that make the same features.
 #[must_use]
 pub fn pipelines(_task: &Task, profile: &Profile) -> Vec<NamedPipeline> {
     let standard = PipelineSpec::default();
+    let binned = PipelineSpec {
+        numbers: Numbers::Bins { most: MOST_BINS },
+        small: SmallNumbers::Quantities,
+        missing_flags: false,
+        ..standard
+    };
     let variants = [
         ("standard", standard),
         (
@@ -101,15 +130,23 @@ pub fn pipelines(_task: &Task, profile: &Profile) -> Vec<NamedPipeline> {
             "plain",
             PipelineSpec {
                 small: SmallNumbers::Quantities,
+                categories: Categories::Frequency,
                 ..standard
             },
         ),
         (
-            "bins",
+            "derived",
             PipelineSpec {
-                numbers: Numbers::Bins { most: MOST_BINS },
-                small: SmallNumbers::Quantities,
-                missing_flags: false,
+                derived: true,
+                ..standard
+            },
+        ),
+        ("bins", binned),
+        (
+            "derived bins",
+            PipelineSpec {
+                derived: true,
+                ..binned
             },
         ),
     ];

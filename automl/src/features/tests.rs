@@ -7,32 +7,35 @@ use crate::profile::{Profile, ProfileSums, run_with};
 use crate::table::TableMapping;
 use crate::task::Task;
 
-fn task(extra: &str) -> Task {
+pub(super) fn task(extra: &str) -> Task {
     Task::from_toml(&format!(
         "name = \"t\"\ntarget = \"y\"\nsplit = \"fold\"\n{extra}"
     ))
     .expect("a task")
 }
 
-fn table(text: &str) -> Table {
+pub(super) fn table(text: &str) -> Table {
     Table::read("t.csv", text.as_bytes(), &TableMapping::default()).expect("a table")
 }
 
-fn profile(task: &Task, text: &str) -> Profile {
+pub(super) fn profile(task: &Task, text: &str) -> Profile {
     let data = SiteData::new(task, table(text)).expect("data");
-    run_with(task, &mut |part| {
-        let shape = part.segments();
-        let mut out = crate::ask::Encoder::new(&shape);
-        data.answer(part, &mut out).expect("an answer");
-        let mut codes = out.finish().expect("every number").into_iter();
-        let segments = shape
-            .iter()
-            .map(|segment| codes.by_ref().take(segment.count()).collect())
-            .collect();
-        Ok(ProfileSums {
-            segments,
-            contributors: 1,
-        })
+    run_with(task, &mut |parts| {
+        let sums = parts.iter().map(|part| {
+            let shape = part.segments();
+            let mut out = crate::ask::Encoder::new(&shape);
+            data.answer(part, &mut out).expect("an answer");
+            let mut codes = out.finish().expect("every number").into_iter();
+            let segments = shape
+                .iter()
+                .map(|segment| codes.by_ref().take(segment.count()).collect())
+                .collect();
+            ProfileSums {
+                segments,
+                contributors: 1,
+            }
+        });
+        Ok(sums.collect())
     })
     .expect("a profile")
 }
@@ -329,6 +332,7 @@ fn binned() -> Pipeline {
         numbers: Numbers::Bins { most: 64 },
         small: SmallNumbers::Quantities,
         missing_flags: false,
+        ..PipelineSpec::default()
     };
     Pipeline::fit(&profile(&task(""), &sample()), &spec)
 }

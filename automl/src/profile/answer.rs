@@ -2,8 +2,12 @@
 //! per column, whole numbers only.
 
 use super::part::{ColumnAsk, MomentsColumn, ProfilePart, RefineColumn, TYPE_COUNTS};
+use super::sentinel::{self, SUSPECTS};
 use super::slots::{Coding, SlotKey, WHOLE_SLOTS, whole_slot};
-use super::{classes, decide, grid, schema};
+use super::source::Quantities;
+use super::tally::TargetTable;
+use super::target::TargetAsk;
+use super::{classes, decide, gram, grid, schema, words};
 use crate::ask::Encoder;
 use crate::data::{SiteData, SiteDataError};
 use crate::table::{Cell, Column, days_since_epoch};
@@ -21,6 +25,7 @@ pub(crate) fn answer(
     for name in part.column_names() {
         data.allowed(name)?;
     }
+    follows_from_task(data, part)?;
     match part {
         ProfilePart::Schema { attempt } => {
             let names: Vec<&str> = data.table().columns().iter().map(Column::name).collect();
@@ -32,56 +37,97 @@ pub(crate) fn answer(
             columns,
             classes,
         } => {
-            follows_from_task(data, *key, columns, classes)?;
             let rows = data.counts();
             put(out, [rows.train, rows.test, rows.unlabelled])?;
-            put(out, class_counts(data, classes))?;
+            data.put(out, class_counts(data, classes))?;
             columns
                 .iter()
-                .try_for_each(|column| put(out, survey(data, *key, column)))
+                .try_for_each(|column| data.put(out, survey(data, *key, column)))
         }
         ProfilePart::Refine { columns } => columns
             .iter()
-            .try_for_each(|column| put(out, refine(data, column))),
+            .try_for_each(|column| data.put(out, refine(data, column)?)),
+        ProfilePart::Screen(ask) => ask.answer(data, out),
         ProfilePart::Moments {
             bits,
             rows,
             columns,
         } => {
-            if data.counts().train > *rows {
-                return Err(SiteDataError::TooManyRows { most: *rows });
-            }
+            room_for(data, *rows)?;
             let sums: Vec<[u64; 3]> = columns
                 .iter()
                 .map(|column| moments(data, column, *bits))
-                .collect();
+                .collect::<Result<_, _>>()?;
             (0..3).try_for_each(|which| put(out, sums.iter().map(|sum| sum[which])))
+        }
+        ProfilePart::Tables {
+            key,
+            plan,
+            target,
+            columns,
+        } => {
+            let tallies = data.grouped_tallies(target, *plan);
+            columns.iter().try_for_each(|column| {
+                let counts = TargetTable::count(data, column, *plan, *key, &tallies, target)?;
+                put(out, counts)
+            })
+        }
+        ProfilePart::Gram {
+            bits,
+            rows,
+            target,
+            columns,
+        } => {
+            room_for(data, *rows)?;
+            put(out, gram::answer(data, columns, target, *bits)?)
         }
     }
 }
 
-/// Refuses a survey whose vocabularies, classes or key are not the task's own.
-fn follows_from_task(
-    data: &SiteData,
-    key: SlotKey,
-    columns: &[ColumnAsk],
-    classes: &[String],
-) -> Result<(), SiteDataError> {
+fn room_for(data: &SiteData, rows: u64) -> Result<(), SiteDataError> {
+    if data.counts().train > rows {
+        return Err(SiteDataError::TooManyRows { most: rows });
+    }
+    Ok(())
+}
+
+/// Refuses an ask whose vocabularies, classes or key are not the task's own.
+fn follows_from_task(data: &SiteData, part: &ProfilePart) -> Result<(), SiteDataError> {
     let task = data.task();
     let other = |what: String| Err(SiteDataError::Survey { what });
-    if key != SlotKey::of(task) {
+    if part.key().is_some_and(|key| key != SlotKey::of(task)) {
         return other("hash buckets".to_owned());
     }
-    if classes != task.classes {
+    if let Some(TargetAsk::Classes { labels }) = part.target()
+        && !labels
+            .iter()
+            .all(|label| classes::known(&task.classes, label))
+    {
         return other("the classes of the target".to_owned());
     }
-    match columns
-        .iter()
-        .find(|column| column.coding != decide::coding(task, &column.name))
+    if let ProfilePart::Survey {
+        columns, classes, ..
+    } = part
     {
-        Some(column) => other(format!("the values of column `{}`", column.name)),
-        None => Ok(()),
+        if *classes != task.classes {
+            return other("the classes of the target".to_owned());
+        }
+        let odd = columns
+            .iter()
+            .find(|column| column.coding != decide::coding(task, &column.name));
+        if let Some(column) = odd {
+            return other(format!("the values of column `{}`", column.name));
+        }
     }
+    if let ProfilePart::Tables { columns, .. } = part {
+        let odd = columns
+            .iter()
+            .find(|column| !column.bins.follows_from(task, &column.name));
+        if let Some(column) = odd {
+            return other(format!("the values of column `{}`", column.name));
+        }
+    }
+    Ok(())
 }
 
 fn put(out: &mut Encoder, counts: impl IntoIterator<Item = u64>) -> Result<(), SiteDataError> {
@@ -101,108 +147,138 @@ fn class_counts(data: &SiteData, declared: &[String]) -> Vec<u64> {
     counts
 }
 
-/// Number of the days of each text of a column, and its slot, worked out once
-/// per distinct text.
+/// What a distinct text of a column counts as, worked out once.
 struct TextFacts {
     days: Option<i64>,
     slot: Option<usize>,
+    suspect: Option<usize>,
+    sentence: bool,
+}
+
+impl TextFacts {
+    fn of(text: &str, key: SlotKey, ask: &ColumnAsk) -> Self {
+        Self {
+            days: days_since_epoch(text),
+            slot: ask.coding.slot(key, &ask.name, Cell::Text(text)),
+            suspect: sentinel::text(text),
+            sentence: words::is_sentence(text),
+        }
+    }
+}
+
+/// The counts of one column of the survey.
+struct Counts {
+    types: [u64; TYPE_COUNTS],
+    coarse: Vec<u64>,
+    dates: Vec<u64>,
+    whole: Vec<u64>,
+    suspects: Vec<u64>,
+    slots: Vec<u64>,
+}
+
+impl Counts {
+    fn number(&mut self, number: f64, key: SlotKey, ask: &ColumnAsk) {
+        self.types[0] += 1;
+        self.coarse[grid::coarse_cell(number)] += 1;
+        self.types[3] += u64::from(libm::floor(number) == number);
+        let small = whole_slot(number);
+        if let Some(slot) = small {
+            self.whole[slot] += 1;
+        }
+        if let Some(suspect) = sentinel::number(number) {
+            self.suspects[suspect] += 1;
+        }
+        let slot = match ask.coding {
+            Coding::Whole => small,
+            _ => ask.coding.slot(key, &ask.name, Cell::Number(number)),
+        };
+        if let Some(slot) = slot {
+            self.slots[slot] += 1;
+        }
+    }
+
+    fn text(&mut self, fact: &TextFacts) {
+        self.types[1] += 1;
+        self.types[4] += u64::from(fact.sentence);
+        if let Some(days) = fact.days {
+            self.types[2] += 1;
+            self.dates[grid::coarse_cell(days as f64)] += 1;
+        }
+        if let Some(suspect) = fact.suspect {
+            self.suspects[suspect] += 1;
+        }
+        if let Some(slot) = fact.slot {
+            self.slots[slot] += 1;
+        }
+    }
 }
 
 fn survey(data: &SiteData, key: SlotKey, ask: &ColumnAsk) -> Vec<u64> {
-    let mut types = [0_u64; TYPE_COUNTS];
-    let mut coarse = vec![0_u64; grid::COARSE_CELLS];
-    let mut dates = vec![0_u64; grid::COARSE_CELLS];
-    let mut whole = vec![0_u64; WHOLE_SLOTS];
-    let mut slots = vec![0_u64; ask.coding.slots()];
+    let mut counts = Counts {
+        types: [0; TYPE_COUNTS],
+        coarse: vec![0; grid::COARSE_CELLS],
+        dates: vec![0; grid::COARSE_CELLS],
+        whole: vec![0; WHOLE_SLOTS],
+        suspects: vec![0; SUSPECTS],
+        slots: vec![0; ask.coding.slots()],
+    };
     if let Some(column) = data.table().column(&ask.name) {
         let facts: Vec<TextFacts> = column
             .dictionary()
             .iter()
-            .map(|text| TextFacts {
-                days: days_since_epoch(text),
-                slot: ask.coding.slot(key, &ask.name, Cell::Text(text)),
-            })
+            .map(|text| TextFacts::of(text, key, ask))
             .collect();
         for &row in data.train_rows() {
             let row = row as usize;
             if let Some(number) = column.number(row) {
-                types[0] += 1;
-                coarse[grid::coarse_cell(number)] += 1;
-                types[3] += u64::from(libm::floor(number) == number);
-                let small = whole_slot(number);
-                if let Some(slot) = small {
-                    whole[slot] += 1;
-                }
-                let slot = match ask.coding {
-                    Coding::Whole => small,
-                    _ => ask.coding.slot(key, &ask.name, Cell::Number(number)),
-                };
-                if let Some(slot) = slot {
-                    slots[slot] += 1;
-                }
-            } else if let Some(fact) = text_fact(column, &facts, row) {
-                types[1] += 1;
-                if let Some(days) = fact.days {
-                    types[2] += 1;
-                    dates[grid::coarse_cell(days as f64)] += 1;
-                }
-                if let Some(slot) = fact.slot {
-                    slots[slot] += 1;
-                }
+                counts.number(number, key, ask);
+            } else if let Some(fact) = column.code(row).and_then(|code| facts.get(code)) {
+                counts.text(fact);
             }
         }
     }
-    let mut counts = types.to_vec();
-    counts.extend(coarse);
-    counts.extend(dates);
-    counts.extend(whole);
-    counts.extend(slots);
-    counts
+    let mut all = counts.types.to_vec();
+    all.extend(counts.coarse);
+    all.extend(counts.dates);
+    all.extend(counts.whole);
+    all.extend(counts.suspects);
+    all.extend(counts.slots);
+    all
 }
 
-fn text_fact<'f>(column: &Column, facts: &'f [TextFacts], row: usize) -> Option<&'f TextFacts> {
-    let code = *column.codes()?.get(row)? as usize;
-    facts.get(code.checked_sub(1)?)
+fn quantities<'t>(
+    data: &'t SiteData,
+    name: &str,
+    source: &super::Source,
+) -> Result<Quantities<'t>, SiteDataError> {
+    Quantities::new(data.table(), name, source).map_err(|what| SiteDataError::Survey { what })
 }
 
-/// The number of a row, or its days where a column is read as dates.
-pub(crate) fn quantity(column: &Column, row: usize, date: bool) -> Option<f64> {
-    if date {
-        column
-            .text(row)
-            .and_then(days_since_epoch)
-            .map(|days| days as f64)
-    } else {
-        column.number(row)
-    }
-}
-
-fn refine(data: &SiteData, ask: &RefineColumn) -> Vec<u64> {
+fn refine(data: &SiteData, ask: &RefineColumn) -> Result<Vec<u64>, SiteDataError> {
     let mut counts = vec![0_u64; ask.edges.len().saturating_sub(1)];
-    if let Some(column) = data.table().column(&ask.name) {
-        for &row in data.train_rows() {
-            if let Some(number) = quantity(column, row as usize, ask.date) {
-                counts[grid::cell(&ask.edges, number)] += 1;
-            }
+    let numbers = quantities(data, &ask.name, &ask.source)?;
+    for &row in data.train_rows() {
+        if let Some(number) = numbers.get(row as usize) {
+            counts[grid::cell(&ask.edges, number)] += 1;
         }
     }
-    counts
+    Ok(counts)
 }
 
 /// Rows, sum and sum of squares of the codes 0 to 2^bits.
-fn moments(data: &SiteData, ask: &MomentsColumn, bits: u32) -> [u64; 3] {
-    let levels = f64::from(1_u32 << bits);
+fn moments(data: &SiteData, ask: &MomentsColumn, bits: u32) -> Result<[u64; 3], SiteDataError> {
     let mut sums = [0_u64; 3];
-    if let Some(column) = data.table().column(&ask.name) {
-        for &row in data.train_rows() {
-            if let Some(number) = quantity(column, row as usize, ask.date) {
-                let share = (number.clamp(ask.lo, ask.hi) - ask.lo) / (ask.hi - ask.lo);
-                let code = libm::round(share * levels) as u64;
-                sums[0] += 1;
-                sums[1] += code;
-                sums[2] += code * code;
-            }
+    let numbers = quantities(data, &ask.name, &ask.source)?;
+    for &row in data.train_rows() {
+        if let Some(number) = numbers.get(row as usize) {
+            let code = gram::code(number, ask.lo, ask.hi, bits);
+            sums[0] += 1;
+            sums[1] += code;
+            sums[2] += code * code;
         }
     }
-    sums
+    if sums[0] < data.policy().min_cell {
+        sums = [0; 3];
+    }
+    Ok(sums)
 }

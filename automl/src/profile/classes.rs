@@ -80,6 +80,11 @@ pub(crate) fn index(labels: &[String], cell: Cell<'_>) -> Option<usize> {
     }
 }
 
+/// Whether a label is one that a task with these declared classes can have.
+pub(super) fn known(declared: &[String], label: &str) -> bool {
+    names(declared).any(|name| name == label)
+}
+
 /// Whether the task alone says that the target is a class.
 pub(super) fn declared(task: &Task) -> bool {
     task.kind == Some(Kind::Classification)

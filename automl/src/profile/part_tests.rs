@@ -104,7 +104,7 @@ fn asks_out_of_bounds_are_refused() {
         rows,
         columns: vec![MomentsColumn {
             name: "x".to_owned(),
-            date: false,
+            source: Source::Numbers,
             lo,
             hi,
         }],
@@ -126,7 +126,7 @@ fn asks_out_of_bounds_are_refused() {
             .iter()
             .map(|name| RefineColumn {
                 name: (*name).to_owned(),
-                date: false,
+                source: Source::Numbers,
                 edges: edges.clone(),
             })
             .collect(),
@@ -155,13 +155,13 @@ fn asks_out_of_bounds_are_refused() {
 #[test]
 fn a_million_rows_still_fit_a_code() {
     for rows in [1, 1000, 920, 1 << 20, 64 << 24] {
-        let (bits, most) = super::run::precision(rows);
+        let (bits, most) = super::shapes::precision(rows);
         let part = ProfilePart::Moments {
             bits,
             rows: most,
             columns: vec![MomentsColumn {
                 name: "x".to_owned(),
-                date: false,
+                source: Source::Numbers,
                 lo: 0.0,
                 hi: 1.0,
             }],

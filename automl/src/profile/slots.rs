@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::BUCKETS;
+use super::words::WORD_BUCKETS;
+use super::{BUCKETS, FINE_BUCKETS};
 use crate::object::ObjectId;
 use crate::table::{Cell, canonical_number, canonical_text};
 use crate::task::Task;
@@ -22,6 +23,9 @@ pub enum Coding {
     Vocabulary(Vec<String>),
     /// Slot = keyed hash of column and value, below [`BUCKETS`].
     Buckets,
+    /// Slot = keyed hash of column and value, below [`FINE_BUCKETS`]: for columns of
+    /// many values.
+    FineBuckets,
 }
 
 /// Key of the hash buckets, from the task's name and seed: bucket numbers of
@@ -45,11 +49,28 @@ impl SlotKey {
     /// The bucket of a canonical value of a column.
     #[must_use]
     pub fn bucket(self, column: &str, value: &str) -> usize {
+        usize::from(self.hash(column, value)[0]) % BUCKETS
+    }
+
+    /// The fine bucket of a canonical value of a column.
+    #[must_use]
+    pub fn fine_bucket(self, column: &str, value: &str) -> usize {
+        let hash = self.hash(column, value);
+        usize::from(u16::from_le_bytes([hash[1], hash[2]])) % FINE_BUCKETS
+    }
+
+    /// The bucket of a word of a column of free text, below [`WORD_BUCKETS`].
+    pub(crate) fn word(self, column: &str, word: &str) -> u16 {
+        let hash = self.hash(column, word);
+        u16::from_le_bytes([hash[3], hash[4]]) % WORD_BUCKETS as u16
+    }
+
+    fn hash(self, column: &str, value: &str) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new_keyed(self.0.as_bytes());
         hasher.update(&(column.len() as u64).to_le_bytes());
         hasher.update(column.as_bytes());
         hasher.update(value.as_bytes());
-        usize::from(hasher.finalize().as_bytes()[0]) % BUCKETS
+        *hasher.finalize().as_bytes()
     }
 }
 
@@ -72,6 +93,7 @@ impl Coding {
             Self::Whole => WHOLE_SLOTS,
             Self::Vocabulary(values) => values.len(),
             Self::Buckets => BUCKETS,
+            Self::FineBuckets => FINE_BUCKETS,
         }
     }
 
@@ -93,6 +115,10 @@ impl Coding {
                 Some(key.bucket(column, &canonical_number(number)))
             }
             (Self::Buckets, Cell::Text(text)) => Some(key.bucket(column, text)),
+            (Self::FineBuckets, Cell::Number(number)) => {
+                Some(key.fine_bucket(column, &canonical_number(number)))
+            }
+            (Self::FineBuckets, Cell::Text(text)) => Some(key.fine_bucket(column, text)),
         }
     }
 
@@ -101,7 +127,7 @@ impl Coding {
         match self {
             Self::Whole => canonical_number(whole_number(slot)),
             Self::Vocabulary(values) => values.get(usize::from(slot)).cloned().unwrap_or_default(),
-            Self::Buckets => format!("bucket {slot}"),
+            Self::Buckets | Self::FineBuckets => format!("bucket {slot}"),
         }
     }
 }

@@ -10,41 +10,45 @@ use crate::task::Task;
 
 const HEADER: &str = "amount,code,city,since,odd,constant,note,patient_id,y";
 
-fn task(extra: &str) -> Task {
+pub(super) fn task(extra: &str) -> Task {
     Task::from_toml(&format!("name = \"t\"\ntarget = \"y\"\nseed = 7\n{extra}")).expect("a task")
 }
 
-fn site(task: &Task, text: &str) -> SiteData {
+pub(super) fn site(task: &Task, text: &str) -> SiteData {
     let table = Table::read("t.csv", text.as_bytes(), &TableMapping::default()).expect("a table");
     SiteData::new(task, table).expect("data")
 }
 
 /// Adds the answers of sites, as any federation does.
 fn profile_of(task: &Task, sites: &[SiteData]) -> Result<Profile, ProfileError> {
-    run_with(task, &mut |part| {
-        part.check().expect("a part within its caps");
-        let shape = part.segments();
-        let mut segments: Vec<Vec<u64>> = shape
-            .iter()
-            .map(|segment| vec![0; segment.count()])
-            .collect();
-        for site in sites {
-            let mut out = Encoder::new(&shape);
-            site.answer(part, &mut out).expect("an answer");
-            let codes = out.finish().expect("every number");
-            let mut codes = codes.into_iter();
-            for sum in segments.iter_mut().flatten() {
-                *sum += codes.next().expect("as many as the shape says");
-            }
-        }
-        Ok(ProfileSums {
-            segments,
-            contributors: sites.len(),
-        })
+    run_with(task, &mut |parts| {
+        Ok(parts.iter().map(|part| added(part, sites)).collect())
     })
 }
 
-fn profile(task: &Task, texts: &[String]) -> Profile {
+pub(super) fn added(part: &ProfilePart, sites: &[SiteData]) -> ProfileSums {
+    part.check().expect("a part within its caps");
+    let shape = part.segments();
+    let mut segments: Vec<Vec<u64>> = shape
+        .iter()
+        .map(|segment| vec![0; segment.count()])
+        .collect();
+    for site in sites {
+        let mut out = Encoder::new(&shape);
+        site.answer(part, &mut out).expect("an answer");
+        let codes = out.finish().expect("every number");
+        let mut codes = codes.into_iter();
+        for sum in segments.iter_mut().flatten() {
+            *sum += codes.next().expect("as many as the shape says");
+        }
+    }
+    ProfileSums {
+        segments,
+        contributors: sites.len(),
+    }
+}
+
+pub(super) fn profile(task: &Task, texts: &[String]) -> Profile {
     let sites: Vec<SiteData> = texts.iter().map(|text| site(task, text)).collect();
     profile_of(task, &sites).expect("a profile")
 }
@@ -91,13 +95,13 @@ fn random_rows(seed: u64, count: usize) -> Vec<String> {
         .collect()
 }
 
-fn csv<S: AsRef<str>>(header: &str, rows: &[S]) -> String {
+pub(super) fn csv<S: AsRef<str>>(header: &str, rows: &[S]) -> String {
     rows.iter().fold(format!("{header}\n"), |text, row| {
         text + row.as_ref() + "\n"
     })
 }
 
-fn column<'p>(profile: &'p Profile, name: &str) -> &'p ColumnProfile {
+pub(super) fn column<'p>(profile: &'p Profile, name: &str) -> &'p ColumnProfile {
     profile
         .columns
         .iter()
@@ -105,7 +109,7 @@ fn column<'p>(profile: &'p Profile, name: &str) -> &'p ColumnProfile {
         .expect("the column")
 }
 
-fn reason<'p>(profile: &'p Profile, name: &str) -> &'p str {
+pub(super) fn reason<'p>(profile: &'p Profile, name: &str) -> &'p str {
     let gone = profile
         .dropped
         .iter()
@@ -254,8 +258,8 @@ fn a_column_of_some_sites_is_dropped_with_the_reason() {
             csv("x,extra,y", &rows),
         ],
     );
-    assert_eq!(reason(&profile, "extra"), "only 2 of 3 sites have it");
-    assert_eq!(reason(&profile, "z"), "only 1 of 3 sites have it");
+    assert!(reason(&profile, "extra").starts_with("only 2 of 3 sites have it"));
+    assert!(reason(&profile, "z").starts_with("only 1 of 3 sites have it"));
     assert_eq!(profile.columns.len(), 1);
 }
 
@@ -269,7 +273,7 @@ fn protected_columns_are_refused_whoever_asks() {
         let part = ProfilePart::Refine {
             columns: vec![RefineColumn {
                 name: name.to_owned(),
-                date: false,
+                source: Source::Numbers,
                 edges: vec![0.0, 1.0],
             }],
         };
@@ -395,15 +399,12 @@ fn a_target_that_some_sites_lack_is_explained() {
     let task = task("");
     let one = site(&task, "x,y\n1,0\n2,1\n");
     let mut calls = 0;
-    let error = run_with(&task, &mut |part| {
+    let error = run_with(&task, &mut |parts| {
         calls += 1;
-        let mut out = Encoder::new(&part.segments());
-        one.answer(part, &mut out).expect("an answer");
         // A second site that has no column at all.
-        Ok(ProfileSums {
-            segments: vec![out.finish().expect("all")],
-            contributors: 2,
-        })
+        let mut sums = added(&parts[0], std::slice::from_ref(&one));
+        sums.contributors = 2;
+        Ok(vec![sums])
     });
     let message = error.expect_err("no target").to_string();
     assert!(

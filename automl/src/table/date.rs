@@ -50,3 +50,37 @@ const fn day_number(year: i64, month: i64, day: i64) -> i64 {
     365 * year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + since_march
         - 719_468
 }
+
+/// Year, month and day of a day number: the inverse of [`days_since_epoch`]
+/// (Hinnant, "chrono-compatible low-level date algorithms").
+#[must_use]
+pub const fn civil(days: i64) -> (i64, i64, i64) {
+    let since = days + 719_468;
+    let era = since.div_euclid(146_097);
+    let day = since.rem_euclid(146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let of_year = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let date = of_year - (153 * month + 2) / 5 + 1;
+    let (year, month) = if month < 10 {
+        (year + era * 400, month + 3)
+    } else {
+        (year + era * 400 + 1, month - 9)
+    };
+    (year, month, date)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn day_numbers_and_dates_are_each_others_inverse() {
+        for days in (-800_000..800_000).step_by(13) {
+            let (year, month, day) = civil(days);
+            assert_eq!(day_number(year, month, day), days, "{year}-{month}-{day}");
+            assert!((1..=12).contains(&month) && (1..=month_days(year, month)).contains(&day));
+        }
+        assert_eq!(civil(0), (1970, 1, 1));
+    }
+}

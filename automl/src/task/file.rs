@@ -9,8 +9,8 @@ use super::section::{Section, line_of};
 use crate::family;
 
 use super::{
-    ColumnRule, ColumnType, Constraints, Direction, Kind, MAX_CLASSES, MAX_TASK_BYTES, Metric,
-    Preset, Task, TaskError,
+    AbsentColumns, ColumnRule, ColumnType, Constraints, Direction, Kind, MAX_CLASSES,
+    MAX_TASK_BYTES, Metric, Preset, Task, TaskError,
 };
 
 /// Most names in one list and most declared columns: as many as a table may
@@ -33,14 +33,17 @@ const TOP_KEYS: [&str; 14] = [
     "constraints",
     "columns",
 ];
-pub(super) const CONSTRAINT_KEYS: [&str; 5] = [
+pub(super) const CONSTRAINT_KEYS: [&str; 6] = [
     "allowed_models",
     "interpretable_only",
+    "missing_columns",
     "monotone",
     "privacy_filter",
     "temporal_check",
 ];
-const COLUMN_KEYS: [&str; 2] = ["type", "values"];
+const COLUMN_KEYS: [&str; 3] = ["type", "values", "missing"];
+/// Most values of a column that mean "missing".
+const MAX_MISSING: usize = 16;
 
 pub(super) fn parse(text: &str) -> Result<Task, TaskError> {
     if text.len() > MAX_TASK_BYTES {
@@ -128,6 +131,13 @@ fn constraints(top: &Section<'_>) -> Result<Constraints, TaskError> {
             .names("privacy_filter", MAX_NAMES)?
             .unwrap_or_default(),
         temporal_check: section.flag("temporal_check")?.unwrap_or(false),
+        missing_columns: section
+            .choice(
+                "missing_columns",
+                &[AbsentColumns::Refuse, AbsentColumns::Missing],
+                AbsentColumns::name,
+            )?
+            .unwrap_or_default(),
     })
 }
 
@@ -178,11 +188,15 @@ fn column(
     name: &str,
     value: &Spanned<DeValue<'_>>,
 ) -> Result<ColumnRule, TaskError> {
-    const TYPES: [ColumnType; 4] = [
+    const TYPES: [ColumnType; 8] = [
         ColumnType::Number,
         ColumnType::Category,
         ColumnType::Date,
         ColumnType::Ignore,
+        ColumnType::Ordinal,
+        ColumnType::Boolean,
+        ColumnType::Text,
+        ColumnType::Auto,
     ];
     if let Some(word) = value.get_ref().as_str() {
         let word = Spanned::new(value.span(), word.to_owned());
@@ -190,13 +204,14 @@ fn column(
         return Ok(ColumnRule {
             r#type: kind,
             values: Vec::new(),
+            missing: Vec::new(),
         });
     }
     let Some(table) = value.get_ref().as_table() else {
         return Err(section.at(
             value.span().start,
             &format!(
-                "`{name}` needs a type: \"number\", \"category\", \"date\" or \"ignore\", or {{ type = \"category\", values = [\"a\", \"b\"] }}"
+                "`{name}` needs a type: \"number\", \"category\", \"ordinal\", \"boolean\", \"date\", \"text\", \"auto\" or \"ignore\", or {{ type = \"category\", values = [\"a\", \"b\"] }}"
             ),
         ));
     };
@@ -206,21 +221,29 @@ fn column(
         table,
     };
     inner.refuse_unknown(&COLUMN_KEYS)?;
-    let kind = inner
-        .choice("type", &TYPES, ColumnType::name)?
-        .unwrap_or(ColumnType::Category);
     let values = inner
         .names("values", crate::profile::MAX_VOCABULARY)?
         .unwrap_or_default();
-    if !values.is_empty() && kind != ColumnType::Category {
+    let missing = inner.names("missing", MAX_MISSING)?.unwrap_or_default();
+    let guess = if values.is_empty() && !missing.is_empty() {
+        ColumnType::Auto
+    } else {
+        ColumnType::Category
+    };
+    let kind = inner
+        .choice("type", &TYPES, ColumnType::name)?
+        .unwrap_or(guess);
+    let listed = matches!(kind, ColumnType::Category | ColumnType::Ordinal);
+    if !values.is_empty() && !listed {
         return Err(inner.at(
             value.span().start,
-            &format!("`{name}` has `values`, so its type must be \"category\""),
+            &format!("`{name}` has `values`, so its type must be \"category\" or \"ordinal\""),
         ));
     }
     Ok(ColumnRule {
         r#type: kind,
         values,
+        missing,
     })
 }
 

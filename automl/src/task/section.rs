@@ -113,10 +113,14 @@ impl<'a> Section<'a> {
     fn text(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<Spanned<String>, TaskError> {
         let text = match value.get_ref() {
             DeValue::String(text) => text.to_string(),
-            DeValue::Integer(number) if matches!(key, "positive" | "classes" | "values") => {
+            DeValue::Integer(number)
+                if matches!(key, "positive" | "classes" | "values" | "missing") =>
+            {
                 number.as_str().to_owned()
             }
-            DeValue::Boolean(flag) if matches!(key, "positive" | "classes" | "values") => {
+            DeValue::Boolean(flag)
+                if matches!(key, "positive" | "classes" | "values" | "missing") =>
+            {
                 flag.to_string()
             }
             _ => return Err(self.wrong(key, value, "a text in quotes")),

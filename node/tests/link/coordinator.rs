@@ -11,7 +11,7 @@ use collegium_automl::ask::{Ask, Part as AskPart, Stage};
 use collegium_automl::family::mlp::{self, DescendPart};
 use collegium_automl::family::{AnyPart, Head};
 use collegium_automl::object::ObjectId;
-use collegium_automl::profile::{ProfilePart, RefineColumn};
+use collegium_automl::profile::{ProfilePart, RefineColumn, Source};
 use collegium_crypto::glwe;
 use collegium_crypto::shamir::{self, SharePoint, ShareSum};
 use collegium_crypto::{SealingSecret, Segment, Shape, SigningIdentity, os_rng};
@@ -551,7 +551,7 @@ fn ask(sequence: u32) -> Ask {
     }
     let column = RefineColumn {
         name: "x".to_owned(),
-        date: false,
+        source: Source::Numbers,
         edges: vec![0.0, 1.0, 2.0, 3.0],
     };
     Ask {

@@ -1,0 +1,186 @@
+//! Features of many values, orders, words and derived columns.
+
+use super::tests::{profile, table, task};
+use super::*;
+use crate::data::SiteData;
+use crate::random::Stream;
+
+/// 3 000 training rows. The target follows from the shop (200 of them), the ratio b/a and a
+/// word; `grade` has an order.
+fn sample() -> String {
+    let mut random = Stream::new("features-kinds", &[b"1"]);
+    let mut text = "a,b,shop,grade,seen,note,fold,y\n".to_owned();
+    for n in 0..3200 {
+        let (a, b) = (100.0 + 900.0 * random.unit(), 100.0 + 900.0 * random.unit());
+        let shop = random.below(200);
+        let word = ["early", "late", "never"][random.below(3)];
+        let score = 2.0 * libm::log(b / a)
+            + if shop % 3 == 0 { 1.5 } else { -0.5 }
+            + if word == "late" { 1.0 } else { 0.0 };
+        let y = u8::from(score + random.normal() > 0.0);
+        let grade = ["poor", "fair", "good"][random.below(3)];
+        let fold = if n < 3000 { "train" } else { "test" };
+        text += &format!(
+            "{a:.1},{b:.1},shop{shop},{grade},2020-{:02}-11,customer {n} has paid {word} this year,{fold},{y}\n",
+            1 + random.below(12)
+        );
+    }
+    text
+}
+
+fn rich() -> crate::task::Task {
+    task("[columns]\ngrade = { type = \"ordinal\", values = [\"poor\", \"fair\", \"good\"] }")
+}
+
+fn named(name: &str) -> (Pipeline, String) {
+    let text = sample();
+    let all = pipelines(&rich(), &profile(&rich(), &text));
+    let found = all.into_iter().find(|known| known.name == name);
+    (found.expect("the pipeline").pipeline, text)
+}
+
+#[test]
+fn every_kind_has_its_features() {
+    let (pipeline, text) = named("derived");
+    let names = pipeline.features();
+    for wanted in ["shop (target)", "grade", "a / b", "month of seen = 3"] {
+        let found = names.iter().any(|name| name.starts_with(wanted));
+        // The month tells nothing and is left out.
+        assert_eq!(found, !wanted.starts_with("month"), "{wanted} {names:?}");
+    }
+    assert!(names.iter().any(|name| name.starts_with("note has word")));
+    let design = pipeline.design(&table(&text)).expect("a design");
+    let at = |name: &str| names.iter().position(|n| n == name).expect("the feature");
+    let column = |name: &str| -> Vec<f64> {
+        let at = at(name);
+        (0..design.rows)
+            .map(|row| design.row(row).numbers()[at])
+            .collect()
+    };
+    let grades = column("grade");
+    let cells = table(&text);
+    let written = cells.column("grade").expect("grades");
+    for (row, value) in grades.iter().enumerate() {
+        let place = ["poor", "fair", "good"]
+            .iter()
+            .position(|grade| written.text(row) == Some(grade))
+            .expect("a grade");
+        assert_eq!(value > &0.5, place == 2);
+        assert_eq!(value < &-0.5, place == 0);
+    }
+    for name in ["grade", "shop (target)"] {
+        let values = column(name);
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        assert!(mean.abs() < 0.1, "{name}: {mean}");
+    }
+}
+
+#[test]
+fn bins_of_every_kind_say_what_they_hold() {
+    let (pipeline, text) = named("derived bins");
+    assert!(pipeline.binned() && pipeline.check().is_ok());
+    let columns = pipeline.bin_columns();
+    assert_eq!(columns.len(), pipeline.width());
+    let design = pipeline.design(&table(&text)).expect("a design");
+    for row in 0..design.rows {
+        for (bin, column) in design.row(row).bins().iter().zip(&columns) {
+            assert!(usize::from(*bin) < column.bins, "{column:?}");
+        }
+    }
+    let at = |name: &str| {
+        columns
+            .iter()
+            .position(|c| c.name == name)
+            .expect("the column")
+    };
+    assert_eq!(pipeline.bin_name(at("grade"), 2), "grade = fair");
+    assert!(columns[at("grade")].ordered && columns[at("a / b")].ordered);
+    let word = columns.iter().position(|c| c.name.contains("has word"));
+    let word = word.expect("a word");
+    assert!(pipeline.bin_name(word, 2).starts_with("note has word"));
+    assert_eq!(pipeline.bin_name(word, 0), "note missing");
+}
+
+/// A row's own target must not be in its features: turning the targets of one fold's rows
+/// round changes the encodings of every other fold's rows, and none of its own.
+#[test]
+fn no_row_is_encoded_by_its_own_fold() {
+    let text = sample();
+    let data = SiteData::new(&rich(), table(&text)).expect("data");
+    let pipeline = &named("standard").0;
+    let design = data.training(pipeline).expect("a design");
+    let fold_zero = |row: usize| design.slots[row] == crate::data::Slot::Fold(0);
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    // The first 3 000 rows are the training rows, in the order of the design.
+    for row in (0..design.matrix.rows).filter(|&row| fold_zero(row)) {
+        let line = &mut lines[row + 1];
+        let turned = if line.ends_with('0') { '1' } else { '0' };
+        line.pop();
+        line.push(turned);
+    }
+    let turned = lines.join("\n");
+    let spec = PipelineSpec::default();
+    let other = Pipeline::fit(&profile(&rich(), &turned), &spec);
+    let place = |pipeline: &Pipeline| {
+        let names = pipeline.features();
+        names
+            .iter()
+            .position(|name| name == "shop (target)")
+            .expect("the feature")
+    };
+    let groups = |pipeline: &Pipeline| {
+        let input = pipeline.inputs.iter().find(|input| {
+            matches!(&input.encoding, Encoding::Scores { label, .. } if label == "shop (target)")
+        });
+        let Encoding::Scores { groups, .. } = &input.expect("the input").encoding else {
+            panic!("scores");
+        };
+        groups.clone()
+    };
+    // Cuts follow the scores of new rows, which do change, so raw places cannot be compared;
+    // the order of the shops among rows of fold 0 can.
+    let order = |places: &[u8]| {
+        let mut shops: Vec<usize> = (0..places.len()).collect();
+        shops.sort_by_key(|&shop| (places[shop], shop));
+        shops
+    };
+    let (before, after) = (groups(pipeline), groups(&other));
+    let moved = |group: usize| {
+        let (a, b) = (order(&before[group]), order(&after[group]));
+        a.iter().zip(&b).filter(|(a, b)| a != b).count()
+    };
+    let _ = (place(pipeline), place(&other));
+    assert!(moved(2) > 20, "fold 1 sees fold 0: {}", moved(2));
+    let (own, others) = (moved(1), moved(2));
+    assert!(
+        own * 2 < others,
+        "fold 0 does not see itself: {own} against {others}"
+    );
+}
+
+#[test]
+fn prediction_takes_what_the_task_says_is_missing() {
+    let task = task(
+        "[constraints]\nmissing_columns = \"missing\"\n[columns]\nage = { type = \"number\", missing = [-9, \"none\"] }",
+    );
+    let mut text = "age,sex,fold,y\n".to_owned();
+    for n in 0..200 {
+        let age = if n % 9 == 0 { -9 } else { 20 + n % 50 };
+        text += &format!("{age},{},train,{}\n", n % 2, (n / 3) % 2);
+    }
+    let pipeline = Pipeline::fit(&profile(&task, &text), &PipelineSpec::default());
+    let names = pipeline.features();
+    let flag = names
+        .iter()
+        .position(|name| name == "age missing")
+        .expect("a flag");
+    let design = pipeline
+        .design(&table("age,sex\n-9,1\nnone,1\n30,1\n"))
+        .expect("a design");
+    let flags: Vec<f64> = (0..3).map(|row| design.row(row).numbers()[flag]).collect();
+    assert_eq!(flags, [1.0, 1.0, 0.0]);
+    let design = pipeline
+        .design(&table("sex\n1\n"))
+        .expect("no age, so it is missing");
+    assert_eq!(design.row(0).numbers()[flag], 1.0);
+}
