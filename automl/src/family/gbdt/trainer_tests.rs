@@ -196,7 +196,7 @@ fn losses_are_those_of_the_model_and_fall() {
         assert_ne!(id(&model), id(&trainer.shown()));
         assert!(loss_of(&model, &lines, head) < first);
         // What was read back predicts the same.
-        let read = Object::from_id(&id(&model)).expect("a model");
+        let read = Object::from_bytes(&model.to_bytes().expect("bytes")).expect("a model");
         assert_eq!(loss_of(&read, &lines, head), loss_of(&model, &lines, head));
     }
 }
