@@ -94,6 +94,14 @@ pub(super) fn candidates(offer: &Offer<'_>) -> Vec<Proposal> {
     let mut proposals = Vec::new();
     for (place, (pipeline, named)) in offer.pipelines_of(true).enumerate() {
         let most = if place == 0 { variants.len() } else { 2 };
+        let columns = named.pipeline.bin_columns();
+        let mut monotone = monotone.clone();
+        monotone.retain(|name, _| columns.iter().any(|column| column.name == *name));
+        let levels = |name: &String| columns.iter().any(|c| c.name == *name && !c.ordered);
+        if monotone.keys().any(levels) {
+            // Nothing rises along a category.
+            continue;
+        }
         for variant in &variants[..most] {
             let hyperparameters = GbdtHyperparameters {
                 monotone: monotone.clone(),
