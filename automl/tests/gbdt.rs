@@ -95,8 +95,8 @@ fn run(task: &Task, sites: Vec<(String, Table)>) -> Outcome {
     simulate::run(task, sites, &mut Silent).expect("a champion")
 }
 
-fn model(outcome: &Outcome) -> Vec<u8> {
-    outcome.champion.model.to_bytes().expect("bytes")
+fn model(outcome: &Outcome) -> ObjectId {
+    outcome.champion.model.id().expect("bytes")
 }
 
 #[test]
@@ -258,8 +258,8 @@ fn sites_that_remember_nothing_give_the_same_champion() {
     };
     let outcome = search::run(&task, &mut &mut forgetful, &mut Silent).expect("a champion");
     assert_eq!(
-        outcome.champion.to_bytes().expect("bytes"),
-        expected.champion.to_bytes().expect("bytes")
+        outcome.champion.id().expect("bytes"),
+        expected.champion.id().expect("bytes")
     );
     assert!(forgetful.refused > 20, "{}", forgetful.refused);
 }

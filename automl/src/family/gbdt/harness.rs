@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::model::GbdtStage;
 use super::part::{GbdtPart, LevelTotals};
 use super::sample::row_hashes;
-use super::site::Memory;
+use super::site::{Memory, memory_key};
 use super::trainer::GbdtTrainer;
 use super::{GbdtObject, NAME};
 use crate::ask::{Ask, Encoder, Part, Segment, Stage, Totals};
@@ -36,7 +36,7 @@ pub(super) fn rows(lines: &[Line]) -> Rows {
 
 /// Sites without a table, and the stages that were published.
 pub(super) struct Sites {
-    sites: Vec<(Rows, Vec<u64>, Memory)>,
+    sites: Vec<(Rows, Vec<u64>, BTreeMap<ObjectId, Memory>)>,
     pub(super) published: BTreeMap<ObjectId, GbdtStage>,
     /// Whether sites lose their memory before every ask.
     pub(super) forgetful: bool,
@@ -48,7 +48,7 @@ impl Sites {
         let sites = sites.iter().map(|lines| {
             let rows = rows(lines);
             let hashes = row_hashes(&rows);
-            (rows, hashes, Memory::default())
+            (rows, hashes, BTreeMap::new())
         });
         Self {
             sites: sites.collect(),
@@ -74,10 +74,11 @@ impl Sites {
         part.check().expect("a valid part");
         let segments = part.segments();
         let mut sums = vec![0; segments.iter().map(Segment::count).sum()];
-        for (rows, hashes, memory) in &mut self.sites {
+        for (rows, hashes, memories) in &mut self.sites {
             if self.forgetful {
-                *memory = Memory::default();
+                memories.clear();
             }
+            let memory = memories.entry(memory_key(part)).or_default();
             memory.recall(part, rows);
             for id in &part.stages[memory.known_stages()..] {
                 memory.add_stage(*id, &self.published[id], rows);

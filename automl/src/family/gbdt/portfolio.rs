@@ -10,15 +10,16 @@ use crate::task::{Direction, Preset};
 
 /// Numbers of a candidate's largest step; so many that a handful of candidates
 /// fit one step of the race.
-const CANDIDATE_NUMBERS: usize = 400_000;
+const CANDIDATE_NUMBERS: usize = 500_000;
 /// Cells that a site with all rows goes over at a level: above that forests are
 /// smaller, as they may be where rows are many.
 const LEVEL_CELLS: u64 = 300_000_000;
 /// Learning rates summed over the stages of a race: about where boosted trees
-/// stop gaining.
-const LEARNING: f64 = 10.0;
+/// stop gaining. More classes take longer to tell apart.
+const LEARNING: f64 = 12.0;
+const LEARNING_OF_CLASSES: f64 = 18.0;
 /// Largest and smallest rate that are tried.
-const RATES: (f64, f64) = (0.05, 0.6);
+const RATES: (f64, f64) = (0.05, 0.7);
 
 /// Depth, row share, column share, λ, smallest Hessian, and a factor on the
 /// learning rate.
@@ -93,10 +94,18 @@ pub(super) fn candidates(offer: &Offer<'_>) -> Vec<Proposal> {
     let mut proposals = Vec::new();
     for (place, (pipeline, named)) in offer.pipelines_of(true).enumerate() {
         let most = if place == 0 { variants.len() } else { 2 };
+        let columns = named.pipeline.bin_columns();
+        let mut monotone = monotone.clone();
+        monotone.retain(|name, _| columns.iter().any(|column| column.name == *name));
+        let levels = |name: &String| columns.iter().any(|c| c.name == *name && !c.ordered);
+        if monotone.keys().any(levels) {
+            // Nothing rises along a category.
+            continue;
+        }
         for variant in &variants[..most] {
             let hyperparameters = GbdtHyperparameters {
                 monotone: monotone.clone(),
-                ..hyperparameters(variant, steps)
+                ..hyperparameters(variant, steps, offer.head)
             };
             let Some(fitted) = within_a_step(hyperparameters, &named.pipeline, offer) else {
                 continue;
@@ -125,10 +134,14 @@ fn name(candidate: &GbdtHyperparameters) -> String {
     )
 }
 
-fn hyperparameters(variant: &Variant, steps: f64) -> GbdtHyperparameters {
+fn hyperparameters(variant: &Variant, steps: f64, head: Head) -> GbdtHyperparameters {
     let Variant(depth, row_share, column_share, lambda, min_hessian, factor) = *variant;
     let stages = steps / f64::from(depth);
-    let rate = (factor * LEARNING / stages).clamp(RATES.0, RATES.1);
+    let learning = match head {
+        Head::Classes(_) => LEARNING_OF_CLASSES,
+        Head::Binary | Head::Number => LEARNING,
+    };
+    let rate = (factor * learning / stages).clamp(RATES.0, RATES.1);
     GbdtHyperparameters {
         row_share,
         column_share,

@@ -131,7 +131,7 @@ fn check_nodes(part: &GbdtPart, growing: Option<&GbdtStage>) -> Result<(), SiteE
 }
 
 /// The hash of everything that stays the same from ask to ask.
-fn memory_key(part: &GbdtPart) -> ObjectId {
+pub(super) fn memory_key(part: &GbdtPart) -> ObjectId {
     let fixed = GbdtPart {
         stages: Vec::new(),
         growing: None,
