@@ -278,6 +278,8 @@ impl Pipeline {
                 mean: 0.0,
                 scale: 1.0,
             },
+            missing_values: BTreeMap::new(),
+            absent_is_missing: false,
             inputs: Vec::new(),
         }
     }
