@@ -73,7 +73,7 @@ pub fn run_with(task: &Task, sum: &mut Sum<'_>) -> Result<Profile, ProfileError>
     }
     let target = survey.columns.iter().find(|c| c.name == task.target);
     let ask = survey.target_ask(target)?;
-    let (coarse, found) = shapes::first_look(key, &ask, target, &taken, survey.train_rows, sum)?;
+    let (coarse, found) = shapes::first_look(task, &ask, target, &taken, survey.train_rows, sum)?;
     let large = take_in(&mut taken, &found, &mut gone);
     let second = shapes::second_look(&survey.columns, coarse, &found, sum)?;
     let last = shapes::Last {

@@ -14,6 +14,7 @@ use crate::ask::{Encoder, Segment};
 use crate::data::{SiteData, SiteDataError};
 use crate::features::transform::{self, Derived};
 use crate::table::{Cell, MAX_ROWS};
+use crate::task::Task;
 
 /// Most derived columns that are looked at, with the columns they are made of.
 pub const MAX_SCREENED: usize = 512;
@@ -212,7 +213,7 @@ pub(super) struct Found {
 
 /// The ask of a screening; `None` when there is nothing to look at.
 pub(super) fn ask(
-    key: SlotKey,
+    task: &Task,
     target: TargetAsk,
     taken: &[Taken<'_>],
     rows: u64,
@@ -233,7 +234,13 @@ pub(super) fn ask(
                     || taken.iter().any(|taken| taken.column.name == name)
             };
             let fits = columns.len() + inputs.len() < MAX_SCREENED;
-            if fits && !taken_name(&derived.name) && derived.function().is_ok() {
+            let usable = derived.columns.iter().all(|name| {
+                // What is made of a column that a prediction may follow in one direction
+                // only could lead it in the other.
+                taken.iter().any(|taken| taken.column.name == *name)
+                    && !task.constraints.monotone.contains_key(name)
+            });
+            if usable && fits && !taken_name(&derived.name) && derived.function().is_ok() {
                 columns.extend(inputs);
                 columns.push(ScreenColumn {
                     name: derived.name.clone(),
@@ -250,7 +257,7 @@ pub(super) fn ask(
             .collect::<Vec<_>>()
     };
     let ask = ScreenAsk {
-        key,
+        key: SlotKey::of(task),
         target,
         columns,
         large: named(|taken| taken.is_large()),

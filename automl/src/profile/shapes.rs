@@ -24,7 +24,7 @@ pub(super) type Counted = Vec<(RefineColumn, Vec<u64>)>;
 
 /// The first grids, and beside them the screening.
 pub(super) fn first_look(
-    key: SlotKey,
+    task: &Task,
     ask: &TargetAsk,
     target: Option<&Surveyed>,
     taken: &[Taken<'_>],
@@ -36,7 +36,7 @@ pub(super) fn first_look(
         columns.push(target.refined(Source::Numbers));
         columns.sort_by(|a, b| a.name.cmp(&b.name));
     }
-    let screening = screen::ask(key, ask.clone(), taken, rows);
+    let screening = screen::ask(task, ask.clone(), taken, rows);
     let mut parts = Vec::new();
     if !columns.is_empty() {
         parts.push(ProfilePart::Refine {

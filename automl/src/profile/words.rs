@@ -2,9 +2,7 @@
 //!
 //! A text is a set of tokens: lower-case words of two letters or more, and of
 //! Chinese and other scripts without spaces every pair of neighbouring
-//! characters (character bigrams do as well as segmented words in text
-//! classification: Li and others 2019, "Is word segmentation necessary?"). Each
-//! token falls in a keyed hash bucket of its column.
+//! characters (docs/adr/0011). Each token falls in a keyed hash bucket of its column.
 
 use serde::{Deserialize, Serialize};
 
