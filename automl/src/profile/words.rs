@@ -2,7 +2,7 @@
 //!
 //! A text is a set of tokens: lower-case words of two letters or more, and of
 //! Chinese and other scripts without spaces every pair of neighbouring
-//! characters (docs/adr/0011). Each token falls in a keyed hash bucket of its column.
+//! characters (docs/adr/0012). Each token falls in a keyed hash bucket of its column.
 
 use serde::{Deserialize, Serialize};
 
