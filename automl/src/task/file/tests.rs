@@ -88,7 +88,7 @@ fn complaints_name_the_line_and_the_remedy() {
         ),
         (
             "[constraints]\nallowed_models = [\"logistc\"]",
-            "line 4: `allowed_models` cannot be `logistc`; did you mean `logistic`? Known: logistic, mlp",
+            "line 4: `allowed_models` cannot be `logistc`; did you mean `logistic`? Known: logistic, scorecard, ga2m, mlp",
         ),
         (
             "seed = \"1\"",
