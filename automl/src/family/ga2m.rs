@@ -197,7 +197,7 @@ impl Ga2mCandidate {
             pairs: 16,
             side: 6,
             weights: Weights::default(),
-            multiples: vec![0.3, 1.0, 3.0, 10.0],
+            multiples: vec![0.3, 1.0, 3.0],
         };
         vec![
             usual.clone(),

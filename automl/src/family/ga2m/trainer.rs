@@ -23,9 +23,9 @@ const LAST_GAIN: f64 = 3e-6;
 /// differs little where they are, and send a hundredth of the numbers.
 const HESSIANS: u32 = 3;
 
-/// Times the weights are estimated anew before a step, each time after solving with
-/// those at hand: two make up for most of what a single one falls short.
-const ROUNDS: usize = 2;
+/// Steps of a phase before which the weights are estimated twice, each time after solving
+/// with those at hand; later once, when they hardly change.
+const UNSETTLED: u32 = 2;
 
 /// What the next step is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -260,13 +260,14 @@ impl Ga2mTrainer {
     fn weigh(&mut self, fold: usize, output: usize, sums: &PointSums) {
         let blocks = &mut self.blocks[fold][output];
         if self.candidate.weights.estimated {
+            let rounds = if self.steps <= UNSETTLED { 2 } else { 1 };
             estimate(
                 blocks,
                 &self.path.points[self.reference][fold][output],
                 &sums.gradient,
                 &self.hessians[fold][output],
                 self.noise[fold][output],
-                ROUNDS,
+                rounds,
             );
         }
         for (penalties, times) in self.penalties.iter_mut().zip(&self.candidate.multiples) {
