@@ -23,7 +23,6 @@ pub(crate) mod testing;
 
 pub use counts::{BinCounts, CountPart};
 pub(crate) use descent::{Descent, Penalty, Signs, Slope};
-pub(crate) use design::MAX_PARAMETERS;
 pub use design::{Design, Term};
 pub(crate) use fitting::Fitting;
 pub use glue::AdditiveObject;
@@ -42,8 +41,9 @@ use crate::object::ObjectId;
 pub const MAX_POINTS: usize = 16;
 
 /// Most numbers that one candidate asks for in a step: what one wave of the race
-/// carries. Sizes are chosen so that the Hessian stays within.
-pub(crate) const MOST_NUMBERS: usize = 3 << 19; // 1.5 Mi of the wave's 2 Mi
+/// carries, less what losses and gradients take. Sizes are chosen so that the Hessian
+/// stays within.
+pub(crate) const MOST_NUMBERS: usize = 31 << 16; // 1.94 Mi
 
 /// Most numbers that a part of these families may ask for, whoever asks.
 const MAX_NUMBERS_OF_A_PART: usize = 4 << 20;

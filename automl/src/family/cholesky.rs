@@ -12,41 +12,85 @@ const fn at(row: usize, column: usize) -> usize {
     row * (row + 1) / 2 + column
 }
 
+/// The lower factor L of a positive definite matrix L · L'.
+#[derive(Clone, Debug)]
+pub(crate) struct Factor {
+    size: usize,
+    /// Row by row.
+    lower: Vec<f64>,
+}
+
 /// Solves `matrix · x = right` for a positive definite matrix given by its lower
 /// triangle, row by row. `None` when the matrix is not positive definite.
-///
-/// Every element is reduced by its products one after the other, from the first
-/// column on, whatever the panels are: they only decide which elements are
-/// worked on side by side.
 pub(crate) fn solve(lower: &[f64], right: &[f64]) -> Option<Vec<f64>> {
-    let size = right.len();
-    let mut factor = lower.to_vec();
-    let mut panel: Vec<[f64; PANEL]> = vec![[0.0; PANEL]; size];
-    for first in (0..size).step_by(PANEL) {
-        let end = (first + PANEL).min(size);
-        for row in first..size {
-            // What the columns before the panel take from this row. The rows of
-            // the panel itself come first and fill the panel.
-            let inside = row < end;
-            let columns = if inside { row + 1 - first } else { end - first };
-            let mut sums = [0.0; PANEL];
-            let start = at(row, first);
-            sums[..columns].copy_from_slice(&factor[start..start + columns]);
-            if inside {
-                for (k, lane) in panel[..first].iter_mut().enumerate() {
-                    lane[row - first] = factor[at(row, k)];
+    let factor = Factor::new(right.len(), lower)?;
+    Some(factor.solve(right))
+}
+
+impl Factor {
+    /// Of a matrix given by its lower triangle, row by row. `None` when the matrix is not
+    /// positive definite.
+    ///
+    /// Every element is reduced by its products one after the other, from the first
+    /// column on, whatever the panels are: they only decide which elements are
+    /// worked on side by side.
+    pub(crate) fn new(size: usize, lower: &[f64]) -> Option<Self> {
+        let mut factor = lower.to_vec();
+        let mut panel: Vec<[f64; PANEL]> = vec![[0.0; PANEL]; size];
+        for first in (0..size).step_by(PANEL) {
+            let end = (first + PANEL).min(size);
+            for row in first..size {
+                // What the columns before the panel take from this row. The rows of
+                // the panel itself come first and fill the panel.
+                let inside = row < end;
+                let columns = if inside { row + 1 - first } else { end - first };
+                let mut sums = [0.0; PANEL];
+                let start = at(row, first);
+                sums[..columns].copy_from_slice(&factor[start..start + columns]);
+                if inside {
+                    for (k, lane) in panel[..first].iter_mut().enumerate() {
+                        lane[row - first] = factor[at(row, k)];
+                    }
                 }
-            }
-            let own = &factor[at(row, 0)..at(row, first)];
-            for (value, lane) in own.iter().zip(&panel[..first]) {
-                for (sum, other) in sums.iter_mut().zip(lane) {
-                    *sum -= value * other;
+                let own = &factor[at(row, 0)..at(row, first)];
+                for (value, lane) in own.iter().zip(&panel[..first]) {
+                    for (sum, other) in sums.iter_mut().zip(lane) {
+                        *sum -= value * other;
+                    }
                 }
+                finish_row(&mut factor, lower, first, row, &mut sums[..columns])?;
             }
-            finish_row(&mut factor, lower, first, row, &mut sums[..columns])?;
         }
+        Some(Self {
+            size,
+            lower: factor,
+        })
     }
-    Some(substitute(&factor, right))
+
+    /// Solves L · L' · x = right.
+    pub(crate) fn solve(&self, right: &[f64]) -> Vec<f64> {
+        substitute(&self.lower, right)
+    }
+
+    /// The rows of the inverse of L: row i has i + 1 elements. Then the inverse of the
+    /// matrix is M' · M, and c' · (M' · M) · c the squared length of M · c.
+    pub(crate) fn inverse(&self) -> Vec<Vec<f64>> {
+        let mut rows: Vec<Vec<f64>> = Vec::with_capacity(self.size);
+        for row in 0..self.size {
+            let mut new = vec![0.0; row + 1];
+            for (k, known) in rows.iter().enumerate() {
+                let factor = self.lower[at(row, k)];
+                for (sum, value) in new.iter_mut().zip(known) {
+                    *sum -= factor * value;
+                }
+            }
+            new[row] = 1.0;
+            let diagonal = self.lower[at(row, row)];
+            new.iter_mut().for_each(|value| *value /= diagonal);
+            rows.push(new);
+        }
+        rows
+    }
 }
 
 /// The elements of one row inside a panel, from what is left of them.
@@ -163,6 +207,21 @@ mod tests {
             let (lower, right, _) = system(size);
             assert_eq!(solve(&lower, &right), textbook(&lower, &right), "{size}");
         }
+    }
+
+    #[test]
+    fn the_inverse_gives_squared_lengths() {
+        let (lower, _, _) = system(20);
+        let factor = Factor::new(20, &lower).expect("positive definite");
+        let inverse = factor.inverse();
+        let mut c = vec![0.0; 20];
+        (c[3], c[17]) = (1.0, -2.0);
+        let direct: f64 = factor.solve(&c).iter().zip(&c).map(|(x, c)| x * c).sum();
+        let length: f64 = inverse
+            .iter()
+            .map(|row| row.iter().zip(&c).map(|(m, c)| m * c).sum::<f64>().powi(2))
+            .sum();
+        assert!((direct - length).abs() < 1e-9 * direct, "{direct} {length}");
     }
 
     #[test]

@@ -8,15 +8,16 @@
 //! fitted; one step screens all pairs on a coarse grid of what is left to explain; then
 //! the strongest pairs are fitted together with the columns.
 //!
-//! A candidate trains a whole grid of penalties side by side and shows the point with
-//! the least validation loss. The points share one Hessian, taken at the best of them:
-//! their probabilities differ little, so their steps stay all but Newton steps, and the
-//! grid costs hardly more numbers than one point of it.
+//! How strongly each effect is held back is estimated for each effect and fold from the
+//! sums at hand (`blocks`), which takes no step. A few multiples of those penalties
+//! train side by side and the one with the least validation loss is shown. They share
+//! one Hessian: their probabilities differ little, so their steps stay all but Newton
+//! steps, and the multiples cost hardly more numbers than one of them.
 
+mod blocks;
 mod effects;
 mod group;
 mod pairs;
-mod penalty;
 mod plan;
 mod trainer;
 
@@ -87,15 +88,34 @@ impl Family for Ga2m {
     }
 }
 
-/// How strongly the effects of single columns are held back.
+/// How strongly effects are held back, against the sum of losses over rows.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Strength {
-    /// Weight of ½·Σ effect², against the sum of losses over rows; positive.
-    pub ridge: f64,
-    /// Weight of ½·Σ (second difference of neighbouring effects)² in columns with an
-    /// order; 0 or more.
+pub struct Weights {
+    /// Whether the weights below are only where the estimates start, that of `line`
+    /// apart, or stay as they are.
+    pub estimated: bool,
+    /// Of ½·Σ effect² in columns with an order.
+    pub line: f64,
+    /// Of ½·Σ (second difference of neighbouring effects)² in columns with an order.
     pub bends: f64,
+    /// Of ½·Σ effect² in columns without one.
+    pub levels: f64,
+    /// Of ½·Σ (difference of neighbouring cells)² in pairs, and a fifth of it of ½·Σ
+    /// effect².
+    pub pairs: f64,
+}
+
+impl Default for Weights {
+    fn default() -> Self {
+        Self {
+            estimated: true,
+            line: 0.5,
+            bends: 30.0,
+            levels: 3.0,
+            pairs: 20.0,
+        }
+    }
 }
 
 /// A GA2M's hyperparameters.
@@ -108,11 +128,10 @@ pub struct Ga2mCandidate {
     pub pairs: u8,
     /// Most groups on a side of a pair's grid, 2 to 16.
     pub side: u8,
-    /// Penalties of single columns that are tried side by side, 1 to 16.
-    pub strengths: Vec<Strength>,
-    /// Penalties of pairs that are tried side by side, 1 to 16: the weight of ½·Σ
-    /// effect² and of ½·Σ (difference of neighbouring cells)².
-    pub pair_strengths: Vec<f64>,
+    /// How strongly effects are held back.
+    pub weights: Weights,
+    /// Multiples of those weights that are tried side by side, 1 to 16 of 0.01 to 100.
+    pub multiples: Vec<f64>,
 }
 
 impl Ga2mCandidate {
@@ -122,6 +141,14 @@ impl Ga2mCandidate {
             0 => format!("of {} groups", self.groups),
             pairs => format!("of {} groups, {pairs} pairs", self.groups),
         }
+    }
+
+    /// The place of the multiple nearest 1.
+    fn reference(&self) -> usize {
+        let distance = |at: &usize| libm::log(self.multiples[*at]).abs();
+        (0..self.multiples.len())
+            .min_by(|a, b| distance(a).total_cmp(&distance(b)))
+            .unwrap_or(0)
     }
 
     /// Checks what came from elsewhere.
@@ -140,24 +167,28 @@ impl Ga2mCandidate {
         within("groups a column", usize::from(self.groups), 2, 64)?;
         within("pairs", usize::from(self.pairs), 0, 32)?;
         within("groups a side of a pair", usize::from(self.side), 2, 16)?;
-        within("penalties", self.strengths.len(), 1, MAX_POINTS)?;
-        within(
-            "penalties of pairs",
-            self.pair_strengths.len(),
-            1,
-            MAX_POINTS,
-        )?;
-        let sound = |weight: f64, least: f64| weight.is_finite() && weight >= least;
-        let strengths = self.strengths.iter();
-        if !strengths
-            .clone()
-            .all(|s| sound(s.ridge, 1e-6) && sound(s.bends, 0.0))
-            || !self
-                .pair_strengths
-                .iter()
-                .all(|weight| sound(*weight, 1e-6))
+        within("multiples", self.multiples.len(), 1, MAX_POINTS)?;
+        let Weights {
+            line,
+            bends,
+            levels,
+            pairs,
+            ..
+        } = self.weights;
+        // Without any ridge the effects of a column could be shifted against the intercept.
+        let drawn = [line, levels, pairs].iter().all(|weight| *weight >= 1e-6);
+        let finite = [line, bends, levels, pairs]
+            .iter()
+            .all(|weight| *weight <= 1e9);
+        if !(drawn && finite && bends >= 0.0) {
+            return Err("a GA2M's weights are positive, that of bends 0 or more".to_owned());
+        }
+        if !self
+            .multiples
+            .iter()
+            .all(|times| (0.01..=100.0).contains(times))
         {
-            return Err("a GA2M's ridge is positive, its other penalties 0 or more".to_owned());
+            return Err("a GA2M's multiples are 0.01 to 100".to_owned());
         }
         Ok(())
     }
@@ -165,24 +196,12 @@ impl Ga2mCandidate {
     /// The candidates that a search tries, the best guess first.
     #[must_use]
     pub fn offered() -> Vec<Self> {
-        let strengths = [
-            (0.3, 3.0),
-            (1.0, 10.0),
-            (1.0, 50.0),
-            (3.0, 50.0),
-            (3.0, 300.0),
-            (10.0, 300.0),
-            (10.0, 3000.0),
-            (30.0, 3000.0),
-        ];
         let usual = Self {
             groups: 32,
             pairs: 16,
-            side: 8,
-            strengths: strengths
-                .map(|(ridge, bends)| Strength { ridge, bends })
-                .to_vec(),
-            pair_strengths: vec![1.0, 4.0, 15.0, 60.0, 250.0],
+            side: 6,
+            weights: Weights::default(),
+            multiples: vec![0.3, 1.0, 3.0],
         };
         vec![
             usual.clone(),
@@ -192,9 +211,9 @@ impl Ga2mCandidate {
                 ..usual.clone()
             },
             Self {
-                groups: 16,
+                groups: 20,
                 pairs: 8,
-                side: 5,
+                side: 8,
                 ..usual
             },
         ]

@@ -2,7 +2,7 @@
 //! points table that a bank prints.
 //!
 //! One step counts labels by bin; from it every fold gets its own coarse classing
-//! ([`woe`]), drops columns that tell next to nothing, and fits by Newton steps with
+//! (`woe`), drops columns that tell next to nothing, and fits by Newton steps with
 //! coefficients of at least 0: a column whose coefficient would be negative drops out
 //! and the rest is refitted within the same step. Every sum is of integers.
 

@@ -367,6 +367,27 @@ fn bins_follow_the_order_of_the_numbers_and_keep_missing_apart() {
     assert_eq!(matrix.row(0).bins()[city], 0, "never seen is as missing");
     assert_eq!(pipeline.bin_name(city, 0), "city missing");
     assert!(pipeline.bin_name(age, 1).starts_with("age < "));
+    // Several bins in words.
+    let last = columns[age].bins as u8 - 1;
+    let run = pipeline.bins_name(age, &[2, 3, 4]);
+    let (low, high) = run.split_once(" <= age < ").expect("an interval");
+    assert!(low.parse::<f64>().expect("a cut") < high.parse().expect("a cut"));
+    assert_eq!(pipeline.bins_name(age, &[1]), pipeline.bin_name(age, 1));
+    assert_eq!(pipeline.bins_name(age, &[0]), "age missing");
+    let rest: Vec<u8> = (0..=last).filter(|bin| *bin != 2).collect();
+    let rest = pipeline.bins_name(age, &rest);
+    assert!(
+        rest.starts_with("age < ") && rest.ends_with(" or missing"),
+        "{rest}"
+    );
+    let everything: Vec<u8> = (1..=last).collect();
+    assert_eq!(pipeline.bins_name(age, &everything), "age present");
+    let cities = pipeline.bins_name(city, &[0, 1, 3]);
+    assert!(
+        cities.starts_with("city = ") && cities.ends_with(" or missing"),
+        "{cities}"
+    );
+    assert_eq!(pipeline.bins_name(99, &[1]), "");
 }
 
 #[test]

@@ -42,10 +42,13 @@ impl Penalty {
         }
     }
 
-    /// ½ weight Σ (second difference of b)²: bends are dear, lines are free.
-    pub(crate) fn bends(&mut self, parameters: Range<usize>, weight: f64) {
-        for at in parameters.start + 2..parameters.end {
-            self.square(&[(at - 2, 1.0), (at - 1, -2.0), (at, 1.0)], weight);
+    /// S times a vector, added to another.
+    pub(crate) fn add_product(&self, b: &[f64], sum: &mut [f64]) {
+        for (i, j, weight) in &self.entries {
+            sum[*i] += weight * b[*j];
+            if i != j {
+                sum[*j] += weight * b[*i];
+            }
         }
     }
 
@@ -58,16 +61,8 @@ impl Penalty {
         sum
     }
 
-    fn add_gradient(&self, b: &[f64], gradient: &mut [f64]) {
-        for (i, j, weight) in &self.entries {
-            gradient[*i] += weight * b[*j];
-            if i != j {
-                gradient[*j] += weight * b[*i];
-            }
-        }
-    }
-
-    fn add_hessian(&self, lower: &mut [f64]) {
+    /// S added to the lower triangle of a matrix.
+    pub(crate) fn add_hessian(&self, lower: &mut [f64]) {
         for (i, j, weight) in &self.entries {
             lower[i * (i + 1) / 2 + j] += weight;
         }
@@ -89,7 +84,7 @@ pub(crate) struct Slope<'a> {
 /// Where one output of a fold stands.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Descent {
-    /// The best point so far with its objective.
+    /// The best point so far with its loss.
     accepted: Option<(Vec<f64>, f64)>,
     halvings: u32,
     /// Whether it moves no more.
@@ -99,31 +94,45 @@ pub(crate) struct Descent {
 impl Descent {
     /// Moves the coefficients, where the sums were taken, to the next point.
     pub(crate) fn learn(&mut self, coefficients: &mut Vec<f64>, slope: &Slope<'_>) {
+        if self.accepts(coefficients, slope) {
+            self.advance(coefficients, slope);
+        }
+    }
+
+    /// Whether the coefficients are no worse than where they came from, under the
+    /// penalty that led here. If not, they go half the way back.
+    pub(crate) fn accepts(&mut self, coefficients: &mut Vec<f64>, slope: &Slope<'_>) -> bool {
         if self.settled {
-            return;
+            return false;
         }
+        let Some((best, loss)) = &self.accepted else {
+            return true;
+        };
         let objective = slope.sums.loss + slope.penalty.value(coefficients);
-        if let Some((best, least)) = &self.accepted {
-            // Rounding may lift the loss by half a unit a row; more is a step
-            // too far.
-            if objective > least + 1e-9 * (slope.rows as f64 + least.abs()) {
-                self.halvings += 1;
-                if self.halvings > MAX_HALVINGS {
-                    coefficients.clone_from(best);
-                    self.settled = true;
-                    return;
-                }
-                for (coefficient, start) in coefficients.iter_mut().zip(best) {
-                    *coefficient = 0.5 * (*coefficient + start);
-                }
-                return;
-            }
+        let least = loss + slope.penalty.value(best);
+        // Rounding may lift the loss by half a unit a row; more is a step too far.
+        if objective <= least + 1e-9 * (slope.rows as f64 + least.abs()) {
+            return true;
         }
+        self.halvings += 1;
+        if self.halvings > MAX_HALVINGS {
+            coefficients.clone_from(best);
+            self.settled = true;
+            return false;
+        }
+        for (coefficient, start) in coefficients.iter_mut().zip(best) {
+            *coefficient = 0.5 * (*coefficient + start);
+        }
+        false
+    }
+
+    /// Takes a Newton step from accepted coefficients.
+    pub(crate) fn advance(&mut self, coefficients: &mut Vec<f64>, slope: &Slope<'_>) {
         let Some((next, gain)) = step(coefficients, slope) else {
             self.settled = true;
             return;
         };
-        self.accepted = Some((coefficients.clone(), objective));
+        self.accepted = Some((coefficients.clone(), slope.sums.loss));
         self.halvings = 0;
         *coefficients = next;
         self.settled = gain <= slope.last_gain * slope.rows as f64;
@@ -134,7 +143,7 @@ impl Descent {
 /// `None` when no positive definite system can be made of the sums.
 fn step(coefficients: &[f64], slope: &Slope<'_>) -> Option<(Vec<f64>, f64)> {
     let mut gradient = slope.sums.gradient.clone();
-    slope.penalty.add_gradient(coefficients, &mut gradient);
+    slope.penalty.add_product(coefficients, &mut gradient);
     let mut matrix = slope.hessian.to_vec();
     slope.penalty.add_hessian(&mut matrix);
     // The intercept has no penalty: where every row is saturated the system is
@@ -271,14 +280,16 @@ mod tests {
     }
 
     #[test]
-    fn a_line_costs_no_bend_and_a_kink_does() {
+    fn squares_of_combinations_add_up() {
         let mut penalty = Penalty::default();
-        penalty.bends(1..5, 2.0);
+        for at in 1..3 {
+            penalty.square(&[(at, 1.0), (at + 1, -2.0), (at + 2, 1.0)], 2.0);
+        }
         assert_eq!(penalty.value(&[9.0, 1.0, 2.0, 3.0, 4.0]), 0.0);
         // Second differences 0 and -2.
         assert_eq!(penalty.value(&[9.0, 1.0, 2.0, 3.0, 2.0]), 4.0);
         let mut gradient = vec![0.0; 5];
-        penalty.add_gradient(&[9.0, 1.0, 2.0, 3.0, 2.0], &mut gradient);
+        penalty.add_product(&[9.0, 1.0, 2.0, 3.0, 2.0], &mut gradient);
         assert_eq!(gradient, [0.0, 0.0, -4.0, 8.0, -4.0]);
     }
 

@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(grouping.groups[1..], [0, 0, 1, 1, 2, 2]);
         assert_eq!((grouping.size, grouping.run), (3, 3));
         let heavy = Grouping::new(&[50, 900, 0, 30, 30, 30], true, 4);
-        assert_eq!(heavy.groups, [3, 0, 0, 1, 2, 2]);
+        assert_eq!(heavy.groups, [3, 0, 0, 1, 1, 2]);
         assert_eq!((heavy.size, heavy.run), (4, 3));
     }
 

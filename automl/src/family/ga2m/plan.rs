@@ -3,10 +3,13 @@
 use super::Ga2mCandidate;
 use super::group::Grouping;
 use crate::family::Head;
-use crate::family::additive::{BinCounts, Ground, MAX_COLUMNS, MAX_PARAMETERS, MOST_NUMBERS};
+use crate::family::additive::{BinCounts, Ground, MAX_COLUMNS, MOST_NUMBERS};
 
 /// Fewest groups that a column is worth keeping for.
 const LEAST_GROUPS: usize = 3;
+
+/// Most parameters of a fold: its systems are then solved in a quarter of a second.
+const MOST_PARAMETERS: usize = 1200;
 
 /// How the bins are laid out.
 #[derive(Clone, Debug, Default)]
@@ -37,7 +40,7 @@ impl Plan {
         let most = most_parameters(ground);
         let room = match candidate.pairs {
             0 => most - 1,
-            _ => most / 2,
+            _ => most * 9 / 20,
         };
         let columns = chosen(ground, counts, &group(2), room / LEAST_GROUPS);
         let size = |groupings: &[Grouping]| -> usize {
@@ -114,7 +117,7 @@ impl Plan {
 /// what one candidate may ask for.
 fn most_parameters(ground: &Ground) -> usize {
     let each = MOST_NUMBERS / ground.models().max(1);
-    (libm::sqrt(2.0 * each as f64) as usize).clamp(LEAST_GROUPS, MAX_PARAMETERS)
+    (libm::sqrt(2.0 * each as f64) as usize).clamp(LEAST_GROUPS, MOST_PARAMETERS)
 }
 
 /// Rows in each bin of a column, over all folds: no label is looked at.

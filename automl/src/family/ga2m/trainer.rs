@@ -1,14 +1,14 @@
 //! The coordinator's side of a GA2M.
 
-use super::group::Grouping;
+use super::Ga2mCandidate;
+use super::blocks::{Block, estimate, penalty};
 use super::pairs::strongest;
 use super::plan::Plan;
-use super::{Ga2mCandidate, Strength, penalty};
 use crate::ask::PartTotals;
 use crate::family::Head;
 use crate::family::additive::{
     AdditiveModel, AdditivePart, AdditivePath, BinCounts, Descent, Design, Fitting, Ground,
-    PathSums, Penalty, ScreenPart, Signs, Slope, SumsPart, Term,
+    PairGrid, PathSums, Penalty, PointSums, ScreenPart, Signs, Slope, SumsPart, Term,
 };
 use crate::metric::LossSums;
 
@@ -19,6 +19,14 @@ const MAX_STEPS: u32 = 5;
 /// the standard error of the mean loss over a million rows.
 const LAST_GAIN: f64 = 3e-6;
 
+/// Steps of a phase that ask for the Hessian; later ones take the last one, which
+/// differs little where they are, and send a hundredth of the numbers.
+const HESSIANS: u32 = 3;
+
+/// Steps of a phase before which the weights are estimated twice, each time after solving
+/// with those at hand; later once, when they hardly change.
+const UNSETTLED: u32 = 2;
+
 /// What the next step is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -28,7 +36,7 @@ enum Phase {
     Pairs,
 }
 
-/// Fits one GA2M a fold, all in lockstep, over a grid of penalties.
+/// Fits one GA2M a fold, all in lockstep, for some multiples of its penalties.
 #[derive(Clone, Debug)]
 pub struct Ga2mTrainer {
     candidate: Ga2mCandidate,
@@ -36,14 +44,19 @@ pub struct Ga2mTrainer {
     phase: Phase,
     plan: Plan,
     path: AdditivePath,
-    /// `[point][fold]`.
-    penalties: Vec<Vec<Penalty>>,
+    /// `[fold][output]`: how each effect is held back.
+    blocks: Vec<Vec<Vec<Block>>>,
+    /// `[point][fold][output]`: the multiples of that.
+    penalties: Vec<Vec<Vec<Penalty>>>,
     /// `[point][fold][output]`.
     descents: Vec<Vec<Vec<Descent>>>,
-    /// The point with the least validation loss so far: its Hessian is asked for.
+    /// The point with the least validation loss of the last step.
     best: usize,
-    /// The columns' penalty that went into the pairs.
-    strength: Option<Strength>,
+    /// The point whose multiple is nearest 1: its Hessian is asked for, and weights are
+    /// estimated there.
+    reference: usize,
+    /// `[fold][output]`: the Hessian that came last.
+    hessians: Vec<Vec<Vec<f64>>>,
     /// Steps of this phase.
     steps: u32,
     /// `[fold][output]`: variance of a residual in units of its curvature.
@@ -68,10 +81,12 @@ impl Ga2mTrainer {
             phase: Phase::Counting,
             plan: Plan::default(),
             path,
+            blocks: Vec::new(),
             penalties: Vec::new(),
             descents: Vec::new(),
             best: 0,
-            strength: None,
+            reference: 0,
+            hessians: Vec::new(),
             steps: 0,
             noise: vec![vec![1.0; outputs]; folds],
             scored: model.clone(),
@@ -82,7 +97,8 @@ impl Ga2mTrainer {
     }
 
     fn sums_part(&self) -> SumsPart {
-        SumsPart::of(&self.path, self.ground.rows, Some(self.best))
+        let hessian_at = (self.steps < HESSIANS).then_some(self.reference);
+        SumsPart::of(&self.path, self.ground.rows, hessian_at)
     }
 
     fn screen_part(&self) -> ScreenPart {
@@ -112,6 +128,13 @@ impl Ga2mTrainer {
                     .map(|column| self.plan.groupings[*column].term(*column))
                     .collect(),
             };
+            let mut blocks: Vec<Block> = Vec::new();
+            for column in &self.plan.columns[fold] {
+                let start = blocks.last().map_or(1, Block::end);
+                let grouping = &self.plan.groupings[*column];
+                blocks.push(Block::of_column(start, grouping, &self.candidate.weights));
+            }
+            self.blocks.push(vec![blocks; outputs]);
             let mut zeros = vec![0.0; design.parameters()];
             let coefficients = (0..outputs).map(|output| {
                 zeros[0] = prior(self.ground.head, counts, output);
@@ -126,7 +149,7 @@ impl Ga2mTrainer {
     }
 
     /// One Newton step at every point.
-    fn descend(&mut self, sums: &PathSums) -> LossSums {
+    fn descend(&mut self, sums: PathSums) -> LossSums {
         let means = sums.validation.iter().map(LossSums::mean);
         let best = means
             .enumerate()
@@ -134,7 +157,10 @@ impl Ga2mTrainer {
             .map_or(0, |(point, _)| point);
         self.scored = self.path.model(best);
         let losses = sums.validation[best];
-        self.measure_noise(sums, best);
+        self.measure_noise(&sums, best);
+        if !sums.hessians.is_empty() {
+            self.hessians = sums.hessians;
+        }
         let first = self.steps == 0;
         self.steps += 1;
         if first {
@@ -142,23 +168,7 @@ impl Ga2mTrainer {
         } else {
             self.best = best;
         }
-        for point in 0..self.path.points.len() {
-            let own = &sums.points[if first { 0 } else { point }];
-            for (fold, outputs) in own.iter().enumerate() {
-                for (output, sums_of) in outputs.iter().enumerate() {
-                    let slope = Slope {
-                        sums: sums_of,
-                        hessian: &sums.hessians[fold][output],
-                        penalty: &self.penalties[point][fold],
-                        signs: Signs::Free,
-                        rows: self.ground.rows,
-                        last_gain: LAST_GAIN / self.ground.head.outputs() as f64,
-                    };
-                    let coefficients = &mut self.path.points[point][fold][output];
-                    self.descents[point][fold][output].learn(coefficients, &slope);
-                }
-            }
-        }
+        self.step(&sums.points, first);
         let mut best_ones = self.descents[self.best].iter().flatten();
         if best_ones.all(|descent| descent.settled) || self.steps >= MAX_STEPS {
             self.close_phase();
@@ -178,45 +188,91 @@ impl Ga2mTrainer {
         }
     }
 
-    /// From one point to one for every penalty.
+    /// From one point to one for every multiple.
     fn spread(&mut self) {
-        let strengths: Vec<(Strength, f64)> = match self.strength {
-            None => self.candidate.strengths.iter().map(|s| (*s, 0.0)).collect(),
-            Some(strength) => {
-                let weights = self.candidate.pair_strengths.iter();
-                weights.map(|weight| (strength, *weight)).collect()
-            }
-        };
-        self.penalties = strengths
-            .iter()
-            .map(|(strength, weight)| {
-                (0..self.path.designs.len())
-                    .map(|fold| self.penalty(fold, *strength, *weight))
-                    .collect()
-            })
-            .collect();
+        let points = self.candidate.multiples.len();
         let point = self.path.points[0].clone();
-        self.path.points = vec![point; strengths.len()];
+        self.path.points = vec![point; points];
         let outputs = self.ground.head.outputs();
-        let fold = vec![Descent::default(); outputs];
-        self.descents = vec![vec![fold; self.path.designs.len()]; strengths.len()];
-        // Until losses tell, the middle of the grid stands for all of it.
-        self.best = strengths.len() / 2;
+        let folds = self.path.designs.len();
+        self.descents = vec![vec![vec![Descent::default(); outputs]; folds]; points];
+        self.penalties = vec![vec![vec![Penalty::default(); outputs]; folds]; points];
+        self.reference = self.candidate.reference();
+        self.best = self.reference;
     }
 
-    fn penalty(&self, fold: usize, strength: Strength, weight: f64) -> Penalty {
-        let columns: Vec<&Grouping> = self.plan.columns[fold]
-            .iter()
-            .map(|column| &self.plan.groupings[*column])
-            .collect();
-        let mut penalty = penalty::of_columns(&columns, strength);
-        let start = 1 + columns.iter().map(|grouping| grouping.size).sum::<usize>();
-        if let Some(pairs) = self.plan.pairs.get(fold) {
-            let side = |at: usize| &self.plan.screened[at].1;
-            let pairs: Vec<[&Grouping; 2]> = pairs.iter().map(|pair| pair.map(side)).collect();
-            penalty::add_pairs(&mut penalty, start, &pairs, weight);
+    /// One step of every output of every fold at every point: those that came too far go
+    /// back half the way, the others on, under weights that are estimated anew first.
+    fn step(&mut self, points: &[Vec<Vec<PointSums>>], first: bool) {
+        for fold in 0..self.path.designs.len() {
+            for output in 0..self.ground.head.outputs() {
+                let own: Vec<&PointSums> = (0..self.path.points.len())
+                    .map(|point| &points[if first { 0 } else { point }][fold][output])
+                    .collect();
+                let goes: Vec<bool> = (0..own.len())
+                    .map(|point| self.at(point, fold, output, own[point], Descent::accepts))
+                    .collect();
+                if goes[self.reference] {
+                    self.weigh(fold, output, own[self.reference]);
+                }
+                for point in (0..own.len()).filter(|point| goes[*point]) {
+                    self.at(
+                        point,
+                        fold,
+                        output,
+                        own[point],
+                        |descent, coefficients, slope| {
+                            descent.advance(coefficients, slope);
+                            true
+                        },
+                    );
+                }
+            }
         }
-        penalty
+    }
+
+    /// Moves one output of a fold at one point.
+    fn at(
+        &mut self,
+        point: usize,
+        fold: usize,
+        output: usize,
+        sums: &PointSums,
+        move_on: impl Fn(&mut Descent, &mut Vec<f64>, &Slope<'_>) -> bool,
+    ) -> bool {
+        let slope = Slope {
+            sums,
+            hessian: &self.hessians[fold][output],
+            penalty: &self.penalties[point][fold][output],
+            signs: Signs::Free,
+            rows: self.ground.rows,
+            last_gain: LAST_GAIN / self.ground.head.outputs() as f64,
+        };
+        let coefficients = &mut self.path.points[point][fold][output];
+        move_on(
+            &mut self.descents[point][fold][output],
+            coefficients,
+            &slope,
+        )
+    }
+
+    /// Estimates the weights of one output of a fold, and renews its penalties.
+    fn weigh(&mut self, fold: usize, output: usize, sums: &PointSums) {
+        let blocks = &mut self.blocks[fold][output];
+        if self.candidate.weights.estimated {
+            let rounds = if self.steps <= UNSETTLED { 2 } else { 1 };
+            estimate(
+                blocks,
+                &self.path.points[self.reference][fold][output],
+                &sums.gradient,
+                &self.hessians[fold][output],
+                self.noise[fold][output],
+                rounds,
+            );
+        }
+        for (penalties, times) in self.penalties.iter_mut().zip(&self.candidate.multiples) {
+            penalties[fold][output] = penalty(blocks, *times);
+        }
     }
 
     fn close_phase(&mut self) {
@@ -225,15 +281,14 @@ impl Ga2mTrainer {
             self.finished = true;
             return;
         }
-        self.strength = self.candidate.strengths.get(self.best).copied();
         self.path.points = vec![self.path.points.swap_remove(self.best)];
-        self.best = 0;
+        (self.best, self.reference) = (0, 0);
         self.phase = Phase::Screening;
     }
 
     /// Adds the strongest pairs of each fold, with no effect yet. `grids` are by fold,
     /// pair and output.
-    fn add_pairs(&mut self, grids: &[Vec<Vec<crate::family::additive::PairGrid>>]) {
+    fn add_pairs(&mut self, grids: &[Vec<Vec<PairGrid>>]) {
         let part = self.screen_part();
         let all: Vec<[usize; 2]> = part.pairs().map(|(a, b)| [a, b]).collect();
         let size = |at: usize| self.plan.screened[at].1.size;
@@ -258,6 +313,12 @@ impl Ga2mTrainer {
                 };
                 for output in &mut self.path.points[0][fold] {
                     output.extend(std::iter::repeat_n(0.0, term.parameters()));
+                }
+                let start = self.path.designs[fold].parameters();
+                let sides = [&first.1, &second.1];
+                let block = Block::of_pair(start, sides, &self.candidate.weights);
+                for blocks in &mut self.blocks[fold] {
+                    blocks.push(block.clone());
                 }
                 self.path.designs[fold].terms.push(term);
             }
@@ -293,7 +354,7 @@ impl Fitting for Ga2mTrainer {
             }
             Phase::Columns | Phase::Pairs => {
                 let sums = self.sums_part().read(totals);
-                Some(self.descend(&sums))
+                Some(self.descend(sums))
             }
         }
     }
