@@ -10,7 +10,7 @@ use crate::task::{Direction, Preset};
 
 /// Numbers of a candidate's largest step; so many that a handful of candidates
 /// fit one step of the race.
-const CANDIDATE_NUMBERS: usize = 700_000;
+const CANDIDATE_NUMBERS: usize = 350_000;
 /// Cells that a site with all rows goes over at a level: above that forests are
 /// smaller, as they may be where rows are many.
 const LEVEL_CELLS: u64 = 300_000_000;
@@ -86,8 +86,8 @@ pub(super) fn candidates(offer: &Offer<'_>) -> Vec<Proposal> {
                 monotone: monotone.clone(),
                 ..hyperparameters(variant, steps, offer.head)
             };
-            // The best guess may take a step of its own.
-            let share = if place + guess == 0 { 2 } else { 1 };
+            // The best guess may take most of a step for itself.
+            let share = if place + guess == 0 { 4 } else { 1 };
             let most = share * CANDIDATE_NUMBERS;
             let Some(fitted) = within_a_step(hyperparameters, &named.pipeline, most, offer) else {
                 continue;
