@@ -84,8 +84,13 @@ fn task(target: &str, steps: u32) -> Task {
         .filter(|column| **column != target)
         .map(|column| format!("{column} = {{ type = \"ignore\" }}\n"))
         .collect();
+    let kind = if target == "cost" {
+        "regression"
+    } else {
+        "classification"
+    };
     let text = format!(
-        "name = \"patients\"\ntarget = \"{target}\"\nseed = 3\npreset = \"fast\"\n\
+        "name = \"patients\"\ntarget = \"{target}\"\nkind = \"{kind}\"\nseed = 3\npreset = \"fast\"\n\
          max_steps = {steps}\n[constraints]\nallowed_models = [\"gbdt\"]\n[columns]\n{others}"
     );
     Task::from_toml(&text).expect("a valid task")

@@ -10,104 +10,86 @@ use crate::task::{Direction, Preset};
 
 /// Numbers of a candidate's largest step; so many that a handful of candidates
 /// fit one step of the race.
-const CANDIDATE_NUMBERS: usize = 500_000;
+const CANDIDATE_NUMBERS: usize = 350_000;
 /// Cells that a site with all rows goes over at a level: above that forests are
 /// smaller, as they may be where rows are many.
 const LEVEL_CELLS: u64 = 300_000_000;
 /// Learning rates summed over the stages of a race: about where boosted trees
 /// stop gaining. More classes take longer to tell apart.
 const LEARNING: f64 = 12.0;
-const LEARNING_OF_CLASSES: f64 = 18.0;
+const LEARNING_OF_CLASSES: f64 = 14.0;
 /// Largest and smallest rate that are tried.
 const RATES: (f64, f64) = (0.05, 0.7);
+
+/// Splits of a level from the seventh level on: deep trees then cost no more
+/// numbers than those of six levels, and grow where they gain.
+const DEEP_SPLITS: u8 = 16;
 
 /// Depth, row share, column share, λ, smallest Hessian, and a factor on the
 /// learning rate.
 struct Variant(u8, f64, f64, f64, f64, f64);
 
-/// The candidates of a preset, the best guess first.
+/// Variants for two classes and for numbers. Presets take them from the front.
+const VARIANTS: [Variant; 10] = [
+    Variant(6, 0.7, 0.7, 1.0, 1.0, 1.0),
+    Variant(4, 0.7, 0.7, 1.0, 1.0, 1.0),
+    Variant(5, 0.7, 0.5, 5.0, 3.0, 1.0),
+    Variant(8, 0.7, 0.6, 1.0, 0.5, 1.0),
+    Variant(3, 0.7, 0.7, 1.0, 1.0, 0.8),
+    Variant(6, 0.8, 0.6, 3.0, 1.0, 0.5),
+    Variant(4, 0.7, 0.4, 5.0, 3.0, 0.5),
+    Variant(7, 0.6, 0.5, 10.0, 2.0, 1.5),
+    Variant(2, 0.8, 0.6, 1.0, 1.0, 1.5),
+    Variant(6, 0.9, 0.9, 1.0, 0.3, 0.7),
+];
+
+/// Variants for more classes, which want deep trees and small leaves.
+const VARIANTS_OF_CLASSES: [Variant; 6] = [
+    Variant(8, 0.8, 0.7, 1.0, 0.1, 1.0),
+    Variant(6, 0.8, 0.7, 1.0, 0.3, 1.0),
+    Variant(4, 0.8, 0.7, 1.0, 0.5, 1.0),
+    Variant(8, 0.8, 0.5, 3.0, 0.3, 0.7),
+    Variant(6, 0.7, 0.5, 5.0, 1.0, 0.6),
+    Variant(3, 0.8, 0.7, 1.0, 0.5, 1.0),
+];
+
+/// The steps of training of a preset, and how many variants it tries.
 ///
 /// Steps are what a race is short of, and a stage takes as many steps as its
 /// trees have levels. So the learning rate follows from the depth and the
 /// preset's steps, candidates of any depth come equally far by any step, and
 /// forests of trees on different samples make up for the few stages.
-fn variants(preset: Preset) -> (f64, Vec<Variant>) {
+const fn room(preset: Preset) -> (f64, usize) {
     match preset {
-        Preset::Fast => (
-            60.0,
-            vec![
-                Variant(5, 0.7, 0.7, 1.0, 1.0, 1.0),
-                Variant(3, 0.7, 0.7, 1.0, 1.0, 1.0),
-                Variant(6, 0.7, 0.6, 3.0, 2.0, 1.0),
-                Variant(4, 0.8, 0.5, 3.0, 3.0, 0.7),
-            ],
-        ),
-        Preset::Balanced => (
-            180.0,
-            vec![
-                Variant(6, 0.7, 0.7, 1.0, 1.0, 1.0),
-                Variant(4, 0.7, 0.7, 1.0, 1.0, 1.0),
-                Variant(8, 0.7, 0.6, 1.0, 2.0, 1.0),
-                Variant(5, 0.7, 0.5, 5.0, 5.0, 1.0),
-                Variant(3, 0.7, 0.7, 1.0, 1.0, 1.0),
-                Variant(6, 0.7, 0.5, 5.0, 1.0, 1.5),
-                Variant(4, 0.7, 0.4, 5.0, 3.0, 0.5),
-                Variant(6, 0.9, 0.9, 1.0, 0.3, 0.7),
-            ],
-        ),
-        Preset::Thorough => (
-            450.0,
-            vec![
-                Variant(6, 0.7, 0.7, 1.0, 1.0, 1.0),
-                Variant(4, 0.7, 0.7, 1.0, 1.0, 1.0),
-                Variant(8, 0.7, 0.6, 1.0, 2.0, 1.0),
-                Variant(5, 0.7, 0.5, 5.0, 5.0, 1.0),
-                Variant(3, 0.7, 0.7, 1.0, 1.0, 1.0),
-                Variant(6, 0.7, 0.5, 5.0, 1.0, 1.5),
-                Variant(4, 0.7, 0.4, 5.0, 3.0, 0.5),
-                Variant(6, 0.9, 0.9, 1.0, 0.3, 0.7),
-                Variant(7, 0.6, 0.6, 3.0, 1.0, 2.0),
-                Variant(8, 0.7, 0.8, 10.0, 10.0, 1.0),
-                Variant(2, 0.8, 0.6, 1.0, 1.0, 2.0),
-                Variant(5, 0.9, 1.0, 1.0, 1.0, 2.0),
-            ],
-        ),
+        Preset::Fast => (60.0, 3),
+        Preset::Balanced => (180.0, 6),
+        Preset::Thorough => (450.0, 10),
     }
 }
 
 /// All variants on the first pipeline that makes bins, the first two on others.
 pub(super) fn candidates(offer: &Offer<'_>) -> Vec<Proposal> {
-    let limits = &offer.task.constraints.monotone;
-    if matches!(offer.head, Head::Classes(_)) && !limits.is_empty() {
-        // With more than two classes no one score rises or falls.
-        return Vec::new();
-    }
-    let way = |direction: &Direction| match direction {
-        Direction::Increasing => 1,
-        Direction::Decreasing => -1,
+    let (steps, most) = room(offer.task.preset);
+    let variants: &[Variant] = match offer.head {
+        Head::Classes(_) => &VARIANTS_OF_CLASSES,
+        Head::Binary | Head::Number => &VARIANTS,
     };
-    let monotone: BTreeMap<String, i8> = limits
-        .iter()
-        .map(|(column, direction)| (column.clone(), way(direction)))
-        .collect();
-    let (steps, variants) = variants(offer.task.preset);
+    let variants = &variants[..most.min(variants.len())];
     let mut proposals = Vec::new();
     for (place, (pipeline, named)) in offer.pipelines_of(true).enumerate() {
         let most = if place == 0 { variants.len() } else { 2 };
-        let columns = named.pipeline.bin_columns();
-        let mut monotone = monotone.clone();
-        monotone.retain(|name, _| columns.iter().any(|column| column.name == *name));
-        let levels = |name: &String| columns.iter().any(|c| c.name == *name && !c.ordered);
-        if monotone.keys().any(levels) {
-            // Nothing rises along a category.
+        let Some(monotone) = monotone(offer, &named.pipeline) else {
             continue;
-        }
-        for variant in &variants[..most] {
+        };
+        for (guess, variant) in variants[..most].iter().enumerate() {
             let hyperparameters = GbdtHyperparameters {
                 monotone: monotone.clone(),
                 ..hyperparameters(variant, steps, offer.head)
             };
-            let Some(fitted) = within_a_step(hyperparameters, &named.pipeline, offer) else {
+            // The best guess may take most of a step for itself.
+            let share = if place + guess == 0 { 4 } else { 1 };
+            let most = share * CANDIDATE_NUMBERS;
+            let Some(fitted) = within_a_step(hyperparameters, &named.pipeline, most, offer) else {
                 continue;
             };
             let Ok(json) = serde_json::to_value(&fitted) else {
@@ -121,6 +103,31 @@ pub(super) fn candidates(offer: &Offer<'_>) -> Vec<Proposal> {
         }
     }
     proposals
+}
+
+/// Which way predictions may go along the pipeline's columns, by name; `None`
+/// where trees cannot promise it.
+fn monotone(offer: &Offer<'_>, pipeline: &Pipeline) -> Option<BTreeMap<String, i8>> {
+    let mut ways = BTreeMap::new();
+    let columns = pipeline.bin_columns();
+    for (name, direction) in &offer.task.constraints.monotone {
+        // With more than two classes no one score rises or falls.
+        if matches!(offer.head, Head::Classes(_)) {
+            return None;
+        }
+        match columns.iter().find(|column| column.name == *name) {
+            // Nothing rises along a category.
+            Some(column) if !column.ordered => return None,
+            Some(_) => {}
+            None => continue,
+        }
+        let way = match direction {
+            Direction::Increasing => 1,
+            Direction::Decreasing => -1,
+        };
+        ways.insert(name.clone(), way);
+    }
+    Some(ways)
 }
 
 fn name(candidate: &GbdtHyperparameters) -> String {
@@ -142,13 +149,20 @@ fn hyperparameters(variant: &Variant, steps: f64, head: Head) -> GbdtHyperparame
         Head::Binary | Head::Number => LEARNING,
     };
     let rate = (factor * learning / stages).clamp(RATES.0, RATES.1);
+    // Two digits, for people.
+    let plain = GbdtHyperparameters::new(libm::round(rate * 100.0) / 100.0, depth);
+    let deep = depth > 6;
     GbdtHyperparameters {
         row_share,
         column_share,
         lambda,
         min_hessian,
-        // Two digits, for people.
-        ..GbdtHyperparameters::new(libm::round(rate * 100.0) / 100.0, depth)
+        level_splits: if deep {
+            DEEP_SPLITS
+        } else {
+            plain.level_splits
+        },
+        ..plain
     }
 }
 
@@ -157,6 +171,7 @@ fn hyperparameters(variant: &Variant, steps: f64, head: Head) -> GbdtHyperparame
 fn within_a_step(
     mut candidate: GbdtHyperparameters,
     pipeline: &Pipeline,
+    most: usize,
     offer: &Offer<'_>,
 ) -> Option<GbdtHyperparameters> {
     let bins: usize = pipeline
@@ -177,7 +192,7 @@ fn within_a_step(
     for forest in [8, 4, 2, 1] {
         candidate.forest = forest;
         let few_cells = cells.saturating_mul(u64::from(forest)) <= LEVEL_CELLS;
-        if numbers(&candidate) <= CANDIDATE_NUMBERS && (few_cells || forest == 1) {
+        if numbers(&candidate) <= most && (few_cells || forest == 1) {
             return Some(candidate);
         }
     }
