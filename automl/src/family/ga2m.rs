@@ -50,7 +50,7 @@ impl Family for Ga2m {
         offer
             .pipelines_of(true)
             .flat_map(|(pipeline, _)| {
-                Ga2mCandidate::offered()
+                Ga2mCandidate::offered(offer.profile.train_rows)
                     .into_iter()
                     .map(move |candidate| Proposal {
                         pipeline,
@@ -87,6 +87,9 @@ impl Family for Ga2m {
         Ok(Arc::new(erased_serde::deserialize::<AdditiveObject>(json)?))
     }
 }
+
+/// Below this many rows more candidates are offered; their systems are small.
+const FEW_ROWS: u64 = 5000;
 
 /// How strongly effects are held back, against the sum of losses over rows.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -139,8 +142,98 @@ impl Ga2mCandidate {
     fn title(&self) -> String {
         match self.pairs {
             0 => format!("of {} groups", self.groups),
-            pairs => format!("of {} groups, {pairs} pairs", self.groups),
+            pairs => format!(
+                "of {} groups, {pairs} pairs, line {}",
+                self.groups, self.weights.line
+            ),
         }
+    }
+
+    /// The place of the multiple nearest 1.
+    fn reference(&self) -> usize {
+        let distance = |at: &usize| libm::log(self.multiples[*at]).abs();
+        (0..self.multiples.len())
+            .min_by(|a, b| distance(a).total_cmp(&distance(b)))
+            .unwrap_or(0)
+    }
+
+    /// Checks what came from elsewhere.
+    ///
+    /// # Errors
+    /// Says what is out of bounds.
+    pub fn check(&self) -> Result<(), String> {
+        let within = |what: &str, got: usize, least: usize, most: usize| {
+            if (least..=most).contains(&got) {
+                return Ok(());
+            }
+            Err(format!(
+                "a GA2M of {got} {what}, allowed are {least} to {most}"
+            ))
+        };
+        within("groups a column", usize::from(self.groups), 2, 64)?;
+        within("pairs", usize::from(self.pairs), 0, 32)?;
+        within("groups a side of a pair", usize::from(self.side), 2, 16)?;
+        within("multiples", self.multiples.len(), 1, MAX_POINTS)?;
+        let Weights {
+            line,
+            bends,
+            levels,
+            pairs,
+            ..
+        } = self.weights;
+        // Without any ridge the effects of a column could be shifted against the intercept.
+        let drawn = [line, levels, pairs].iter().all(|weight| *weight >= 1e-6);
+        let finite = [line, bends, levels, pairs]
+            .iter()
+            .all(|weight| *weight <= 1e9);
+        if !(drawn && finite && bends >= 0.0) {
+            return Err("a GA2M's weights are positive, that of bends 0 or more".to_owned());
+        }
+        if !self
+            .multiples
+            .iter()
+            .all(|times| (0.01..=100.0).contains(times))
+        {
+            return Err("a GA2M's multiples are 0.01 to 100".to_owned());
+        }
+        Ok(())
+    }
+
+    /// The candidates that a search tries over this many training rows, the best guess
+    /// first: each is a grid of penalties of its own.
+    #[must_use]
+    pub fn offered(rows: u64) -> Vec<Self> {
+        let usual = Self {
+            groups: 32,
+            pairs: 16,
+            side: 8,
+            weights: Weights::default(),
+            multiples: vec![0.3, 1.0, 3.0],
+        };
+        let mut offered = vec![
+            usual.clone(),
+            Self {
+                pairs: 0,
+                groups: 64,
+                ..usual.clone()
+            },
+        ];
+        if rows < FEW_ROWS {
+            // Where effects are weak against their noise, lines are held back too.
+            for line in [2.0, 8.0] {
+                offered.push(Self {
+                    groups: 16,
+                    pairs: 8,
+                    side: 5,
+                    weights: Weights {
+                        line,
+                        ..Weights::default()
+                    },
+                    ..usual.clone()
+                });
+            }
+        }
+        offered
     }
 
     /// The place of the multiple nearest 1.

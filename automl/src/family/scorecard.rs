@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::family::additive::{AdditiveObject, AdditivePart, AdditiveTrainer, Ground};
+use crate::family::additive::{AdditiveObject, AdditivePart, AdditiveTrainer, Ground, MAX_POINTS};
 use crate::family::{Family, FamilyObject, FamilyPart, Head, Offer, Proposal, Setting, Trainer};
 
 /// The family's name.
@@ -85,7 +85,7 @@ impl Family for Scorecard {
 }
 
 /// A scorecard's hyperparameters.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScorecardCandidate {
     /// Most groups of a column, the one for missing values apart: 2 to 20.
@@ -96,20 +96,21 @@ pub struct ScorecardCandidate {
     pub shape: Shape,
     /// Columns of less information value are dropped, 0 or more.
     pub least_value: f64,
-    /// Weight of ½·Σ coefficient² against the sum of losses over rows.
-    pub ridge: f64,
+    /// Weights of ½·Σ coefficient² against the sum of losses over rows, 1 to 16 of them:
+    /// they train side by side, and the one with the least validation loss is shown.
+    pub ridges: Vec<f64>,
 }
 
 impl ScorecardCandidate {
     /// The usual choice: up to eight groups of at least 3 % of the rows.
     #[must_use]
-    pub const fn usual() -> Self {
+    pub fn usual() -> Self {
         Self {
             groups: 8,
             least_share: 0.03,
             shape: Shape::Monotone,
             least_value: 0.02,
-            ridge: 0.1,
+            ridges: vec![0.1, 5.0, 20.0, 80.0],
         }
     }
 
@@ -118,17 +119,17 @@ impl ScorecardCandidate {
     pub fn offered() -> Vec<Self> {
         let usual = Self::usual();
         vec![
-            usual,
+            usual.clone(),
             Self {
                 groups: 12,
                 least_share: 0.01,
                 least_value: 0.005,
-                ..usual
+                ..usual.clone()
             },
             Self {
                 groups: 5,
                 least_share: 0.06,
-                ..usual
+                ..usual.clone()
             },
             Self {
                 groups: 12,
@@ -164,8 +165,14 @@ impl ScorecardCandidate {
         if !(0.0..=0.5).contains(&self.least_share) {
             return Err("the least share of a scorecard's group is 0 to 0.5".to_owned());
         }
-        if !(self.least_value >= 0.0 && self.ridge >= 0.0 && self.ridge.is_finite()) {
-            return Err("a scorecard's least information value and ridge are 0 or more".to_owned());
+        if !(1..=MAX_POINTS).contains(&self.ridges.len()) {
+            return Err(format!("a scorecard has 1 to {MAX_POINTS} ridges"));
+        }
+        let sound = |weight: &f64| weight.is_finite() && *weight >= 0.0;
+        if !(sound(&self.least_value) && self.ridges.iter().all(sound)) {
+            return Err(
+                "a scorecard's least information value and ridges are 0 or more".to_owned(),
+            );
         }
         Ok(())
     }

@@ -43,7 +43,7 @@ fn plain(ridge: f64, bends: f64, pairs: u8) -> Ga2mCandidate {
 fn usual(pairs: u8) -> Ga2mCandidate {
     Ga2mCandidate {
         pairs,
-        ..Ga2mCandidate::offered().remove(0)
+        ..Ga2mCandidate::offered(1000).remove(0)
     }
 }
 
@@ -216,7 +216,7 @@ fn any_number_of_sites_gives_the_same_bits() {
         let candidate = Ga2mCandidate {
             groups: 8,
             side: 4,
-            ..Ga2mCandidate::offered().remove(0)
+            ..Ga2mCandidate::offered(1000).remove(0)
         };
         let merged = fit_over(&candidate, head, &data, &BINS, 1);
         assert!(merged.steps <= 15, "{head:?}: {} steps", merged.steps);
@@ -276,7 +276,7 @@ fn few_rows_one_class_and_no_rows_end_with_a_sound_model() {
             let mut stream = Stream::new("collegium/test/ga2m/v2", &[]);
             let data = Data::draw(&mut stream, rows, &[4, 3, 2], |_, _| target);
             for sites in [1, 3] {
-                let candidate = &Ga2mCandidate::offered()[0];
+                let candidate = &Ga2mCandidate::offered(1000)[0];
                 let fitted = fit_over(candidate, head, &data, &bins, sites);
                 let score = predict(&fitted.model, &[1, 1, 1]);
                 assert!(score.is_finite(), "{head:?} of {rows} rows: {score}");
@@ -299,7 +299,7 @@ fn wide_tables_and_many_classes_stay_within_a_step() {
             _ => f64::from(u8::from(row[3] > 10)),
         });
         let known: Vec<(usize, bool)> = bins.iter().map(|bins| (*bins, true)).collect();
-        let fitted = fit_over(&Ga2mCandidate::offered()[0], head, &data, &known, 1);
+        let fitted = fit_over(&Ga2mCandidate::offered(1000)[0], head, &data, &known, 1);
         assert!(fitted.widest <= 2 << 20, "{head:?}: {}", fitted.widest);
         if head == Head::Binary {
             let used = |fold: &crate::family::additive::AdditiveFold| {
@@ -319,7 +319,7 @@ fn wide_tables_and_many_classes_stay_within_a_step() {
 #[test]
 fn candidates_out_of_bounds_are_refused() {
     let good = plain(1.0, 1.0, 4);
-    for offered in Ga2mCandidate::offered() {
+    for offered in Ga2mCandidate::offered(1000) {
         offered.check().expect("within the caps");
     }
     let bad = [

@@ -5,7 +5,7 @@ use super::woe::{Classing, Rule, classing};
 use crate::ask::PartTotals;
 use crate::family::additive::{
     AdditiveModel, AdditivePart, AdditivePath, BinCounts, Descent, Design, Fitting, Ground,
-    Penalty, Signs, Slope, SumsPart,
+    Penalty, Signs, Slope, SumsPart, Term,
 };
 use crate::metric::LossSums;
 
@@ -21,10 +21,13 @@ const LAST_GAIN: f64 = 1e-8;
 pub struct ScorecardTrainer {
     candidate: ScorecardCandidate,
     ground: Ground,
-    /// The designs once labels have been counted; one point.
+    /// The designs once labels have been counted; one point for each ridge.
     path: AdditivePath,
     counted: bool,
-    descents: Vec<Descent>,
+    /// `[point][fold]`.
+    descents: Vec<Vec<Descent>>,
+    /// The point with the least validation loss: its Hessian is asked for.
+    best: usize,
     /// The model whose losses were learned last, and the one that is shown.
     scored: AdditiveModel,
     shown: AdditiveModel,
@@ -43,6 +46,7 @@ impl ScorecardTrainer {
             path,
             counted: false,
             descents: Vec::new(),
+            best: 0,
             scored: model.clone(),
             shown: model,
             steps: 0,
@@ -51,7 +55,7 @@ impl ScorecardTrainer {
     }
 
     fn sums_part(&self) -> SumsPart {
-        SumsPart::of(&self.path, self.ground.rows, Some(0))
+        SumsPart::of(&self.path, self.ground.rows, Some(self.best))
     }
 
     /// Coarse classing, and the first guess: the intercept of the prior, every
@@ -73,12 +77,14 @@ impl ScorecardTrainer {
             designs.push(Design { terms });
             points.push(vec![coefficients]);
         }
-        self.descents = vec![Descent::default(); counts.len()];
+        let ridges = self.candidate.ridges.len();
+        self.descents = vec![vec![Descent::default(); counts.len()]; ridges];
         self.path = self.ground.path(designs, points);
+        self.path.points = vec![self.path.points[0].clone(); ridges];
         self.counted = true;
     }
 
-    fn terms(&self, fold: &BinCounts) -> Vec<crate::family::additive::Term> {
+    fn terms(&self, fold: &BinCounts) -> Vec<Term> {
         let rows: u64 = fold.totals().iter().sum();
         let chance = chance(&fold.totals());
         let rule = Rule {
@@ -123,29 +129,33 @@ impl Fitting for ScorecardTrainer {
             return None;
         }
         let sums = self.sums_part().read(totals);
-        self.scored = self.path.model(0);
+        let means = sums.validation.iter().map(LossSums::mean);
+        self.best = means
+            .enumerate()
+            .min_by(|a, b| a.1.total_cmp(&b.1))
+            .map_or(0, |(point, _)| point);
+        self.scored = self.path.model(self.best);
         self.steps += 1;
-        let before = self.path.points[0].clone();
-        for (fold, descent) in self.descents.iter_mut().enumerate() {
-            let mut penalty = Penalty::default();
-            let coefficients = &mut self.path.points[0][fold][0];
-            penalty.ridge(1..coefficients.len(), self.candidate.ridge);
-            let slope = Slope {
-                sums: &sums.points[0][fold][0],
-                hessian: &sums.hessians[fold][0],
-                penalty: &penalty,
-                signs: Signs::NonNegative,
-                rows: self.ground.rows,
-                last_gain: LAST_GAIN,
-            };
-            descent.learn(coefficients, &slope);
+        let before = self.path.points[self.best].clone();
+        for (point, folds) in self.descents.iter_mut().enumerate() {
+            for (fold, descent) in folds.iter_mut().enumerate() {
+                let mut penalty = Penalty::default();
+                let coefficients = &mut self.path.points[point][fold][0];
+                penalty.ridge(1..coefficients.len(), self.candidate.ridges[point]);
+                let slope = Slope {
+                    sums: &sums.points[point][fold][0],
+                    hessian: &sums.hessians[fold][0],
+                    penalty: &penalty,
+                    signs: Signs::NonNegative,
+                    rows: self.ground.rows,
+                    last_gain: LAST_GAIN,
+                };
+                descent.learn(coefficients, &slope);
+            }
         }
-        let moved = self.path.points[0] != before;
-        if moved && self.steps >= MAX_STEPS {
-            self.path.points[0] = before;
-        }
+        let moved = self.path.points[self.best] != before;
         self.finished = !moved || self.steps >= MAX_STEPS;
-        sums.validation.first().copied()
+        sums.validation.get(self.best).copied()
     }
 
     fn finished(&self) -> bool {
@@ -161,7 +171,10 @@ impl Fitting for ScorecardTrainer {
     }
 
     fn current(&self) -> AdditiveModel {
-        self.path.model(0)
+        if self.finished {
+            return self.scored.clone();
+        }
+        self.path.model(self.best)
     }
 }
 
