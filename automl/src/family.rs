@@ -5,7 +5,7 @@
 //! [`FamilyPart`] (what a site computes) and a [`FoldModel`] (what predicts).
 
 pub mod logistic;
-pub mod mlp;
+pub mod net;
 pub mod registry;
 
 use std::sync::Arc;

@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock, RwLock};
 use serde::de::{DeserializeSeed, Error as _};
 use serde::{Deserializer, Serialize};
 
-use super::{FoldModel, Head, Setting, Trainer, logistic, mlp};
+use super::{FoldModel, Head, Setting, Trainer, logistic, net};
 use crate::ask::{Encoder, Segment};
 use crate::features::NamedPipeline;
 use crate::object::ObjectId;
@@ -225,7 +225,7 @@ impl<'de> DeserializeSeed<'de> for ObjectOf {
 }
 
 /// The families of this crate, in the order of reports.
-static BUILT_IN: [&dyn Family; 2] = [&logistic::Logistic, &mlp::Mlp];
+static BUILT_IN: [&dyn Family; 2] = [&logistic::Logistic, &net::Net];
 
 type Registered = RwLock<Vec<&'static dyn Family>>;
 

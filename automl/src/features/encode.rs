@@ -70,8 +70,10 @@ fn misfit(input: &Input, column: &Column, rows: usize) -> Option<(usize, &'stati
         Encoding::Linear { date: true, .. }
         | Encoding::Curve { date: true, .. }
         | Encoding::Bins { date: true, .. } => ("a date", true),
+        Encoding::Smooth(smooth) if smooth.date => ("a date", true),
         Encoding::Linear { .. }
         | Encoding::Curve { .. }
+        | Encoding::Smooth(_)
         | Encoding::Bins { .. }
         | Encoding::Levels {
             coding: Coding::Whole,
@@ -95,6 +97,7 @@ impl Input {
     pub(super) fn width(&self) -> usize {
         let own = match &self.encoding {
             Encoding::Linear { knots, .. } => 1 + knots.len(),
+            Encoding::Smooth(smooth) => smooth.width(),
             Encoding::Curve { .. } | Encoding::Bins { .. } | Encoding::LevelBins { .. } => 1,
             Encoding::Levels { slots, other, .. } => slots.len() + usize::from(*other),
             Encoding::Missing {} => 0,
@@ -109,6 +112,7 @@ impl Input {
                 .chain(knots.iter().map(|knot| format!("{column} above {knot:.4}")))
                 .collect(),
             Encoding::Curve { .. } => vec![format!("{column} (rank)")],
+            Encoding::Smooth(smooth) => smooth.names(column),
             Encoding::Levels {
                 coding,
                 slots,
@@ -155,6 +159,7 @@ impl Input {
                     return bad("the points of its curve are out of order");
                 }
             }
+            Encoding::Smooth(smooth) => smooth.flaw().map_or(Ok(()), bad)?,
             Encoding::Levels { coding, slots, .. } => {
                 let known = slots.iter().all(|&slot| usize::from(slot) < coding.slots());
                 if !known || !slots.is_sorted_by(|a, b| a < b) {
@@ -318,6 +323,11 @@ impl<'a> Writer<'a> {
             Encoding::Curve { date, at, to } => self
                 .quantity(row, *date)
                 .map(|value| out[0] = interpolate(at, to, value)),
+            Encoding::Smooth(smooth) => {
+                let value = self.quantity(row, smooth.date);
+                smooth.write(value, &mut out[..smooth.width()]);
+                value.map(|_| ())
+            }
             Encoding::Levels {
                 slots,
                 other,

@@ -1,6 +1,7 @@
 //! Fitting a pipeline: from the profile alone, so every fold shares it and no
 //! label can leak into it.
 
+use super::smooth::Smooth;
 use super::spec::{Numbers, PipelineSpec, SmallNumbers};
 use super::{Encoding, Input, Pipeline};
 use crate::profile::{ColumnProfile, Levels, MIN_LEVEL_ROWS, NumberShape, Profile, Values};
@@ -131,6 +132,9 @@ fn number(shape: &NumberShape, date: bool, spec: &PipelineSpec) -> Encoding {
         }
         // Bins never come here; whoever adds a variant reads this.
         Numbers::Bins { .. } => linear(Vec::new()),
+        Numbers::Smooth { pieces } => {
+            Smooth::fit(shape, date, pieces).map_or(Encoding::Missing {}, Encoding::Smooth)
+        }
         Numbers::Rank => rank(shape, date).unwrap_or_else(|| linear(Vec::new())),
     }
 }

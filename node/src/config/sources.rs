@@ -33,6 +33,7 @@ pub(super) const KEYS: [&str; 21] = [
     "link.connect_timeout",
     "limits.free_disk",
     "limits.open_runs",
+    "training.device",
     "log.format",
     "log.level",
 ];
