@@ -9,7 +9,7 @@ pub(crate) mod cholesky;
 pub mod ga2m;
 pub mod gbdt;
 pub mod logistic;
-pub mod mlp;
+pub mod net;
 pub mod registry;
 pub mod scorecard;
 

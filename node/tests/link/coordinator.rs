@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use collegium_automl::ask::{Ask, Part as AskPart, Stage};
-use collegium_automl::family::mlp::{self, DescendPart};
+use collegium_automl::family::net::{self, LocalTraining, NetPart, NetShape};
 use collegium_automl::family::{AnyPart, Head};
 use collegium_automl::object::ObjectId;
 use collegium_automl::profile::{ProfilePart, RefineColumn, Source};
@@ -520,24 +520,33 @@ fn member(index: usize) -> MemberIndex {
 /// An update of two and a half million weights: 6.7 MB of ciphertext.
 fn large_part() -> AskPart {
     let object = ObjectId::of(OBJECT);
-    let part = DescendPart {
+    let part = NetPart {
         pipeline: object,
         model: object,
+        scored: object,
         head: Head::Binary,
         folds: 10,
-        sizes: vec![500, 500, 1],
+        shape: NetShape {
+            inputs: 500,
+            embedding: None,
+            hidden: vec![500],
+            outputs: 1,
+        },
         rows: 1000,
         seed: object,
         step: 0,
-        epochs: 1,
-        batch: 32,
-        learning_rate: 0.01,
-        weight_decay: 0.0,
-        dropout: 0.0,
+        local: LocalTraining {
+            epochs: 1,
+            batch: 32,
+            learning_rate: 0.01,
+            weight_decay: 0.0,
+            dropout: 0.0,
+            proximal: 0.0,
+        },
         clip: 1.0,
         levels: 65_534,
     };
-    AskPart::Train(AnyPart::new(mlp::NAME, part))
+    AskPart::Train(AnyPart::new(net::NAME, part))
 }
 
 fn ask(sequence: u32) -> Ask {
