@@ -111,6 +111,7 @@ fn prepared(case: &Case) -> (TableSite, Ask, Setting) {
         hidden: case.hidden.to_vec(),
         local: LocalTraining {
             epochs: 1,
+            share: 1.0,
             batch: case.batch,
             learning_rate: 0.002,
             weight_decay: 0.1,
@@ -123,6 +124,7 @@ fn prepared(case: &Case) -> (TableSite, Ask, Setting) {
             momentum: 0.0,
         },
         averaging: 0.0,
+        score_every: 1,
     };
     let trainer = NetTrainer::new(candidate, setting.clone()).expect("within the caps");
     let (part, mut objects) = trainer.ask();

@@ -49,6 +49,7 @@ fn part(weights: usize, folds: u8, sequence: u32) -> NetPart {
         pipeline: object,
         model: object,
         scored: object,
+        score: true,
         head: Head::Binary,
         folds,
         shape: layers(weights),
@@ -59,6 +60,7 @@ fn part(weights: usize, folds: u8, sequence: u32) -> NetPart {
         local: LocalTraining {
             epochs: 1,
             batch: 32,
+            share: 1.0,
             learning_rate: 0.01,
             weight_decay: 0.0,
             dropout: 0.0,

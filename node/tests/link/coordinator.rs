@@ -548,6 +548,7 @@ fn large_part() -> AskPart {
         pipeline: object,
         model: object,
         scored: object,
+        score: true,
         head: Head::Binary,
         folds: 10,
         shape: NetShape {
@@ -562,6 +563,7 @@ fn large_part() -> AskPart {
         local: LocalTraining {
             epochs: 1,
             batch: 32,
+            share: 1.0,
             learning_rate: 0.01,
             weight_decay: 0.0,
             dropout: 0.0,

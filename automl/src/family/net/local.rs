@@ -10,7 +10,7 @@ use burn::tensor::{Device, Gradients, Tensor, TensorData, activation};
 
 use super::device;
 use super::model::NetModel;
-use super::part::NetPart;
+use super::part::{LocalTraining, NetPart};
 use super::stack::{Stacked, stacked};
 use crate::family::Head;
 use crate::random::Stream;
@@ -60,7 +60,7 @@ pub(super) fn train(part: &NetPart, model: &NetModel, rows: &Rows) -> Vec<Vec<f3
     let mut order: Vec<usize> = (0..rows.len()).collect();
     for _ in 0..part.local.epochs {
         random.shuffle(&mut order);
-        for chosen in batches(&order, part.local.batch as usize) {
+        for chosen in batches(&order, part.local) {
             let batch = gather.batch(chosen, &device);
             let masks = dropout_masks(part, batch.rows, &mut random, &device);
             descend(part, &mut net, &optimizer, &batch, &masks);
@@ -69,10 +69,12 @@ pub(super) fn train(part: &NetPart, model: &NetModel, rows: &Rows) -> Vec<Vec<f3
     unload(model, net)
 }
 
-/// Splits into batches of nearly equal size, none above `size`.
-fn batches(order: &[usize], size: usize) -> impl Iterator<Item = &[usize]> {
-    let count = order.len().div_ceil(size);
-    (0..count).map(move |at| {
+/// Splits into batches of nearly equal size, none above the largest allowed, and takes the share
+/// of them that a pass goes over.
+fn batches(order: &[usize], local: LocalTraining) -> impl Iterator<Item = &[usize]> {
+    let count = order.len().div_ceil(local.batch as usize);
+    let taken = libm::ceil(local.share * count as f64) as usize;
+    (0..taken.clamp(1, count.max(1))).map(move |at| {
         let edge = |at: usize| at * order.len() / count;
         &order[edge(at)..edge(at + 1)]
     })

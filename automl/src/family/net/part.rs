@@ -25,6 +25,9 @@ pub struct NetPart {
     pub model: ObjectId,
     /// The model whose validation losses are wanted.
     pub scored: ObjectId,
+    /// Whether they are wanted in this step; else zeros are sent in their place.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub score: bool,
     /// What the outputs mean.
     pub head: Head,
     /// Folds of both models.
@@ -47,12 +50,24 @@ pub struct NetPart {
     pub levels: u64,
 }
 
+fn yes() -> bool {
+    true
+}
+
+fn whole() -> f64 {
+    1.0
+}
+
 /// How a site trains its copy of the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LocalTraining {
     /// Passes over the site's rows, 1 to 4.
     pub epochs: u16,
+    /// Share of the batches of a pass that are taken, in (0, 1], at least one: bounds the work of
+    /// a step where rows are many. Every step shuffles anew.
+    #[serde(default = "whole")]
+    pub share: f64,
     /// Most rows in a batch, 1 to 4096.
     pub batch: u32,
     /// Learning rate of AdamW, in [1e-7, 1].
@@ -69,6 +84,7 @@ pub struct LocalTraining {
 impl LocalTraining {
     pub(super) fn check(&self) -> Result<(), String> {
         within("epochs", f64::from(self.epochs), 1.0, 4.0)?;
+        within("share", self.share, 1e-6, 1.0)?;
         within("batch", f64::from(self.batch), 1.0, 4096.0)?;
         within("learning rate", self.learning_rate, 1e-7, 1.0)?;
         within("weight decay", self.weight_decay, 0.0, 10.0)?;
@@ -140,7 +156,11 @@ impl NetPart {
         rows: &Rows,
         out: &mut Encoder,
     ) -> Result<(), EncodeError> {
-        self.losses(scored, rows).encode(out)?;
+        if self.score {
+            self.losses(scored, rows).encode(out)?;
+        } else {
+            LossCounter::new(self.head, self.rows).encode(out)?;
+        }
         let counts = training_rows(rows, self.folds);
         counts.iter().try_for_each(|count| out.count(*count))?;
         let trained = local::train(self, start, rows);

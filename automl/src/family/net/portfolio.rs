@@ -7,6 +7,12 @@ use crate::features::{NamedPipeline, Numbers};
 /// Below this many training rows over all sites a network is small and held back.
 const FEW_ROWS: u64 = 6000;
 
+/// Floating-point operations of all sites together for one step's training of one candidate: some
+/// tenths of a second of one core.
+const TRAINING_WORK: f64 = 2e9;
+/// The same for its scores, spread over the steps between two.
+const SCORING_WORK: f64 = 3e8;
+
 /// Federated averaging.
 const AVERAGE: Server = Server::Average {
     learning_rate: 1.0,
@@ -28,18 +34,34 @@ pub(super) fn candidates(offer: &Offer<'_>) -> Vec<Proposal> {
     } else {
         many_rows(offer.profile.train_rows)
     };
-    let propose = |(wants, candidate): (Wants, NetCandidate)| {
+    let propose = |(wants, mut candidate): (Wants, NetCandidate)| {
         let (place, named) = pipeline(offer, wants)?;
         let (width, columns) = (named.pipeline.width(), named.pipeline.widths());
         // A table of hundreds of columns leaves no room for some embeddings and layers.
         let shape = candidate.shape(width, &columns, offer.head);
-        shape.check(offer.head).is_ok().then(|| Proposal {
+        shape.check(offer.head).ok()?;
+        let weights = shape.parameters() as f64;
+        bound_work(&mut candidate, weights, offer.profile.train_rows, named);
+        Some(Proposal {
             pipeline: place,
             name: name(&candidate),
             hyperparameters: serde_json::to_value(&candidate).unwrap_or_default(),
         })
     };
     configurations.into_iter().filter_map(propose).collect()
+}
+
+/// Takes so many batches of a pass, and scores so seldom, that a step stays within the work that
+/// is bounded above.
+fn bound_work(candidate: &mut NetCandidate, weights: f64, rows: u64, named: &NamedPipeline) {
+    let rows = rows as f64;
+    let folds = f64::from(named.pipeline.folds());
+    // Forwards, and backwards to weights and to inputs; a multiplication and an addition each.
+    let pass = 6.0 * weights * rows * folds * f64::from(candidate.local.epochs);
+    candidate.local.share = (TRAINING_WORK / pass).min(1.0);
+    // Every row is scored by one fold.
+    let score = 2.0 * weights * rows;
+    candidate.score_every = libm::ceil(score / SCORING_WORK).clamp(1.0, 10.0) as u32;
 }
 
 /// The pipeline that a candidate wants, or the first one of numbers: a variant that makes the
@@ -83,6 +105,7 @@ fn few_rows() -> Vec<(Wants, NetCandidate)> {
         hidden: hidden.to_vec(),
         local: LocalTraining {
             epochs: 1,
+            share: 1.0,
             batch: 32,
             learning_rate,
             weight_decay,
@@ -92,6 +115,7 @@ fn few_rows() -> Vec<(Wants, NetCandidate)> {
         decay: 0.98,
         server: AVERAGE,
         averaging: 0.8,
+        score_every: 1,
     };
     vec![
         (Wants::Smooth, net(&[32], 0.01, 1.0, 0.5)),
@@ -109,6 +133,7 @@ fn many_rows(rows: u64) -> Vec<(Wants, NetCandidate)> {
         hidden: hidden.to_vec(),
         local: LocalTraining {
             epochs: 1,
+            share: 1.0,
             batch,
             learning_rate,
             weight_decay: 0.1,
@@ -118,6 +143,7 @@ fn many_rows(rows: u64) -> Vec<(Wants, NetCandidate)> {
         decay: 0.97,
         server: AVERAGE,
         averaging: 0.8,
+        score_every: 1,
     };
     vec![
         (Wants::Pieces, net(0, &[128, 64], 0.002, 0.2)),

@@ -20,6 +20,7 @@ fn candidate(dropout: f64) -> NetCandidate {
         hidden: vec![7, 4],
         local: LocalTraining {
             epochs: 2,
+            share: 1.0,
             batch: 16,
             learning_rate: 0.02,
             weight_decay: 0.0,
@@ -32,6 +33,7 @@ fn candidate(dropout: f64) -> NetCandidate {
             momentum: 0.0,
         },
         averaging: 0.0,
+        score_every: 1,
     }
 }
 
@@ -413,6 +415,7 @@ fn odd_sizes_are_refused() {
     refuse(|part| part.shape.embedding.as_mut().expect("one").columns = vec![u32::MAX, 6]);
     refuse(|part| part.local.learning_rate = f64::NAN);
     refuse(|part| part.local.epochs = 5);
+    refuse(|part| part.local.share = 0.0);
     refuse(|part| part.local.batch = 0);
     refuse(|part| part.local.dropout = 0.95);
     refuse(|part| part.local.proximal = -1.0);
@@ -441,6 +444,7 @@ fn odd_hyperparameters_are_refused() {
     refuse(|candidate| candidate.averaging = 1.0);
     refuse(|candidate| candidate.hidden = vec![9000]);
     refuse(|candidate| candidate.local.epochs = 0);
+    refuse(|candidate| candidate.score_every = 0);
     // The test's pipeline has no columns to embed.
     refuse(|candidate| candidate.embedding = 4);
     let good = serde_json::to_value(candidate(0.0)).expect("json");

@@ -9,7 +9,7 @@ use super::part::{LocalTraining, MAX_LEVELS, NetPart, within};
 use super::server::{Moments, Server, finite};
 use super::shape::{Embedding, NetShape};
 use crate::ask::PartTotals;
-use crate::family::{AnyObject, AnyPart, Head, Setting, Trainer};
+use crate::family::{AnyObject, AnyPart, Head, PATIENCE, Setting, Trainer};
 use crate::metric::LossSums;
 use crate::object::{Object, ObjectId};
 use crate::random::Stream;
@@ -37,6 +37,14 @@ pub struct NetCandidate {
     /// Share that earlier steps keep in the average of the weights, in [0, 0.99]: what is
     /// scored and shown is that average. 0 shows the weights themselves.
     pub averaging: f64,
+    /// Steps from one score to the next, 1 to 50: where rows are many a score is more work than
+    /// the training between two.
+    #[serde(default = "every")]
+    pub score_every: u32,
+}
+
+fn every() -> u32 {
+    1
 }
 
 /// Trains one network candidate.
@@ -89,6 +97,12 @@ impl NetCandidate {
         self.local.check()?;
         self.server.check()?;
         within("decay", self.decay, 0.5, 1.0)?;
+        within(
+            "steps between scores",
+            f64::from(self.score_every),
+            1.0,
+            50.0,
+        )?;
         within("averaging", self.averaging, 0.0, 0.99)
     }
 }
@@ -133,6 +147,7 @@ impl NetTrainer {
             pipeline: self.setting.pipeline,
             model,
             scored,
+            score: self.scores(),
             head: self.setting.head,
             folds: self.setting.folds,
             shape: self.model.shape.clone(),
@@ -143,6 +158,11 @@ impl NetTrainer {
             clip: CLIP,
             levels: update_levels(self.setting.members),
         }
+    }
+
+    /// Whether the step at hand asks for validation losses.
+    fn scores(&self) -> bool {
+        self.step.is_multiple_of(self.candidate.score_every)
     }
 
     /// The share of the average that stays: less in the first steps, which start anywhere.
@@ -193,7 +213,7 @@ fn object(model: &NetModel) -> Object {
 impl Trainer for NetTrainer {
     fn ask(&self) -> (AnyPart, Vec<Object>) {
         let mut objects = vec![object(&self.model)];
-        if self.averaged.folds != self.model.folds {
+        if self.scores() && self.averaged.folds != self.model.folds {
             objects.push(object(&self.averaged));
         }
         // Weights are finite, so both have bytes and an id.
@@ -206,11 +226,18 @@ impl Trainer for NetTrainer {
         // Which objects were asked about does not change how totals are read.
         let part = self.part(self.setting.pipeline, self.setting.pipeline);
         let (validation, changes) = part.read(totals);
-        self.scored.clone_from(&self.averaged);
+        let scores = self.scores();
+        if scores {
+            self.scored.clone_from(&self.averaged);
+        }
         self.moments.step(&mut self.model.folds, &changes);
         self.step += 1;
         self.average();
-        Some(validation)
+        scores.then_some(validation)
+    }
+
+    fn patience(&self) -> u32 {
+        PATIENCE * self.candidate.score_every
     }
 
     fn finished(&self) -> bool {
