@@ -202,7 +202,7 @@ impl SiteData {
 
     /// Under the site's own limits.
     #[must_use]
-    pub fn with_policy(mut self, policy: SitePolicy) -> Self {
+    pub const fn with_policy(mut self, policy: SitePolicy) -> Self {
         self.policy = policy;
         self
     }
@@ -348,6 +348,14 @@ impl SiteData {
         } else {
             rows
         }
+    }
+
+    /// Training, test and unlabelled rows as the site tells them: none where it holds all
+    /// of a part back.
+    pub(crate) fn shown_counts(&self) -> [u64; 3] {
+        let rows = |part: &[u32]| self.shown(part).len() as u64;
+        let unlabelled = self.counts().unlabelled;
+        [rows(&self.train), rows(&self.test), unlabelled]
     }
 
     /// The group of a training row.

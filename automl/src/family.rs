@@ -9,7 +9,7 @@ pub(crate) mod cholesky;
 pub mod ga2m;
 pub mod gbdt;
 pub mod logistic;
-pub mod mlp;
+pub mod net;
 pub mod registry;
 pub mod scorecard;
 
@@ -162,7 +162,7 @@ impl Setting {
 
 /// Steps of training without a gain after which a candidate stops, unless its
 /// family says otherwise.
-const PATIENCE: u32 = 10;
+pub(crate) const PATIENCE: u32 = 10;
 
 /// Trains one candidate, a step at a time, from sums alone.
 pub trait Trainer {

@@ -18,6 +18,7 @@ mod matrix;
 mod names;
 mod refuse;
 mod scores;
+mod smooth;
 mod spec;
 pub mod transform;
 
@@ -93,6 +94,8 @@ enum Encoding {
         at: Vec<f64>,
         to: Vec<f64>,
     },
+    /// Robustly scaled, smoothly clipped, and cut into pieces: for networks.
+    Smooth(smooth::Smooth),
     /// One feature a level, and one for all others where they occurred. A derived
     /// column's levels are its small whole numbers.
     Levels {
@@ -228,6 +231,12 @@ impl Pipeline {
     #[must_use]
     pub fn features(&self) -> Vec<String> {
         self.inputs.iter().flat_map(Input::names).collect()
+    }
+
+    /// Features of each column of the table that has any, in the order of the features.
+    #[must_use]
+    pub fn widths(&self) -> Vec<usize> {
+        self.inputs.iter().map(Input::width).collect()
     }
 
     /// All rows of a table as numbers, for prediction. Strict: a column that

@@ -30,6 +30,11 @@ impl Stream {
         u64::from_le_bytes(bytes)
     }
 
+    /// The next bytes: much faster than [`Stream::bits`] where many are needed.
+    pub fn fill(&mut self, bytes: &mut [u8]) {
+        self.reader.fill(bytes);
+    }
+
     /// Uniform in [0, 1), 53 bits.
     pub fn unit(&mut self) -> f64 {
         (self.bits() >> 11) as f64 / (1u64 << 53) as f64

@@ -6,7 +6,7 @@ mod view;
 use std::collections::BTreeMap;
 
 use crate::ask::{Answer, Ask, AskError, EncodeError, Encoder, Part};
-use crate::data::{Design, SiteData, SiteDataError};
+use crate::data::{Design, SiteData, SiteDataError, SitePolicy};
 use crate::family::FoldModel;
 use crate::features::{Cells, Matrix, Pipeline, Row, TargetCoding};
 use crate::metric::Rows as ScoredRows;
@@ -195,9 +195,17 @@ impl TableSite {
     /// # Errors
     /// When the table does not fit the task: says which column and what to do.
     pub fn new(task: &Task, table: Table) -> Result<Self, SiteError> {
+        Self::with_policy(task, table, SitePolicy::default())
+    }
+
+    /// The same, under the site's own limits on what it shows.
+    ///
+    /// # Errors
+    /// As [`TableSite::new`].
+    pub fn with_policy(task: &Task, table: Table, policy: SitePolicy) -> Result<Self, SiteError> {
         Ok(Self {
             task: task.digest(),
-            data: SiteData::new(task, table)?,
+            data: SiteData::new(task, table)?.with_policy(policy),
             objects: Objects::default(),
             training: BTreeMap::new(),
             cache: Cache::default(),

@@ -49,7 +49,7 @@ fn the_champion_beats_every_hospital_alone() {
         assert!(alone < auc, "{name} alone reaches {alone}, together {auc}");
     }
     // The networks took part, and the linear model is done long before them.
-    for family in ["logistic", "mlp"] {
+    for family in ["logistic", "net"] {
         let of_family = outcome
             .leaderboard
             .iter()

@@ -368,7 +368,7 @@ fn a_network_wins_where_no_line_can() {
     let sites = made_sites(|x, z, _, noise| u8::from(x * z + 0.1 * noise > 0.0).to_string());
     let outcome = made_round("preset = \"balanced\"", sites);
     let name = &outcome.champion.candidate.name;
-    assert!(name.starts_with("mlp"), "{name}");
+    assert!(name.starts_with("net"), "{name}");
     assert!(
         outcome.test.auc.is_some_and(|auc| auc > 0.85),
         "{:?}",
@@ -381,14 +381,14 @@ fn a_network_wins_where_no_line_can() {
 #[test]
 fn the_task_chooses_families_and_the_metric() {
     let task = hospitals::task_with(
-        "metric = \"auc\"\npreset = \"fast\"\n[constraints]\nallowed_models = [\"mlp\"]",
+        "metric = \"auc\"\npreset = \"fast\"\n[constraints]\nallowed_models = [\"net\"]",
     );
     let outcome = simulate::run(&task, hospitals::hospitals(), &mut Silent).expect("a champion");
     assert!(
         outcome
             .leaderboard
             .iter()
-            .all(|standing| standing.name.starts_with("mlp"))
+            .all(|standing| standing.name.starts_with("net"))
     );
     assert!(
         outcome.test.auc.is_some_and(|auc| auc > 0.8),

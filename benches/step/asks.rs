@@ -1,7 +1,7 @@
 //! Which sums are measured, what they ask for, and the answers.
 
 use collegium_automl::ask::{Ask, Part, Stage};
-use collegium_automl::family::mlp::{self, DescendPart};
+use collegium_automl::family::net::{self, LocalTraining, NetPart, NetShape};
 use collegium_automl::family::{AnyPart, Head};
 use collegium_automl::object::ObjectId;
 use collegium_automl::task::Task;
@@ -32,7 +32,7 @@ pub fn ask(task: &Task, sequence: u32, weights: usize) -> Ask {
         let one = left.min(MOST);
         let folds = (left / one).clamp(1, 10);
         let part = part(one, folds as u8, sequence);
-        parts.push(Part::Train(AnyPart::new(mlp::NAME, part)));
+        parts.push(Part::Train(AnyPart::new(net::NAME, part)));
         left -= one * folds;
     }
     Ask {
@@ -43,49 +43,66 @@ pub fn ask(task: &Task, sequence: u32, weights: usize) -> Ask {
     }
 }
 
-fn part(weights: usize, folds: u8, sequence: u32) -> DescendPart {
+fn part(weights: usize, folds: u8, sequence: u32) -> NetPart {
     let object = ObjectId::of(b"not there");
-    DescendPart {
+    NetPart {
         pipeline: object,
         model: object,
+        scored: object,
+        score: true,
         head: Head::Binary,
         folds,
-        sizes: layers(weights),
+        shape: layers(weights),
         rows: 1000,
         seed: object,
         // No two asks of a run are equal.
         step: sequence,
-        epochs: 1,
-        batch: 32,
-        learning_rate: 0.01,
-        weight_decay: 0.0,
-        dropout: 0.0,
+        local: LocalTraining {
+            epochs: 1,
+            batch: 32,
+            share: 1.0,
+            learning_rate: 0.01,
+            weight_decay: 0.0,
+            dropout: 0.0,
+            proximal: 0.0,
+        },
         clip: 1.0,
         levels: LEVELS,
     }
 }
 
 /// The layers of a network with at most `weights` weights, close to them.
-fn layers(weights: usize) -> Vec<u32> {
+fn layers(weights: usize) -> NetShape {
+    let shape = |inputs: usize, hidden: Vec<u32>| NetShape {
+        inputs: inputs as u32,
+        embedding: None,
+        hidden,
+        outputs: 1,
+    };
     if weights < WIDEST {
-        return vec![weights.saturating_sub(1).max(1) as u32, 1];
+        return shape(weights.saturating_sub(1).max(1), Vec::new());
     }
     // inputs·hidden + hidden, and hidden + 1 for the output.
     let hidden = weights.isqrt() / 2;
     let inputs = ((weights - hidden - 1) / hidden - 1).min(WIDEST);
-    vec![inputs as u32, hidden as u32, 1]
+    shape(inputs, vec![hidden as u32])
 }
 
 /// What the site with this salt answers: within every segment's bounds, cheap, and different at
 /// every site and number.
+pub fn numbers(ask: &Ask, salt: u64) -> impl Iterator<Item = u64> {
+    ask.segments().into_iter().flat_map(move |segment| {
+        let codes = segment.max_code() + 1;
+        (0..segment.count() as u64).map(move |index| {
+            let word = (index + salt).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+            word % codes
+        })
+    })
+}
+
+/// [`numbers`], as a site hands them over.
 pub fn codes(ask: &Ask, salt: u64) -> Vec<u64> {
     let mut codes = Vec::with_capacity(ask.numbers());
-    for segment in ask.segments() {
-        let max = segment.max_code();
-        for index in 0..segment.count() as u64 {
-            let word = (index + salt).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
-            codes.push(word % (max + 1));
-        }
-    }
+    codes.extend(numbers(ask, salt));
     codes
 }

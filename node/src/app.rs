@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use collegium_automl::family::net::DeviceError;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -40,6 +41,9 @@ pub enum NodeError {
     /// The directory of uploads.
     #[error("STATE/cache/uploads cannot be used: {0}; check the disk's space and permissions")]
     Spool(#[source] std::io::Error),
+    /// The device that networks train on.
+    #[error("training.device: {0}")]
+    Device(#[from] DeviceError),
     /// The connection can never be made as things are.
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -53,6 +57,7 @@ pub async fn run(
     config: Config,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), NodeError> {
+    config.training.device.choose()?;
     let tables = Tables::new(config.data.clone());
     run_with(config, tables, shutdown).await
 }

@@ -15,6 +15,7 @@ mod units;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use collegium_automl::family::net::TrainingDevice;
 use collegium_automl::table::TableMapping;
 use collegium_protocol::limits::MAX_COHORT_CHANGES;
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,8 @@ pub struct Config {
     pub link: LinkConfig,
     /// Bounds on what the node uses.
     pub limits: LimitsConfig,
+    /// What trains models.
+    pub training: TrainingConfig,
     /// What is written to standard error.
     pub log: LogConfig,
 }
@@ -108,6 +111,15 @@ pub struct LimitsConfig {
     pub open_runs: usize,
 }
 
+/// What trains models.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainingConfig {
+    /// Where neural networks train: `cpu`, `cuda` (or `cuda:1`, …) or `wgpu`. The last two need a
+    /// program that was built with that cargo feature. Default: `cpu`.
+    pub device: TrainingDevice,
+}
+
 /// What is written to standard error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -139,6 +151,7 @@ impl Default for Config {
             policy: PolicyConfig::default(),
             link: LinkConfig::default(),
             limits: LimitsConfig::default(),
+            training: TrainingConfig::default(),
             log: LogConfig::default(),
         }
     }

@@ -19,7 +19,7 @@ use crate::family::{
     Family, FamilyObject, FamilyPart, FoldModel, Head, Offer, Proposal, Setting, Trainer, sigmoid,
     softplus,
 };
-use crate::features::Row;
+use crate::features::{Numbers, Row};
 use crate::fixed::FixedPoint;
 use crate::metric::{LossCounter, LossSums, SEGMENTS, check_rows_and_folds};
 use crate::object::ObjectId;
@@ -56,9 +56,10 @@ impl Family for Logistic {
     }
 
     fn candidates(&self, offer: &Offer<'_>) -> Vec<Proposal> {
-        let narrow = offer
-            .pipelines_of(false)
-            .filter(|(_, named)| named.pipeline.width() <= MAX_WIDTH as usize);
+        let narrow = offer.pipelines_of(false).filter(|(_, named)| {
+            let networks = matches!(named.spec.numbers, Numbers::Smooth { .. });
+            !networks && named.pipeline.width() <= MAX_WIDTH as usize
+        });
         narrow
             .flat_map(|(pipeline, _)| {
                 RIDGES.map(|ridge| Proposal {

@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock, RwLock};
 use serde::de::{DeserializeSeed, Error as _};
 use serde::{Deserializer, Serialize};
 
-use super::{FoldModel, Head, Setting, Trainer, ga2m, gbdt, logistic, mlp, scorecard};
+use super::{FoldModel, Head, Setting, Trainer, ga2m, gbdt, logistic, net, scorecard};
 use crate::ask::{Encoder, Segment};
 use crate::features::NamedPipeline;
 use crate::object::ObjectId;
@@ -242,7 +242,7 @@ static BUILT_IN: [&dyn Family; 5] = [
     &scorecard::Scorecard,
     &ga2m::Ga2m,
     &gbdt::Gbdt,
-    &mlp::Mlp,
+    &net::Net,
 ];
 
 type Registered = RwLock<Vec<&'static dyn Family>>;

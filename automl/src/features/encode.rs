@@ -205,6 +205,11 @@ impl<'a> Writer<'a> {
                 .numbers
                 .get(row)
                 .map(|value| out[0] = interpolate(at, to, value)),
+            Encoding::Smooth(smooth) => {
+                let value = self.numbers.get(row);
+                smooth.write(value, &mut out[..smooth.width()]);
+                value.map(|_| ())
+            }
             Encoding::Levels {
                 slots,
                 other,

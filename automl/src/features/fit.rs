@@ -1,6 +1,7 @@
 //! Fitting a pipeline: from the profile alone, so every fold shares it.
 
 use super::scores::{self, Scores};
+use super::smooth::Smooth;
 use super::spec::{Categories, Numbers, PipelineSpec, SmallNumbers};
 use super::{Encoding, Input, Pipeline};
 use crate::profile::{
@@ -237,6 +238,9 @@ fn number(shape: &NumberShape, source: &Source, spec: &PipelineSpec) -> Encoding
         // Bins never come here; whoever adds a variant reads this.
         Numbers::Bins { .. } => linear(Vec::new()),
         Numbers::Rank => rank(shape, source).unwrap_or_else(|| linear(Vec::new())),
+        Numbers::Smooth { pieces } => {
+            Smooth::fit(shape, source, pieces).map_or(Encoding::Missing {}, Encoding::Smooth)
+        }
     }
 }
 

@@ -18,6 +18,7 @@ impl Input {
             Encoding::Linear { source, .. }
             | Encoding::Curve { source, .. }
             | Encoding::Bins { source, .. } => Some(source),
+            Encoding::Smooth(smooth) => Some(&smooth.source),
             Encoding::Levels {
                 source: source @ Source::Derived(_),
                 ..
@@ -39,6 +40,7 @@ impl Input {
     pub(super) fn width(&self) -> usize {
         let own = match &self.encoding {
             Encoding::Linear { knots, .. } => 1 + knots.len(),
+            Encoding::Smooth(smooth) => smooth.width(),
             Encoding::Curve { .. }
             | Encoding::Bins { .. }
             | Encoding::LevelBins { .. }
@@ -57,6 +59,7 @@ impl Input {
                 .chain(knots.iter().map(|knot| format!("{column} above {knot:.4}")))
                 .collect(),
             Encoding::Curve { .. } => vec![format!("{column} (rank)")],
+            Encoding::Smooth(smooth) => smooth.names(column),
             Encoding::Levels {
                 coding,
                 slots,
@@ -112,6 +115,7 @@ impl Input {
                     return bad("the points of its curve are out of order");
                 }
             }
+            Encoding::Smooth(smooth) => smooth.flaw().map_or(Ok(()), bad)?,
             Encoding::Levels { coding, slots, .. } => {
                 if !in_order(slots, coding) {
                     return bad("its levels are out of order");

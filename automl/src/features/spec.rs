@@ -18,6 +18,12 @@ pub enum Numbers {
     /// The value's rank among the training rows, scaled to a standard
     /// deviation of one: heavy tails do no harm.
     Rank,
+    /// Scaled by the quartiles and smoothly clipped; and cut into pieces of about equally many
+    /// rows, each a feature of its own: for networks.
+    Smooth {
+        /// Most pieces of a column: none below 2, at most 64.
+        pieces: usize,
+    },
     /// The place among bins of about equally many rows, for trees and additive models.
     /// Categories become bins too.
     Bins {
@@ -98,9 +104,12 @@ impl Default for PipelineSpec {
 const MOST_BINS: usize = 64;
 /// A column of whole numbers with more values than this is a quantity.
 const FEW_CODES: usize = 8;
+/// Pieces of a column of numbers: fewer than the bins of trees, since each widens the first
+/// layer of every network.
+const PIECES: usize = 12;
 
 /// The variants of preprocessing that a search tries, those that make numbers before those
-/// that make bins and of each the best guess first: one to seven, without two that make the same features.
+/// that make bins and of each the best guess first: one to nine, without two that make the same features.
 #[must_use]
 pub fn pipelines(_task: &Task, profile: &Profile) -> Vec<NamedPipeline> {
     let standard = PipelineSpec::default();
@@ -138,6 +147,20 @@ pub fn pipelines(_task: &Task, profile: &Profile) -> Vec<NamedPipeline> {
             "derived",
             PipelineSpec {
                 derived: true,
+                ..standard
+            },
+        ),
+        (
+            "smooth",
+            PipelineSpec {
+                numbers: Numbers::Smooth { pieces: 0 },
+                ..standard
+            },
+        ),
+        (
+            "pieces",
+            PipelineSpec {
+                numbers: Numbers::Smooth { pieces: PIECES },
                 ..standard
             },
         ),

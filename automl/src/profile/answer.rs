@@ -37,8 +37,7 @@ pub(crate) fn answer(
             columns,
             classes,
         } => {
-            let rows = data.counts();
-            put(out, [rows.train, rows.test, rows.unlabelled])?;
+            put(out, data.shown_counts())?;
             data.put(out, class_counts(data, classes))?;
             columns
                 .iter()

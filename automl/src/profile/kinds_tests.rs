@@ -237,6 +237,7 @@ fn a_site_keeps_small_counts_to_itself() {
     let data = site(&task, &text).with_policy(closed);
     assert!(data.withholds_training());
     let sums = added(&part, &[data]);
+    assert_eq!(sums.segments[0], [0, 0, 0]);
     assert!(sums.segments[1..].iter().flatten().all(|&count| count == 0));
 }
 
@@ -266,6 +267,44 @@ fn a_profile_of_other_rows_has_moved() {
     assert!(same.iter().all(|&psi| psi < 0.02), "{same:?}");
     let moved = psi(&shifted(0.7, 80));
     assert!(moved.iter().all(|&psi| psi > 0.25), "{moved:?}");
+}
+
+#[test]
+fn a_number_is_counted_against_as_exactly_as_a_class() {
+    let mut random = Stream::new("kinds-number", &[b"1"]);
+    let rows: Vec<String> = (0..3000)
+        .map(|_| {
+            let (a, b) = (1.0 + 99.0 * random.unit(), 1.0 + 99.0 * random.unit());
+            let shop = random.below(100);
+            let y = 3.0 * libm::log(a / b) + f64::from(u8::from(shop % 4 == 0)) + random.normal();
+            format!("{a:.3},{b:.3},shop {shop},{y:.4}")
+        })
+        .collect();
+    let task = task("kind = \"regression\"");
+    let header = "a,b,shop,y";
+    let pooled = profile(&task, &[csv(header, &rows)]);
+    let split = profile(
+        &task,
+        &[csv(header, &rows[..400]), csv(header, &rows[400..])],
+    );
+    assert_eq!(pooled, split);
+    let strength = |name: &str| column(&pooled, name).strength;
+    assert!((0.2..0.6).contains(&strength("a")), "{}", strength("a"));
+    assert!(
+        (0.0..0.05).contains(&strength("shop")),
+        "{}",
+        strength("shop")
+    );
+    let ratio = &pooled.derived[0];
+    assert_eq!(ratio.name, "a / b");
+    assert!(ratio.strength > 0.8, "{}", ratio.strength);
+    let gram = pooled.gram.as_ref().expect("a Gram matrix");
+    let both = gram.with_target("a", 0).zip(gram.with_target("b", 0));
+    assert!(both.is_some_and(|(a, b)| a > 0.4 && b < -0.4), "{both:?}");
+    let names = crate::features::pipelines(&task, &pooled)[0]
+        .pipeline
+        .features();
+    assert!(names.contains(&"shop (target)".to_owned()), "{names:?}");
 }
 
 /// Cuts of a skewed column: most rows are zero, the rest spread over four octaves.

@@ -13,7 +13,7 @@ const PREFIX: &str = "COLLEGIUM_NODE";
 const NOT_KEYS: [&str; 1] = ["COLLEGIUM_NODE_CONFIG"];
 
 /// Every key there is; `*` stands for names that the site chooses.
-pub(super) const KEYS: [&str; 21] = [
+pub(super) const KEYS: [&str; 22] = [
     "state",
     "coordinator",
     "data.path",
@@ -33,6 +33,7 @@ pub(super) const KEYS: [&str; 21] = [
     "link.connect_timeout",
     "limits.free_disk",
     "limits.open_runs",
+    "training.device",
     "log.format",
     "log.level",
 ];

@@ -29,6 +29,7 @@ fn the_documented_sample_loads_and_gives_the_defaults_it_states() {
     assert_eq!(config.policy, PolicyConfig::default());
     assert_eq!(config.link, LinkConfig::default());
     assert_eq!(config.limits, LimitsConfig::default());
+    assert_eq!(config.training, TrainingConfig::default());
     assert_eq!(config.log, LogConfig::default());
     assert!(
         config
@@ -168,6 +169,7 @@ fn values_out_of_range_or_of_another_type_are_refused() {
         ("[limits]\nopen_runs = 0", "limits.open_runs"),
         ("coordinator = \"no-port\"", "host:port"),
         ("[log]\nformat = \"xml\"", "log.format"),
+        ("[training]\ndevice = \"gpu\"", "training.device"),
         (
             "[link]\nreconnect_min = \"soon\"",
             "`soon` is not a length of time",

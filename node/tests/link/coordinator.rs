@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use collegium_automl::ask::{Ask, Part as AskPart, Stage};
-use collegium_automl::family::mlp::{self, DescendPart};
+use collegium_automl::family::net::{self, LocalTraining, NetPart, NetShape};
 use collegium_automl::family::{AnyPart, Head};
 use collegium_automl::object::ObjectId;
 use collegium_automl::profile::{ProfilePart, RefineColumn, Source};
@@ -225,6 +225,14 @@ pub struct Upload {
     admitted: AdmittedUpload,
 }
 
+/// A step whose set was voted for.
+pub struct Voted {
+    pub plan: StepPlan,
+    pub uploads: Vec<Upload>,
+    pub propose: Propose,
+    pub votes: Vec<Vote>,
+}
+
 /// The coordinator's side of the sessions.
 pub struct Script {
     charter: Arc<VerifiedCharter>,
@@ -395,6 +403,22 @@ impl Script {
         plan
     }
 
+    /// A step of everybody's up to the votes; its ask has its number.
+    pub async fn voted(&mut self, number: u64) -> Voted {
+        let step = StepNumber(number);
+        let plan = self.announce(step, number as u32, Part::Contribute).await;
+        let everybody: Vec<_> = (0..self.sessions.len()).collect();
+        let uploads = self.uploads(&plan, &everybody).await;
+        let propose = self.deliver_and_propose(&uploads).await;
+        let votes = self.votes(&propose).await;
+        Voted {
+            plan,
+            uploads,
+            propose,
+            votes,
+        }
+    }
+
     /// Receives and checks the uploads of these members.
     pub async fn uploads(&mut self, plan: &StepPlan, members: &[usize]) -> Vec<Upload> {
         let mut uploads = Vec::new();
@@ -520,24 +544,35 @@ fn member(index: usize) -> MemberIndex {
 /// An update of two and a half million weights: 6.7 MB of ciphertext.
 fn large_part() -> AskPart {
     let object = ObjectId::of(OBJECT);
-    let part = DescendPart {
+    let part = NetPart {
         pipeline: object,
         model: object,
+        scored: object,
+        score: true,
         head: Head::Binary,
         folds: 10,
-        sizes: vec![500, 500, 1],
+        shape: NetShape {
+            inputs: 500,
+            embedding: None,
+            hidden: vec![500],
+            outputs: 1,
+        },
         rows: 1000,
         seed: object,
         step: 0,
-        epochs: 1,
-        batch: 32,
-        learning_rate: 0.01,
-        weight_decay: 0.0,
-        dropout: 0.0,
+        local: LocalTraining {
+            epochs: 1,
+            batch: 32,
+            share: 1.0,
+            learning_rate: 0.01,
+            weight_decay: 0.0,
+            dropout: 0.0,
+            proximal: 0.0,
+        },
         clip: 1.0,
         levels: 65_534,
     };
-    AskPart::Train(AnyPart::new(mlp::NAME, part))
+    AskPart::Train(AnyPart::new(net::NAME, part))
 }
 
 fn ask(sequence: u32) -> Ask {
@@ -600,19 +635,30 @@ async fn serve_objects(connection: Connection, objects: Arc<Mutex<Objects>>) {
             .expect(MAX_OBJECT_REQUEST_BYTES)
             .await
             .expect("a request");
-        let response = {
+        let bytes = {
             let objects = objects.lock().expect("no panic");
             let bytes = objects.held.get(&request.id).cloned();
-            match bytes {
-                Some(_) if objects.wrong => ObjectResponse::Found(Blob(b"other bytes".to_vec())),
-                Some(bytes) => ObjectResponse::Found(Blob(bytes)),
-                None => ObjectResponse::Refused(RefusalCode::UnknownObject.into()),
-            }
+            bytes.map(|bytes| {
+                if objects.wrong {
+                    b"other bytes".to_vec()
+                } else {
+                    bytes
+                }
+            })
+        };
+        let response = match &bytes {
+            Some(bytes) => ObjectResponse::Found {
+                length: bytes.len() as u64,
+            },
+            None => ObjectResponse::Refused(RefusalCode::UnknownObject.into()),
         };
         sender
             .send(&response, MAX_OBJECT_RESPONSE_BYTES)
             .await
             .expect("sends");
+        if let Some(bytes) = bytes {
+            sender.write_body(&bytes).await.expect("sends");
+        }
         let _ = sender.delivered().await;
     }
 }

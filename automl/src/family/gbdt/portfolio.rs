@@ -21,6 +21,8 @@ const LEARNING_OF_CLASSES: f64 = 14.0;
 /// Largest and smallest rate that are tried.
 const RATES: (f64, f64) = (0.05, 0.7);
 
+/// Rows of a leaf for each unit of smallest Hessian where a number is predicted.
+const ROWS_OF_A_NUMBER: f64 = 8.0;
 /// Splits of a level from the seventh level on: deep trees then cost no more
 /// numbers than those of six levels, and grow where they gain.
 const DEEP_SPLITS: u8 = 16;
@@ -45,7 +47,7 @@ const VARIANTS: [Variant; 10] = [
 
 /// Variants for more classes, which want deep trees and small leaves.
 const VARIANTS_OF_CLASSES: [Variant; 6] = [
-    Variant(8, 0.8, 0.7, 1.0, 0.1, 1.0),
+    Variant(8, 0.8, 0.7, 1.0, 0.2, 1.0),
     Variant(6, 0.8, 0.7, 1.0, 0.3, 1.0),
     Variant(4, 0.8, 0.7, 1.0, 0.5, 1.0),
     Variant(8, 0.8, 0.5, 3.0, 0.3, 0.7),
@@ -144,9 +146,11 @@ fn name(candidate: &GbdtHyperparameters) -> String {
 fn hyperparameters(variant: &Variant, steps: f64, head: Head) -> GbdtHyperparameters {
     let Variant(depth, row_share, column_share, lambda, min_hessian, factor) = *variant;
     let stages = steps / f64::from(depth);
-    let learning = match head {
-        Head::Classes(_) => LEARNING_OF_CLASSES,
-        Head::Binary | Head::Number => LEARNING,
+    // The Hessian of a number's row is 1, that of a class at most about 1/4.
+    let (learning, hessian) = match head {
+        Head::Classes(_) => (LEARNING_OF_CLASSES, min_hessian),
+        Head::Binary => (LEARNING, min_hessian),
+        Head::Number => (LEARNING, ROWS_OF_A_NUMBER * min_hessian),
     };
     let rate = (factor * learning / stages).clamp(RATES.0, RATES.1);
     // Two digits, for people.
@@ -156,7 +160,7 @@ fn hyperparameters(variant: &Variant, steps: f64, head: Head) -> GbdtHyperparame
         row_share,
         column_share,
         lambda,
-        min_hessian,
+        min_hessian: hessian,
         level_splits: if deep {
             DEEP_SPLITS
         } else {

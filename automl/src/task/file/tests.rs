@@ -14,7 +14,7 @@ preset = "balanced"         # fast | balanced | thorough
 seed = 1
 
 [constraints]               # all optional
-allowed_models = ["logistic", "mlp"]
+allowed_models = ["logistic", "net"]
 privacy_filter = ["id", "phone"]
 temporal_check = true
 "#;
@@ -47,7 +47,7 @@ fn the_sample_says_what_it_says() {
     let limits = &task.constraints;
     assert_eq!(
         limits.allowed_models,
-        Some(vec!["logistic".to_owned(), "mlp".to_owned()])
+        Some(vec!["logistic".to_owned(), "net".to_owned()])
     );
     assert_eq!(limits.privacy_filter, ["id", "phone"]);
     assert!(limits.temporal_check);
@@ -269,7 +269,7 @@ fn the_summary_is_in_plain_words() {
         "The class of interest is `1`",
         "ranked by log_loss",
         "15 % of the rows are kept for one test",
-        "logistic, mlp",
+        "logistic, net",
         "id, phone",
         "written after the prediction",
     ] {

@@ -1,0 +1,87 @@
+//! Neural networks for tables, trained by federated averaging.
+//!
+//! Every step each site trains a copy of the current weights on its own rows
+//! (with `burn`) and answers with the clipped change of the weights, weighted by
+//! its share of the rows; the sum is the averaged change. McMahan et al.,
+//! *Communication-Efficient Learning of Deep Networks from Decentralized Data*,
+//! AISTATS 2017. FedProx keeps the copies near where they began, and the coordinator's
+//! optimizer decides what the averaged change does to the weights ([`Server`]).
+//!
+//! Categories come as one column a level, and the first layer's weights over them are their
+//! embeddings; numbers come scaled by their quartiles, smoothly clipped and, where the
+//! candidate's pipeline says so, cut into pieces. A candidate may embed each column on its own
+//! before the first layer ([`Embedding`]). There is no batch normalisation: its statistics would
+//! be those of one site.
+//!
+//! Predictions do not use the framework: [`NetModel::predict`](crate::family::FoldModel::predict)
+//! is scalar `f64` arithmetic over the stored `f32` weights, the same on every
+//! machine.
+
+mod device;
+mod local;
+mod model;
+mod part;
+mod portfolio;
+mod server;
+mod shape;
+mod stack;
+mod trainer;
+
+pub use device::{DeviceError, TrainingDevice};
+pub use model::NetModel;
+pub use part::{LocalTraining, NetPart};
+pub use server::Server;
+pub use shape::{Embedding, NetShape};
+pub use trainer::{NetCandidate, NetTrainer, update_levels};
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use crate::family::{Family, FamilyObject, FamilyPart, Offer, Proposal, Setting, Trainer};
+
+/// The family's name.
+pub const NAME: &str = "net";
+
+/// The family.
+#[derive(Clone, Copy, Debug)]
+pub struct Net;
+
+impl Family for Net {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn candidates(&self, offer: &Offer<'_>) -> Vec<Proposal> {
+        portfolio::candidates(offer)
+    }
+
+    fn trainer(
+        &self,
+        hyperparameters: &serde_json::Value,
+        setting: &Setting,
+    ) -> Result<Box<dyn Trainer>, String> {
+        let candidate = NetCandidate::deserialize(hyperparameters);
+        let candidate = candidate.map_err(|error| error.to_string())?;
+        Ok(Box::new(NetTrainer::new(candidate, setting.clone())?))
+    }
+
+    fn read_part(
+        &self,
+        json: &mut dyn erased_serde::Deserializer<'_>,
+    ) -> Result<Arc<dyn FamilyPart>, erased_serde::Error> {
+        let part: NetPart = erased_serde::deserialize(json)?;
+        Ok(Arc::new(part))
+    }
+
+    fn read_object(
+        &self,
+        json: &mut dyn erased_serde::Deserializer<'_>,
+    ) -> Result<Arc<dyn FamilyObject>, erased_serde::Error> {
+        let model: NetModel = erased_serde::deserialize(json)?;
+        Ok(Arc::new(model))
+    }
+}
+
+#[cfg(test)]
+mod tests;

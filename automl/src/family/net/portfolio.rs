@@ -1,0 +1,164 @@
+//! The networks that a search tries.
+
+use super::{LocalTraining, NetCandidate, Server};
+use crate::family::{Offer, Proposal};
+use crate::features::{NamedPipeline, Numbers};
+
+/// Below this many training rows over all sites a network is small and held back.
+const FEW_ROWS: u64 = 6000;
+
+/// Floating-point operations of all sites together for one step's training of one candidate: some
+/// tenths of a second of one core.
+const TRAINING_WORK: f64 = 2e9;
+/// The same for its scores, spread over the steps between two.
+const SCORING_WORK: f64 = 3e8;
+
+/// Federated averaging.
+const AVERAGE: Server = Server::Average {
+    learning_rate: 1.0,
+    momentum: 0.0,
+};
+
+/// Which numbers a candidate wants.
+#[derive(Clone, Copy, PartialEq)]
+enum Wants {
+    /// Scaled, clipped numbers only.
+    Smooth,
+    /// Cut into pieces too.
+    Pieces,
+}
+
+pub(super) fn candidates(offer: &Offer<'_>) -> Vec<Proposal> {
+    let configurations = if offer.profile.train_rows < FEW_ROWS {
+        few_rows()
+    } else {
+        many_rows(offer.profile.train_rows)
+    };
+    let propose = |(wants, mut candidate): (Wants, NetCandidate)| {
+        let (place, named) = pipeline(offer, wants)?;
+        let (width, columns) = (named.pipeline.width(), named.pipeline.widths());
+        // A table of hundreds of columns leaves no room for some embeddings and layers.
+        let shape = candidate.shape(width, &columns, offer.head);
+        shape.check(offer.head).ok()?;
+        let weights = shape.parameters() as f64;
+        bound_work(&mut candidate, weights, offer.profile.train_rows, named);
+        Some(Proposal {
+            pipeline: place,
+            name: name(&candidate),
+            hyperparameters: serde_json::to_value(&candidate).unwrap_or_default(),
+        })
+    };
+    configurations.into_iter().filter_map(propose).collect()
+}
+
+/// Takes so many batches of a pass, and scores so seldom, that a step stays within the work that
+/// is bounded above.
+fn bound_work(candidate: &mut NetCandidate, weights: f64, rows: u64, named: &NamedPipeline) {
+    let rows = rows as f64;
+    let folds = f64::from(named.pipeline.folds());
+    // Forwards, and backwards to weights and to inputs; a multiplication and an addition each.
+    let pass = 6.0 * weights * rows * folds * f64::from(candidate.local.epochs);
+    candidate.local.share = (TRAINING_WORK / pass).min(1.0);
+    // Every row is scored by one fold.
+    let score = 2.0 * weights * rows;
+    candidate.score_every = libm::ceil(score / SCORING_WORK).clamp(1.0, 10.0) as u32;
+}
+
+/// The pipeline that a candidate wants, or the first one of numbers: a variant that makes the
+/// same features as an earlier one is not there.
+fn pipeline<'a>(offer: &'a Offer<'_>, wants: Wants) -> Option<(usize, &'a NamedPipeline)> {
+    let wanted = |named: &NamedPipeline| match named.spec.numbers {
+        Numbers::Smooth { pieces } => (pieces >= 2) == (wants == Wants::Pieces),
+        _ => false,
+    };
+    let found = offer.pipelines_of(false).find(|(_, named)| wanted(named));
+    found.or_else(|| offer.pipelines_of(false).next())
+}
+
+fn name(candidate: &NetCandidate) -> String {
+    let NetCandidate {
+        embedding,
+        hidden,
+        local,
+        server,
+        ..
+    } = candidate;
+    let embedded = match embedding {
+        0 => String::new(),
+        width => format!("embedding {width} "),
+    };
+    let server = match server {
+        Server::Average { .. } => "",
+        Server::Adam { .. } => " server adam",
+        Server::Yogi { .. } => " server yogi",
+    };
+    format!(
+        "{embedded}{hidden:?} lr {} dropout {}{server}",
+        local.learning_rate, local.dropout
+    )
+}
+
+/// Strongly regularised: a few hundred rows say little.
+fn few_rows() -> Vec<(Wants, NetCandidate)> {
+    let net = |hidden: &[u32], learning_rate, weight_decay, dropout| NetCandidate {
+        embedding: 0,
+        hidden: hidden.to_vec(),
+        local: LocalTraining {
+            epochs: 1,
+            share: 1.0,
+            batch: 32,
+            learning_rate,
+            weight_decay,
+            dropout,
+            proximal: 0.0,
+        },
+        decay: 0.98,
+        server: AVERAGE,
+        averaging: 0.8,
+        score_every: 1,
+    };
+    vec![
+        (Wants::Smooth, net(&[32], 0.01, 1.0, 0.5)),
+        (Wants::Pieces, net(&[32], 0.01, 1.0, 0.5)),
+        (Wants::Smooth, net(&[64], 0.005, 1.0, 0.3)),
+        (Wants::Pieces, net(&[64], 0.005, 1.0, 0.5)),
+        (Wants::Smooth, net(&[16, 16], 0.005, 1.0, 0.2)),
+    ]
+}
+
+fn many_rows(rows: u64) -> Vec<(Wants, NetCandidate)> {
+    let batch = if rows < 50_000 { 64 } else { 256 };
+    let net = |embedding, hidden: &[u32], learning_rate, dropout| NetCandidate {
+        embedding,
+        hidden: hidden.to_vec(),
+        local: LocalTraining {
+            epochs: 1,
+            share: 1.0,
+            batch,
+            learning_rate,
+            weight_decay: 0.1,
+            dropout,
+            proximal: 0.0,
+        },
+        decay: 0.97,
+        server: AVERAGE,
+        averaging: 0.8,
+        score_every: 1,
+    };
+    vec![
+        (Wants::Pieces, net(0, &[128, 64], 0.002, 0.2)),
+        (Wants::Smooth, net(0, &[128, 128], 0.002, 0.2)),
+        (Wants::Pieces, net(8, &[128], 0.002, 0.2)),
+        (Wants::Smooth, net(0, &[256, 128], 0.001, 0.3)),
+        (
+            Wants::Pieces,
+            NetCandidate {
+                server: Server::Adam {
+                    learning_rate: 0.01,
+                    tau: 0.001,
+                },
+                ..net(0, &[128, 64], 0.002, 0.2)
+            },
+        ),
+    ]
+}
