@@ -49,14 +49,16 @@ impl Family for Ga2m {
     fn candidates(&self, offer: &Offer<'_>) -> Vec<Proposal> {
         offer
             .pipelines_of(true)
-            .flat_map(|(pipeline, _)| {
-                Ga2mCandidate::offered(offer.profile.train_rows)
-                    .into_iter()
-                    .map(move |candidate| Proposal {
-                        pipeline,
-                        name: candidate.title(),
-                        hyperparameters: serde_json::json!(candidate),
-                    })
+            .enumerate()
+            .flat_map(|(at, (pipeline, _))| {
+                let all = Ga2mCandidate::offered(offer.profile.train_rows);
+                // What other pipelines change is seen in the best guess alone.
+                let most = if at == 0 { all.len() } else { 1 };
+                all.into_iter().take(most).map(move |candidate| Proposal {
+                    pipeline,
+                    name: candidate.title(),
+                    hyperparameters: serde_json::json!(candidate),
+                })
             })
             .collect()
     }
