@@ -162,7 +162,7 @@ fn step(coefficients: &[f64], slope: &Slope<'_>) -> Option<(Vec<f64>, f64)> {
             .collect();
         if slope.signs == Signs::Free || next[1..].iter().all(|c| *c >= 0.0) {
             let gain: f64 = direction.iter().zip(&gradient).map(|(d, g)| d * g).sum();
-            return Some((next, 0.5 * gain));
+            return gain.is_finite().then_some((next, 0.5 * gain));
         }
         let next = non_negative(coefficients, &gradient, &matrix);
         let gain = decrease(coefficients, &next, &gradient, &matrix);
