@@ -23,9 +23,38 @@ fn main() -> ExitCode {
     match cli.run() {
         Ok(code) => code,
         Err(error) => {
-            // `{:#}` prints the chain of causes on one line: what, where, why.
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", in_words(&error));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The chain of causes on one line: what, where, why. Errors that say their cause themselves and
+/// also name it as their source are not said twice.
+fn in_words(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line = cause;
+        } else if !line.contains(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_said_once() {
+        let plain = anyhow::anyhow!("no such column").context("rows.csv");
+        assert_eq!(in_words(&plain), "rows.csv: no such column");
+        let told = anyhow::anyhow!("no such column").context("rows.csv: no such column");
+        assert_eq!(
+            in_words(&told.context("predicting")),
+            "predicting: rows.csv: no such column"
+        );
     }
 }
