@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use collegium_protocol::context::task_digest;
-use collegium_protocol::ids::MemberName;
+use collegium_protocol::ids::{MemberName, RunId};
 use collegium_protocol::limits::{
     MAX_ADMIN_REQUEST_BYTES, MAX_ADMIN_RESPONSE_BYTES, MAX_TASK_BYTES,
 };
@@ -94,44 +94,17 @@ async fn respond(
             runs::cancel(context, run, &actor).await?;
             Ok(AdminResponse::Done)
         }
-        AdminRequest::Result { run } => {
-            let record = context.store.run(run).await.map_err(internal)?;
-            let record = record.ok_or_else(|| Refusal::new(RefusalCode::UnknownRun, run))?;
-            match (record.result, record.reason) {
-                (Some(result), _) => Ok(AdminResponse::Result(result.into_bytes().into())),
-                (None, Some(reason)) => Err(Refusal::new(RefusalCode::Conflict, reason)),
-                (None, None) => Err(Refusal::new(RefusalCode::Conflict, "the run has not ended")),
-            }
-        }
+        AdminRequest::Result { run } => result(context, run).await,
         AdminRequest::ListMembers => list_members(context).await,
-        AdminRequest::Invite { name, address } => {
-            let address = address
-                .or_else(|| context.keys.consortium.address.clone())
-                .ok_or_else(|| {
-                    Refusal::new(
-                        RefusalCode::Malformed,
-                        "say with --address where the site reaches the coordinator",
-                    )
-                })?;
-            join_service::invite(
-                &context.store,
-                &context.ledger,
-                &context.keys,
-                &actor,
-                &name,
-                &address,
-            )
-            .await
-        }
+        AdminRequest::Invite { name, address } => invite(context, &actor, &name, address).await,
         AdminRequest::ProposeCharter { members } => {
-            charter_service::propose(
-                &context.store,
-                &context.ledger,
-                &context.keys,
-                &actor,
-                &members,
-            )
-            .await
+            let Context {
+                store,
+                ledger,
+                keys,
+                ..
+            } = context.as_ref();
+            charter_service::propose(store, ledger, keys, &actor, &members).await
         }
         AdminRequest::FetchCharter { which } => charter_service::fetch(&context.store, which).await,
         AdminRequest::SubmitCharterSignature {
@@ -151,6 +124,39 @@ async fn respond(
             Ok(response)
         }
         AdminRequest::WatchRun { .. } => Err(RefusalCode::Internal.into()),
+    }
+}
+
+async fn invite(
+    context: &Context,
+    actor: &str,
+    name: &MemberName,
+    address: Option<String>,
+) -> Result<AdminResponse, Refusal> {
+    let address = address
+        .or_else(|| context.keys.consortium.address.clone())
+        .ok_or_else(|| {
+            Refusal::new(
+                RefusalCode::Malformed,
+                "say with --address where the site reaches the coordinator",
+            )
+        })?;
+    let Context {
+        store,
+        ledger,
+        keys,
+        ..
+    } = context;
+    join_service::invite(store, ledger, keys, actor, name, &address).await
+}
+
+async fn result(context: &Context, run: RunId) -> Result<AdminResponse, Refusal> {
+    let record = context.store.run(run).await.map_err(internal)?;
+    let record = record.ok_or_else(|| Refusal::new(RefusalCode::UnknownRun, run))?;
+    match (record.result, record.reason) {
+        (Some(result), _) => Ok(AdminResponse::Result(result.into_bytes().into())),
+        (None, Some(reason)) => Err(Refusal::new(RefusalCode::Conflict, reason)),
+        (None, None) => Err(Refusal::new(RefusalCode::Conflict, "the run has not ended")),
     }
 }
 
@@ -234,7 +240,6 @@ async fn list_members(context: &Context) -> Result<AdminResponse, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use collegium_protocol::ids::RunId;
 
     #[test]
     fn roles_can_do_what_the_table_says() {

@@ -204,21 +204,7 @@ pub async fn sign(
         // The member's first answer was lost; all is well.
         return Ok(answer(done));
     }
-    let mut signed = current(&mut transaction, WhichCharter::Proposed)
-        .await
-        .map_err(internal)?
-        .filter(|signed| signed.charter.digest() == charter)
-        .ok_or_else(|| {
-            let why = "this charter is not the one that is proposed now; fetch it again";
-            Refusal::new(RefusalCode::CharterMismatch, why)
-        })?;
-    let index = signed
-        .charter
-        .members
-        .iter()
-        .find(|entry| entry.name == *member)
-        .map(|entry| entry.index);
-    let index = index.ok_or_else(|| Refusal::new(RefusalCode::UnknownMember, member))?;
+    let (mut signed, index) = proposed_to(&mut transaction, charter, member).await?;
     let one = CharterSignature {
         signer: index,
         signature,
@@ -256,6 +242,27 @@ pub async fn sign(
     transaction.commit().await.map_err(internal)?;
     info!(%member, charter = digest, in_force = verified, "charter signed");
     Ok(answer(signed))
+}
+
+/// The proposed charter, which must be this one, and the member's index in it.
+async fn proposed_to(
+    connection: &mut SqliteConnection,
+    charter: Digest,
+    member: &MemberName,
+) -> Result<(SignedCharter, MemberIndex), Refusal> {
+    let proposed = current(connection, WhichCharter::Proposed).await;
+    let signed = proposed
+        .map_err(internal)?
+        .filter(|signed| signed.charter.digest() == charter)
+        .ok_or_else(|| {
+            let why = "this charter is not the one that is proposed now; fetch it again";
+            Refusal::new(RefusalCode::CharterMismatch, why)
+        })?;
+    let mut members = signed.charter.members.iter();
+    let entry = members.find(|entry| entry.name == *member);
+    let index = entry.map(|entry| entry.index);
+    let index = index.ok_or_else(|| Refusal::new(RefusalCode::UnknownMember, member))?;
+    Ok((signed, index))
 }
 
 async fn current(

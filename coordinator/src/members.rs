@@ -114,34 +114,11 @@ pub async fn redeem(
         .begin_with("BEGIN IMMEDIATE")
         .await
         .map_err(internal)?;
-    let invite: Option<(String, i64, Option<i64>)> =
-        sqlx::query_as("SELECT name, expires_at, used_at FROM invites WHERE secret_hash = ?")
-            .bind(&digest)
-            .fetch_optional(&mut *transaction)
-            .await
-            .map_err(internal)?;
-    let (name, expires_at, used_at) = invite.ok_or_else(|| {
-        Refusal::new(
-            RefusalCode::Expired,
-            "this invitation is not known, or a newer one took its place",
-        )
-    })?;
-    if name != request.name.as_str() {
-        return Err(Refusal::new(
-            RefusalCode::NotAllowed,
-            "the invitation is for another name",
-        ));
-    }
-    if now_seconds() >= expires_at {
-        return Err(Refusal::new(
-            RefusalCode::Expired,
-            format_args!("the invitation is older than {INVITE_DAYS} days; ask for a new one"),
-        ));
-    }
+    let used = check_invite(&mut transaction, &digest, request).await?;
     let known = by_name(&mut transaction, &request.name)
         .await
         .map_err(internal)?;
-    if used_at.is_some() {
+    if used {
         return known
             .filter(|member| {
                 member.identity == request.identity
@@ -172,6 +149,39 @@ pub async fn redeem(
         .map_err(internal)?;
     transaction.commit().await.map_err(internal)?;
     Ok(Redeemed::Joined(member))
+}
+
+/// Whether the invitation of this digest, which must be the request's and in time, was used before.
+async fn check_invite(
+    connection: &mut SqliteConnection,
+    digest: &str,
+    request: &JoinRequest,
+) -> Result<bool, Refusal> {
+    let invite: Option<(String, i64, Option<i64>)> =
+        sqlx::query_as("SELECT name, expires_at, used_at FROM invites WHERE secret_hash = ?")
+            .bind(digest)
+            .fetch_optional(connection)
+            .await
+            .map_err(internal)?;
+    let (name, expires_at, used_at) = invite.ok_or_else(|| {
+        Refusal::new(
+            RefusalCode::Expired,
+            "this invitation is not known, or a newer one took its place",
+        )
+    })?;
+    if name != request.name.as_str() {
+        return Err(Refusal::new(
+            RefusalCode::NotAllowed,
+            "the invitation is for another name",
+        ));
+    }
+    if now_seconds() >= expires_at {
+        return Err(Refusal::new(
+            RefusalCode::Expired,
+            format_args!("the invitation is older than {INVITE_DAYS} days; ask for a new one"),
+        ));
+    }
+    Ok(used_at.is_some())
 }
 
 /// Whether a secret belongs to an invitation, used or not. Only then is a refusal worth an

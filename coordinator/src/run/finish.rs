@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 use collegium_automl::object::ObjectId;
+use collegium_automl::search::Outcome as SearchOutcome;
 use collegium_protocol::Digest;
 use serde_json::{Value, json};
 use tracing::{info, warn};
@@ -25,32 +26,20 @@ pub(super) async fn champion(
     progress: &Progress,
     found: Found,
 ) -> Result<(), RunsError> {
+    let outcome = &found.outcome;
+    let kept = outcome
+        .champion
+        .to_bytes()
+        .map_err(|error| format!("the champion cannot be written: {error}"))
+        .and_then(|bytes| match context.objects.put_durably(&bytes) {
+            Ok(id) => Ok((id, bytes)),
+            Err(error) => Err(format!("the champion cannot be kept: {error}")),
+        });
+    let (id, bytes) = match kept {
+        Ok(kept) => kept,
+        Err(reason) => return failed(context, record, progress, &reason).await,
+    };
     let run = record.run;
-    let outcome = found.outcome;
-    let bytes = match outcome.champion.to_bytes() {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            return failed(
-                context,
-                record,
-                progress,
-                &format!("the champion cannot be written: {error}"),
-            )
-            .await;
-        }
-    };
-    let id = match context.objects.put_durably(&bytes) {
-        Ok(id) => id,
-        Err(error) => {
-            return failed(
-                context,
-                record,
-                progress,
-                &format!("the champion cannot be kept: {error}"),
-            )
-            .await;
-        }
-    };
     let directory = context.config.state.join("runs").join(run.to_string());
     let file = directory.join("champion.json");
     write(&file, &bytes)?;
@@ -62,15 +51,39 @@ pub(super) async fn champion(
         record,
         json!({ "status": RunState::Champion.word() }),
     )?;
+    let result = result_of(context, record, progress, outcome, id, &file).await?;
+    let text = format!("{result:#}\n");
+    write(&directory.join("result.json"), text.as_bytes())?;
+    register(context, record, id, &result).await?;
+    info!(%run, champion = %id, steps = outcome.steps, "run ended with a champion");
+    forget_objects(
+        context,
+        &found
+            .published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner),
+        id,
+    );
+    tell(context, record, progress, RunState::Champion, None, &result).await
+}
 
-    let bytes_up = context.store.bytes_up(run).await?;
+/// What the run's result says to people and programs.
+async fn result_of(
+    context: &Context,
+    record: &RunRecord,
+    progress: &Progress,
+    outcome: &SearchOutcome,
+    id: ObjectId,
+    file: &Path,
+) -> Result<Value, RunsError> {
+    let bytes_up = context.store.bytes_up(record.run).await?;
     let bytes_up: serde_json::Map<_, _> = bytes_up
         .into_iter()
         .map(|(name, bytes)| (name.to_string(), Value::from(bytes)))
         .collect();
     let winner = outcome.leaderboard.first();
-    let result = json!({
-        "run": run,
+    Ok(json!({
+        "run": record.run,
         "task": record.task.name,
         "champion": {
             "id": id,
@@ -86,35 +99,26 @@ pub(super) async fn champion(
         "bytes_up_per_site": bytes_up,
         "ledger_entries": context.ledger.len(),
         "seconds": round_to_millis(progress.elapsed()),
-    });
-    write(
-        &directory.join("result.json"),
-        format!("{result:#}\n").as_bytes(),
-    )?;
-    context
-        .store
-        .register_champion(run, record.task.digest, Digest(id.0))
+    }))
+}
+
+/// The database knows the champion, and that the run is over.
+async fn register(
+    context: &Context,
+    record: &RunRecord,
+    id: ObjectId,
+    result: &Value,
+) -> Result<(), RunsError> {
+    let (store, champion) = (&context.store, Digest(id.0));
+    store
+        .register_champion(record.run, record.task.digest, champion)
         .await?;
-    context
-        .store
-        .finish_run(
-            run,
-            RunState::Champion,
-            None,
-            Some(Digest(id.0)),
-            Some(&result.to_string()),
-        )
+    let result = result.to_string();
+    let (state, champion) = (RunState::Champion, Some(champion));
+    store
+        .finish_run(record.run, state, None, champion, Some(&result))
         .await?;
-    info!(%run, champion = %id, steps = outcome.steps, "run ended with a champion");
-    forget_objects(
-        context,
-        &found
-            .published
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner),
-        id,
-    );
-    tell(context, record, progress, RunState::Champion, None, &result).await
+    Ok(())
 }
 
 /// A run without one.
