@@ -77,14 +77,19 @@ fn layers(weights: usize) -> Vec<u32> {
 
 /// What the site with this salt answers: within every segment's bounds, cheap, and different at
 /// every site and number.
+pub fn numbers(ask: &Ask, salt: u64) -> impl Iterator<Item = u64> {
+    ask.segments().into_iter().flat_map(move |segment| {
+        let codes = segment.max_code() + 1;
+        (0..segment.count() as u64).map(move |index| {
+            let word = (index + salt).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+            word % codes
+        })
+    })
+}
+
+/// [`numbers`], as a site hands them over.
 pub fn codes(ask: &Ask, salt: u64) -> Vec<u64> {
     let mut codes = Vec::with_capacity(ask.numbers());
-    for segment in ask.segments() {
-        let max = segment.max_code();
-        for index in 0..segment.count() as u64 {
-            let word = (index + salt).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
-            codes.push(word % (max + 1));
-        }
-    }
+    codes.extend(numbers(ask, salt));
     codes
 }

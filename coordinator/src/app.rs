@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, Log, LogFormat};
+use crate::evidence::EvidenceStore;
 use crate::hub::Hub;
 use crate::init::{self, InitError, Keys};
 use crate::ledger::{Action, Entry, Ledger, LedgerError, Outcome};
@@ -30,8 +31,9 @@ use crate::stepfiles::StepFiles;
 use crate::store::{Store, StoreError};
 use crate::{charter_service, join_service, members, session};
 
-/// Objects read from disk at once: 4 of at most 64 MiB.
-const OBJECT_READS: usize = 4;
+/// Objects being sent at once, each with a file and a piece of 64 KiB: 16 MiB. One member has at most
+/// 64 streams, so that no single one that reads slowly keeps the others from theirs.
+const OBJECT_READS: usize = 256;
 
 /// The process must end within 10 s of SIGTERM: this long for the run under way
 /// to come to a stop (it may be adding bodies), ...
@@ -55,6 +57,8 @@ pub struct Context {
     pub ledger: Ledger,
     /// Models.
     pub objects: ObjectStore,
+    /// Proofs of totals.
+    pub evidence: EvidenceStore,
     /// Uploads on their way.
     pub spool: Spool,
     /// What a step keeps beside the database.
@@ -65,7 +69,7 @@ pub struct Context {
     pub charter: watch::Sender<Option<Arc<VerifiedCharter>>>,
     /// The runs.
     pub runs: Runs,
-    /// Bounds the memory that objects take.
+    /// Bounds the files and the memory that objects being sent take.
     pub object_reads: Semaphore,
     /// What a run does with its sums.
     pub search: Search,
@@ -127,6 +131,7 @@ impl Context {
         let store = Store::open(&state).await?;
         let ledger = Ledger::open(&state)?;
         let objects = ObjectStore::open(&state)?;
+        let evidence = EvidenceStore::open(&state, config.evidence.keep.0)?;
         let spool = Spool::open(&state, config.spool.memory.0).map_err(|source| AppError::Io {
             path: state.join("spool"),
             source,
@@ -143,6 +148,7 @@ impl Context {
             store,
             ledger,
             objects,
+            evidence,
             spool,
             step_files,
             hub: Hub::default(),

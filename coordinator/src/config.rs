@@ -44,6 +44,8 @@ pub struct Config {
     pub run: Run,
     /// Where uploads wait until they are summed.
     pub spool: Spool,
+    /// The proofs of steps' totals.
+    pub evidence: Evidence,
     /// How the daemon ends.
     pub shutdown: Shutdown,
 }
@@ -83,6 +85,11 @@ pub struct Step {
     /// A proposed step that has too few votes after this long is dropped and
     /// asked again under a new number. Default: `1min`.
     pub vote_wait: Span,
+    /// A certified step for which no further seat has released for this long
+    /// is given up, and the round closes with the best it has: a member that
+    /// votes and then withholds its release must not hold up a run for ever.
+    /// Its ask is never put again. Default: `1h`.
+    pub release_wait: Span,
     /// What follows when signed complaints prove a member faulty: `record`
     /// writes it down, `exclude` lets the run's following steps go on without
     /// that member's contribution as long as enough others contribute. A seat
@@ -108,6 +115,16 @@ pub struct Spool {
     pub memory: Bytes,
 }
 
+/// The proofs of steps' totals.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evidence {
+    /// Bytes of proofs kept in `STATE/evidence/`; the oldest go first, the
+    /// last eight never. A proof takes 8 bytes for each ring coefficient, 2.7
+    /// for a value of 16 bits at four members. Default: `16GiB`.
+    pub keep: Bytes,
+}
+
 /// How the daemon ends.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -119,16 +136,18 @@ pub struct Shutdown {
 
 /// Every key with its built-in default. `state` depends on the environment and
 /// is put in by [`Config::load`].
-const DEFAULTS: [(&str, &str); 11] = [
+const DEFAULTS: [(&str, &str); 13] = [
     ("listen", "0.0.0.0:7443"),
     ("log.level", "info"),
     ("log.format", "human"),
     ("step.straggler_wait", "30s"),
     ("step.upload_wait", "10min"),
     ("step.vote_wait", "1min"),
+    ("step.release_wait", "1h"),
     ("step.blame", "record"),
     ("run.accept_wait", "10s"),
     ("spool.memory", "256MiB"),
+    ("evidence.keep", "16GiB"),
     ("shutdown.grace", "5s"),
     ("state", ""),
 ];

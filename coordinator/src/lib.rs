@@ -8,7 +8,8 @@
 //! - [`session`], [`hub`], [`upload`]: connections, who is connected, what they send;
 //! - [`runs`], [`mod@run`]: the queue of runs, and one run from offer to end, with
 //!   [`remote`] and [`journal`] as the search sees them;
-//! - [`store`]: the database; [`ledger`]: the append-only log; [`objects`]: models
+//! - [`store`]: the database; [`ledger`]: the append-only log; [`objects`]: models, and
+//!   [`evidence`] of totals
 //!   by content hash; [`spool`]: where uploads wait to be added;
 //! - [`admin`], [`progress`]: people's requests, and what the watchers of a run see;
 //! - [`init`], [`members`], [`join_service`], [`charter_service`], [`client`]: how a consortium
@@ -24,6 +25,7 @@ pub mod app;
 pub mod charter_service;
 pub mod client;
 pub mod config;
+pub mod evidence;
 pub mod hub;
 pub mod init;
 pub mod join_service;

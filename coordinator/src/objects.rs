@@ -2,6 +2,7 @@
 //! `STATE/models/`, named by the BLAKE3 hash of their bytes.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -18,11 +19,13 @@ pub enum ObjectError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The object is above [`MAX_OBJECT_BYTES`].
-    #[error("an object of {bytes} bytes is above the cap of {MAX_OBJECT_BYTES} bytes")]
+    /// The object is above its cap.
+    #[error("an object of {bytes} bytes is above the cap of {cap} bytes")]
     TooLarge {
         /// Its size.
         bytes: usize,
+        /// What it may have.
+        cap: usize,
     },
 }
 
@@ -72,7 +75,10 @@ impl ObjectStore {
 
     fn write(&self, bytes: &[u8], durability: Durability) -> Result<ObjectId, ObjectError> {
         if bytes.len() > MAX_OBJECT_BYTES {
-            return Err(ObjectError::TooLarge { bytes: bytes.len() });
+            return Err(ObjectError::TooLarge {
+                bytes: bytes.len(),
+                cap: MAX_OBJECT_BYTES,
+            });
         }
         let id = ObjectId::of(bytes);
         let path = self.path(id);
@@ -99,6 +105,15 @@ impl ObjectStore {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(ObjectError::Io { path, source }),
         }
+    }
+
+    /// Opens an object's file to be sent, with its length; `None` when there is none. Whether its
+    /// bytes still have its hash is for the reader to see.
+    ///
+    /// # Errors
+    /// [`ObjectError::Io`].
+    pub fn file(&self, id: ObjectId) -> Result<Option<(File, u64)>, ObjectError> {
+        open_file(self.path(id))
     }
 
     /// Removes these objects, `keep` excepted: a search is replayed from its
@@ -134,26 +149,67 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 fn write_whole(path: &Path, bytes: &[u8], durability: Durability) -> std::io::Result<()> {
     let directory = path.parent().unwrap_or_else(|| Path::new("."));
     std::fs::create_dir_all(directory)?;
-    // Unique per process and call, so that two writers never share one.
-    static COUNTER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-    let unique = COUNTER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    let temporary = directory.join(format!(".new-{}-{unique}", std::process::id()));
-    let written = std::fs::File::create(&temporary).and_then(|mut file| {
-        file.write_all(bytes)?;
-        if durability == Durability::Synced {
-            file.sync_all()
-        } else {
-            Ok(())
-        }
-    });
-    if let Err(error) = written.and_then(|()| std::fs::rename(&temporary, path)) {
-        let _ = std::fs::remove_file(&temporary);
-        return Err(error);
-    }
+    let mut new = NewFile::create(directory)?;
+    new.file.write_all(bytes)?;
     if durability == Durability::Synced {
-        std::fs::File::open(directory)?.sync_all()?;
+        new.file.sync_all()?;
+    }
+    new.rename(path)?;
+    if durability == Durability::Synced {
+        File::open(directory)?.sync_all()?;
     }
     Ok(())
+}
+
+/// A file's handle and its length; `None` when there is none.
+pub(crate) fn open_file(path: PathBuf) -> Result<Option<(File, u64)>, ObjectError> {
+    let opened = File::open(&path).and_then(|file| {
+        let length = file.metadata()?.len();
+        Ok((file, length))
+    });
+    match opened {
+        Ok(opened) => Ok(Some(opened)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ObjectError::Io { path, source }),
+    }
+}
+
+/// A file that has no name of its own yet; one that is not renamed is removed.
+pub(crate) struct NewFile {
+    pub(crate) file: File,
+    path: PathBuf,
+    named: bool,
+}
+
+impl NewFile {
+    pub(crate) fn create(directory: &Path) -> std::io::Result<Self> {
+        // Unique per process and call, so that two writers never share one.
+        static COUNTER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        let unique = COUNTER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let path = directory.join(format!(".new-{}-{unique}", std::process::id()));
+        Ok(Self {
+            file: File::create(&path)?,
+            path,
+            named: false,
+        })
+    }
+
+    pub(crate) fn rename(mut self, path: &Path) -> std::io::Result<()> {
+        if let Some(directory) = path.parent() {
+            std::fs::create_dir_all(directory)?;
+        }
+        std::fs::rename(&self.path, path)?;
+        self.named = true;
+        Ok(())
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.named {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
 }
 
 #[cfg(test)]

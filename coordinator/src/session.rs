@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use collegium_automl::object::ObjectId;
 use collegium_protocol::ids::MemberName;
 use collegium_protocol::limits::{
     MAX_OBJECT_REQUEST_BYTES, MAX_OBJECT_RESPONSE_BYTES, MAX_TO_COORDINATOR_BYTES,
@@ -19,16 +20,20 @@ use collegium_protocol::pki::{Peer, Role};
 use collegium_protocol::quic::{
     ArrivingStream, CloseCode, Connection, FrameReceiver, FrameSender, QuicError, StreamKind,
 };
-use collegium_protocol::{Digest, Refusal, RefusalCode};
+use collegium_protocol::{Digest, Refusal, RefusalCode, VerifiedCharter};
 use serde_json::json;
+use tokio::io::AsyncReadExt;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use crate::admin;
 use crate::app::Context;
+use crate::evidence::PIECE;
 use crate::hub::NodeEvent;
 use crate::ledger::{Action, Entry, Outcome};
+use crate::objects::ObjectError;
 use crate::runs;
 use crate::upload::UploadError;
 
@@ -172,25 +177,55 @@ async fn object(
     mut receiver: FrameReceiver,
 ) -> Result<(), QuicError> {
     let request: ObjectRequest = receiver.expect(MAX_OBJECT_REQUEST_BYTES).await?;
-    // A few at a time: each may be 64 MiB.
     let Ok(_permit) = context.object_reads.acquire().await else {
         return Ok(());
     };
-    let objects = context.objects.clone();
-    let id = collegium_automl::object::ObjectId(request.id.0);
-    let found = tokio::task::spawn_blocking(move || objects.get(id)).await;
-    let response = match found {
-        Ok(Ok(Some(bytes))) => ObjectResponse::Found(bytes.into()),
-        Ok(Ok(None)) => {
-            ObjectResponse::Refused(Refusal::new(RefusalCode::UnknownObject, request.id))
+    let (objects, evidence) = (context.objects.clone(), context.evidence.clone());
+    let id = ObjectId(request.id.0);
+    let find = move || match objects.file(id)? {
+        Some(found) => Ok(Some(found)),
+        None => evidence.file(id),
+    };
+    let found: Result<Result<_, ObjectError>, _> = tokio::task::spawn_blocking(find).await;
+    let refusal = match found {
+        Ok(Ok(Some((file, length)))) => {
+            return send_object(file, length, &mut sender).await;
         }
+        Ok(Ok(None)) => Refusal::new(RefusalCode::UnknownObject, request.id),
         Ok(Err(error)) => {
             warn!(%error, "an object cannot be read");
-            ObjectResponse::Refused(RefusalCode::Internal.into())
+            RefusalCode::Internal.into()
         }
-        Err(_) => ObjectResponse::Refused(RefusalCode::Internal.into()),
+        Err(_) => RefusalCode::Internal.into(),
     };
+    let response = ObjectResponse::Refused(refusal);
     sender.send(&response, MAX_OBJECT_RESPONSE_BYTES).await?;
+    sender.finish();
+    Ok(())
+}
+
+/// Sends a file as it is; it is never in memory as a whole.
+async fn send_object(
+    file: std::fs::File,
+    length: u64,
+    sender: &mut FrameSender,
+) -> Result<(), QuicError> {
+    let response = ObjectResponse::Found { length };
+    sender.send(&response, MAX_OBJECT_RESPONSE_BYTES).await?;
+    let mut file = tokio::fs::File::from_std(file).take(length);
+    let mut piece = Vec::with_capacity(PIECE);
+    loop {
+        piece.clear();
+        match file.read_buf(&mut piece).await {
+            Ok(0) => break,
+            Ok(_) => sender.write_body(&piece).await?,
+            Err(error) => {
+                warn!(%error, "an object cannot be read to its end");
+                sender.reset(CloseCode::Refused);
+                return Ok(());
+            }
+        }
+    }
     sender.finish();
     Ok(())
 }
@@ -216,21 +251,7 @@ async fn control(
         return sender.delivered().await;
     }
     let mut charters = context.charter.subscribe();
-    sender
-        .send(&ToNode::Welcome { version: VERSION }, MAX_TO_NODE_BYTES)
-        .await?;
-    let charter = charters
-        .borrow_and_update()
-        .as_ref()
-        .map(|charter| charter.signed().clone());
-    if let Some(charter) = charter {
-        sender
-            .send(&ToNode::Charter(charter), MAX_TO_NODE_BYTES)
-            .await?;
-    }
-    for closed in runs::closed_for(context, member).await {
-        sender.send(&closed, MAX_TO_NODE_BYTES).await?;
-    }
+    welcome(context, member, &mut charters, &mut sender).await?;
     let (id, mut messages) = context.hub.enter(member, connection).await;
     info!(%member, address = %connection.remote_address(), "node connected");
     let end = loop {
@@ -247,18 +268,47 @@ async fn control(
             },
             changed = charters.changed() => {
                 if changed.is_err() { break Ok(()) }
-                let charter = charters.borrow_and_update().as_ref().map(|charter| charter.signed().clone());
-                if let Some(charter) = charter
-                    && let Err(error) = sender.send(&ToNode::Charter(charter), MAX_TO_NODE_BYTES).await
-                {
-                    break Err(error);
-                }
+                if let Err(error) = send_charter(&mut charters, &mut sender).await { break Err(error) }
             }
         }
     };
     context.hub.leave(member, id).await;
     info!(%member, "node disconnected");
     end
+}
+
+/// A charter that may change while the node is connected.
+type Charters = watch::Receiver<Option<Arc<VerifiedCharter>>>;
+
+/// What a node is told first: the charter in force, and the ends of runs that it has yet to report on.
+async fn welcome(
+    context: &Context,
+    member: &MemberName,
+    charters: &mut Charters,
+    sender: &mut FrameSender,
+) -> Result<(), QuicError> {
+    let welcome = ToNode::Welcome { version: VERSION };
+    sender.send(&welcome, MAX_TO_NODE_BYTES).await?;
+    send_charter(charters, sender).await?;
+    for closed in runs::closed_for(context, member).await {
+        sender.send(&closed, MAX_TO_NODE_BYTES).await?;
+    }
+    Ok(())
+}
+
+async fn send_charter(charters: &mut Charters, sender: &mut FrameSender) -> Result<(), QuicError> {
+    let charter = charters
+        .borrow_and_update()
+        .as_ref()
+        .map(|charter| charter.signed().clone());
+    match charter {
+        Some(charter) => {
+            sender
+                .send(&ToNode::Charter(charter), MAX_TO_NODE_BYTES)
+                .await
+        }
+        None => Ok(()),
+    }
 }
 
 fn check_hello(

@@ -16,7 +16,7 @@ use collegium_crypto::shamir::{self, DealtShare, SEED_BYTES, SHARE_BYTES, ShareP
 use collegium_crypto::{
     BodyCheck, BodySum, Challenge, Encryptor, LinearHash, LinearHasher, MaskSeed, OneTimeKey,
     Packing, ParamSet, SealingSecret, Segment, Shape, SummedKey, degree, domain, hash, noise,
-    ntt::Transformed, open, rebuild, seal,
+    ntt::Transformed, open, rebuilt_hash, seal,
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
@@ -180,15 +180,14 @@ fn coordinator(criterion: &mut Criterion) {
     measure(criterion, "open (all cores)", values, || {
         open(&sum, &key, &mask_seed(), &packing, 4).expect("an honest sum")
     });
-    let (messages, residuals) = (&opened.messages, &opened.residuals);
-    measure(criterion, "rebuild (all cores)", values, || {
-        rebuild(&mask_seed(), &packing, 4, &key, messages, residuals).expect("an honest sum")
-    });
-    let commitment = digest(messages, &key, residuals);
+    let commitment = digest(&opened.phases, &key);
     measure(criterion, "commit to what was opened", values, || {
-        digest(messages, &key, residuals)
+        digest(&opened.phases, &key)
     });
     let challenge = Challenge::derive(&commitment);
+    measure(criterion, "check and hash what was opened", values, || {
+        rebuilt_hash(challenge, &mask_seed(), &packing, 4, &key, &opened.phases)
+    });
     measure(criterion, "linear hash of a body", whole, || {
         let mut hasher = LinearHasher::new(challenge);
         hasher.update(&body);

@@ -100,6 +100,7 @@ pub struct BodySum(Vec<u64>);
 
 impl BodySum {
     /// A sum of given coefficients below q.
+    #[cfg(test)]
     pub(crate) const fn from_values(values: Vec<u64>) -> Self {
         Self(values)
     }

@@ -26,11 +26,13 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 mod decode;
 mod encryptor;
 mod opening;
+mod rebuilt;
 
 pub use crate::body::{BodyCheck, BodySum};
 pub use crate::mask::MaskSeed;
 pub use encryptor::Encryptor;
-pub use opening::{Opened, Rebuilt, digest, fits, open, rebuild};
+pub use opening::{Opened, codes, digest, fits, open};
+pub use rebuilt::{PHASE_BYTES, RebuiltHasher, rebuilt_hash};
 
 /// A member's key for one step. It cannot be printed or copied, and is wiped when dropped.
 #[derive(Zeroize, ZeroizeOnDrop)]
@@ -68,7 +70,7 @@ impl OneTimeKey {
 /// of the opened step. As secret as the key; wiped when dropped.
 ///
 /// Without it, totals could not be proved: whoever may choose the summed key S freely finds, for any
-/// totals and residuals, one that rebuilds the very body that was sent, as long as that body has no
+/// totals and noise, one that rebuilds the very body that was sent, as long as that body has no
 /// more than 4096 coefficients (`tests/secure_sum/forgery.rs` does it). The hash tells the coordinator one linear
 /// combination of the key over F_{q²}: two of the key's 4096 coordinates, so to speak (perfect
 /// hints: Dachman-Soled, Ducas, Gong and Rossi, *LWE with Side Information*, CRYPTO 2020). A second

@@ -55,7 +55,7 @@ mod xof;
 
 pub use body::{BodyCheck, BodySum};
 pub use encode::{Packing, Segment, Shape};
-pub use glwe::{Encryptor, MaskSeed, OneTimeKey, Opened, SummedKey, open, rebuild};
+pub use glwe::{Encryptor, MaskSeed, OneTimeKey, Opened, SummedKey, open, rebuilt_hash};
 pub use identity::{IdentityKey, Signature, SigningIdentity};
 pub use linear::{Challenge, LinearHash, LinearHasher};
 pub use params::{ParamSet, Thresholds};

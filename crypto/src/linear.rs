@@ -3,13 +3,13 @@
 //! The hash of a body c_0, c_1, … under a challenge r in F_{q²} is h = Σ r^k · c_k, **k from 0**: the
 //! weight of the first coefficient is r^0 = 1. Hashes add as bodies do: the hash of the summed body
 //! is the sum of the contributors' hashes. So members sign the hash of their own body, and
-//! anyone who rebuilds the summed body from published totals, summed key and residuals
-//! ([`crate::glwe::rebuild`]) sees whether it is the sum of what they sent.
+//! anyone who rebuilds the summed body from published phases and summed key
+//! ([`crate::glwe::rebuilt_hash`]) sees whether it is the sum of what they sent.
 //!
-//! **The challenge must come from a commitment to the totals, key and residuals**
+//! **The challenge must come from a commitment to phases and key**
 //! ([`Challenge::derive`]). Two different summed bodies of n coefficients then have the same hash with probability
 //! below n/q² < 2^-103 per commitment tried. If r is known before the totals are fixed, a
-//! coordinator picks false totals and solves for residuals or a key with the right hash:
+//! coordinator picks false totals and solves for noise or a key with the right hash:
 //! `tests/secure_sum/forgery.rs` does it.
 //!
 //! Bodies alone bind the totals only where a body has more than the key's 4096 coefficients; for
@@ -37,7 +37,7 @@ const BLOCK: usize = 64;
 pub struct Challenge(Element);
 
 impl Challenge {
-    /// The challenge that follows from a commitment to the totals, summed key and residuals of a
+    /// The challenge that follows from a commitment to phases and summed key of a
     /// step: BLAKE3's output under [`domain::CHALLENGE`], two elements below q. Never derive it
     /// from anything that was known before the totals were committed.
     #[must_use]
@@ -146,6 +146,16 @@ impl LinearHasher {
         }
     }
 
+    /// Hashes canonical coefficients that follow.
+    pub(crate) fn values(&mut self, values: &[u64]) {
+        self.absorb_all(values);
+    }
+
+    /// The hash of the values so far.
+    pub(crate) fn state(&self) -> LinearHash {
+        LinearHash(self.sum.add(self.weight.mul(self.block.value())))
+    }
+
     /// Hashes the next bytes. A coefficient of q or above is remembered and refused at the end.
     pub fn update(&mut self, bytes: &[u8]) {
         let held = self.seen % COEFFICIENT_BYTES;
@@ -184,10 +194,6 @@ impl LinearHasher {
             });
         }
         Ok(self.state())
-    }
-
-    fn state(&self) -> LinearHash {
-        LinearHash(self.sum.add(self.weight.mul(self.block.value())))
     }
 
     /// Remembers the first part with a coefficient of q or above.

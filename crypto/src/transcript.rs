@@ -28,7 +28,7 @@ pub mod domain {
     pub const CHALLENGE: &str = "collegium/challenge/v1";
     /// The challenge of the degree test, from all sealed shares.
     pub const DEGREE_CHALLENGE: &str = "collegium/degree-challenge/v1";
-    /// An opened sum: totals, summed key and residuals.
+    /// An opened sum: phases and summed key.
     pub const OPENED: &str = "collegium/opened/v1";
     /// The context of a step.
     pub const CONTEXT: &str = "collegium/context/v1";
@@ -179,6 +179,16 @@ impl Hasher {
         }
         self.0.update(&buffer);
         self
+    }
+
+    /// Begins a part of this length, which [`Hasher::continue_part`] brings.
+    pub(crate) fn begin_part(&mut self, length: usize) {
+        self.0.update(&(length as u64).to_le_bytes());
+    }
+
+    /// Adds bytes of the part begun.
+    pub(crate) fn continue_part(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
     }
 
     /// The hash of all parts.

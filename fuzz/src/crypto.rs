@@ -112,7 +112,7 @@ pub fn shares(bytes: &[u8]) {
     }
 }
 
-/// A summed key with totals and residuals, as published: rebuilding is bounded and refuses what no
+/// A summed key with phases, as published: rebuilding is bounded and refuses what no
 /// honest cohort could have summed to.
 pub fn summed(bytes: &[u8]) {
     let ([count], bytes) = head::<1>(bytes);
@@ -126,12 +126,15 @@ pub fn summed(bytes: &[u8]) {
     let Ok(key) = SummedKey::from_bytes(key) else {
         return;
     };
-    let (words, rest) = contents.as_chunks::<8>();
-    let messages: Vec<u64> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
-    let residuals: Vec<i16> = rest.iter().map(|byte| i16::from(*byte)).collect();
+    let (words, _) = contents.as_chunks::<8>();
+    let phases: Vec<u64> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
     let seed = MaskSeed(hash("fuzz", &[]));
-    if let Ok(rebuilt) = glwe::rebuild(&seed, &packing, 3, &key, &messages, &residuals) {
-        assert_eq!(rebuilt.codes.len(), packing.codes());
-        assert!(rebuilt.codes.iter().all(|code| *code <= 3 * segment.max));
+    let codes = glwe::codes(&packing, 3, &phases);
+    let challenge = Challenge::derive(&Digest([count; 32]));
+    let rebuilt = glwe::rebuilt_hash(challenge, &seed, &packing, 3, &key, &phases);
+    assert_eq!(codes.is_ok(), rebuilt.is_ok());
+    if let Ok(codes) = codes {
+        assert_eq!(codes.len(), packing.codes());
+        assert!(codes.iter().all(|code| *code <= 3 * segment.max));
     }
 }

@@ -10,7 +10,7 @@ use collegium_protocol::codec::{self, CodecError};
 use collegium_protocol::ids::{MemberName, RunId};
 use collegium_protocol::limits::{
     MAX_ADMIN_REQUEST_BYTES, MAX_ADMIN_RESPONSE_BYTES, MAX_CHARTER_BYTES, MAX_JOIN_REQUEST_BYTES,
-    MAX_JOIN_RESPONSE_BYTES, MAX_NODE_RECORD_BYTES, MAX_OBJECT_BYTES, MAX_OBJECT_REQUEST_BYTES,
+    MAX_JOIN_RESPONSE_BYTES, MAX_NODE_RECORD_BYTES, MAX_OBJECT_REQUEST_BYTES,
     MAX_OBJECT_RESPONSE_BYTES, MAX_RUN_RECORD_BYTES, MAX_TO_COORDINATOR_BYTES, MAX_TO_NODE_BYTES,
     MAX_UPLOAD_HEADER_BYTES, MAX_UPLOAD_TRAILER_BYTES,
 };
@@ -111,7 +111,8 @@ pub fn charter_text(bytes: &[u8]) {
 
 /// The proof of a step's totals, from whoever holds the file.
 pub fn evidence(bytes: &[u8]) {
-    if let Some(evidence) = decoded::<StepEvidence>(bytes, MAX_OBJECT_BYTES) {
+    if let Ok(evidence) = StepEvidence::from_bytes(bytes) {
+        assert_eq!(evidence.to_bytes().expect("it was read"), bytes);
         let _ = evidence.commitment();
     }
 }

@@ -95,8 +95,9 @@ pub const MAX_TO_NODE_BYTES: usize = MAX_CHARTER_BYTES + 64;
 /// One request for an object: its digest.
 pub const MAX_OBJECT_REQUEST_BYTES: usize = 64;
 
-/// One answer to it: the object, or a refusal.
-pub const MAX_OBJECT_RESPONSE_BYTES: usize = MAX_OBJECT_BYTES + 64;
+/// The answer's head: the object's length, or a refusal. The object follows as a raw body of at
+/// most [`MAX_OBJECT_BYTES`], or [`MAX_EVIDENCE_BYTES`] if it is evidence.
+pub const MAX_OBJECT_RESPONSE_BYTES: usize = 4096;
 
 /// A signed charter: 1024 x (sealing key 1216 + identity 32 + commitment 32 + signature 64 +
 /// reveal 33 + name 41 + contact 515 + indices 6 = 1939) is 1.94 MB, rounded up.
@@ -118,6 +119,14 @@ pub const MAX_NODE_RECORD_BYTES: usize = SHARE_BYTES + 8192;
 /// bytes), proposal (1024 x 131 bytes) and certificate (96 x 67 bytes).
 pub const MAX_RUN_RECORD_BYTES: usize = MAX_ASK_BYTES + 65_536 * 18 + (256 << 10);
 
+/// What a step's evidence states beside the phases: shape (65 536 segments of at most 18 bytes),
+/// proposal (1024 x 131 bytes), certificate (96 x 67), the contributors' hashes (1024 x 230 bytes),
+/// key (32 KiB) and context are 1.6 MB, rounded up.
+pub const MAX_STATEMENTS_BYTES: usize = 2 << 20;
+
+/// A step's evidence: what is stated, and 8 bytes for each coefficient.
+pub const MAX_EVIDENCE_BYTES: usize = 4 + MAX_STATEMENTS_BYTES + MAX_BODY_BYTES as usize;
+
 /// Different contributing sets a member lets through in one run. Sums with and without a site
 /// differ by about that site, so changes of the cohort are counted (secure-sum.md allows 8).
 pub const MAX_COHORT_CHANGES: usize = 8;
@@ -132,6 +141,18 @@ pub const UPLOAD_WAIT: Duration = Duration::from_secs(600);
 /// How long a proposed step may take to gather its votes: a vote is one signature and one disk
 /// sync away; a member that restarts needs some seconds.
 pub const VOTE_WAIT: Duration = Duration::from_secs(60);
+
+/// How long a certified step waits for one more release before its round is closed without it.
+/// Seats that are only away for a while should be back by then; after it, what keeps the step from
+/// opening is a seat that voted and withholds its release, or one that was dealt a bad share while
+/// it was away and has nothing to release.
+pub const RELEASE_WAIT: Duration = Duration::from_secs(3600);
+
+/// Sums of fewer coefficients are short: two polynomials. A seat that knows which t releases will be
+/// used can choose a false one so that the 4096 coefficients of one polynomial come out as it
+/// wishes, noise in bound. To reach a whole second polynomial as well it would have to solve a
+/// lattice problem of dimension 8192 (docs/parameters.md).
+pub const SHORT_SUM: usize = 2 * 4096;
 
 /// How often one ask may be put again, as a new step, before its run ends with an error.
 pub const MAX_ATTEMPTS: u32 = 8;

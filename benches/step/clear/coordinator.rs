@@ -201,7 +201,7 @@ impl Coordinator {
             ask: digest,
             totals,
         };
-        let recorded = self.store.record_journal(run, ask.sequence, &journaled);
+        let recorded = self.store.record_journal(run, ask.sequence, journaled);
         recorded.await.expect("journals");
         sum
     }

@@ -382,6 +382,7 @@ impl Driver {
             NodeEvent::Uploaded(_, arrived) => Some(Heard::Uploaded(arrived)),
             NodeEvent::Said(name, ToCoordinator::RunAccepted { run, data }) if run == self.run => {
                 self.accepted(&name, data).await?;
+                self.remind(index);
                 Some(Heard::Ready(index))
             }
             NodeEvent::Said(name, ToCoordinator::RunRefused { run, refusal })
@@ -394,7 +395,14 @@ impl Driver {
                 self.body_hash(index, hash);
                 None
             }
-            NodeEvent::Said(_, message) => Some(Heard::Said(index, message)),
+            NodeEvent::Said(_, message) => {
+                if let ToCoordinator::StepRefused { run, step, .. } = &message
+                    && *run == self.run
+                {
+                    self.hash_refused(index, *step);
+                }
+                Some(Heard::Said(index, message))
+            }
         })
     }
 

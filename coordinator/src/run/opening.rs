@@ -2,17 +2,19 @@
 
 use collegium_automl::ask::Totals;
 use collegium_protocol::ids::{MemberIndex, MemberName, StepNumber};
-use collegium_protocol::step::{OpenedSum, Opening, StepFailure};
+use collegium_protocol::step::{HashCheck, OpenedSum, Opening, StepFailure};
 use serde_json::json;
 use tracing::warn;
 
 use super::live::{Live, StepEnd};
+use super::verify::OTHER_KEY;
 use super::{Driver, Stop};
 use crate::ledger::{Action as LedgerAction, Entry, Outcome};
 
 impl Driver {
-    /// Opens the certified sum; the ledger has the step before anyone sees it. The inner error is
-    /// for the machine, which may try again with more releases.
+    /// Opens the certified sum; the ledger has the step before the search sees its totals, and of a
+    /// short sum the contributors have hashed their keys, if they are there to do so. The inner error
+    /// is for the machine, which may try again with more releases.
     pub(super) async fn open(
         &mut self,
         live: &mut Live,
@@ -26,7 +28,7 @@ impl Driver {
         let (opened, opening, sum) = opened
             .await
             .map_err(|error| Stop::Failed(format!("opening a sum: {error}")))?;
-        let opened = match opened {
+        let mut opened = match opened {
             Ok(opened) => opened,
             Err(failure) => {
                 warn!(run = %self.run, reason = %failure, "a sum does not open yet");
@@ -34,13 +36,23 @@ impl Driver {
                 return Ok(Err(failure));
             }
         };
+        let evidence = self.evidence_of(&opening, &opened);
         let totals = Totals {
-            sums: opened.sums().to_vec(),
+            sums: opened.take_sums(),
             contributors: opening.contributors().iter().map(|it| it.get()).collect(),
         };
-        self.record_opening(live, &opening, &opened).await?;
-        let verification = opening.verification(opened, &self.context.keys.signing);
-        self.begin_check(verification);
+        let (short, contributors) = (opening.plan().is_short(), opening.contributors().to_vec());
+        // The contributors hash while the ledger is written.
+        let step = self.begin_check(opening.verification(opened, &self.context.keys.signing));
+        self.record_opening(live, &contributors, evidence).await?;
+        if short && self.hashes_of(step).await? == Some(HashCheck::OtherKey) {
+            let failure = StepFailure::NotOpened {
+                step,
+                contributors,
+                reason: OTHER_KEY.to_owned(),
+            };
+            return Ok(Ok(self.spoiled(live, &failure).await?));
+        }
         Ok(Ok(StepEnd::Opened(totals)))
     }
 
@@ -54,7 +66,8 @@ impl Driver {
         let reason = failure.to_string();
         warn!(run = %self.run, %step, reason, "a sum does not open");
         let contributors = match failure {
-            StepFailure::NotOpened { contributors, .. } => contributors.as_slice(),
+            StepFailure::NotOpened { contributors, .. }
+            | StepFailure::NotReleased { contributors, .. } => contributors.as_slice(),
             _ => &[],
         };
         self.write_step(
@@ -72,17 +85,8 @@ impl Driver {
         Ok(StepEnd::Spoiled(reason))
     }
 
-    async fn record_opening(
-        &self,
-        live: &Live,
-        opening: &Opening,
-        opened: &OpenedSum,
-    ) -> Result<(), Stop> {
-        // A step opened once more after a crash is in the ledger already.
-        let object = self.object_name(opening.plan().reference().step);
-        if live.resumed && self.context.ledger.states(LedgerAction::Step, &object)? {
-            return Ok(());
-        }
+    /// What the ledger says of an opening.
+    fn evidence_of(&self, opening: &Opening, opened: &OpenedSum) -> serde_json::Value {
         let mut evidence = json!({
             "numbers": opened.sums().len(),
             "proposal": opening.proposal(),
@@ -90,18 +94,27 @@ impl Driver {
         });
         let liars = self.names(opened.false_releases());
         if !liars.is_empty() {
-            warn!(run = %self.run, step = object, ?liars, "members released something false");
+            let step = opening.plan().reference().step;
+            warn!(run = %self.run, %step, ?liars, "members released something false");
             evidence["false_releases"] = json!(liars);
         }
-        let contributors = opening.contributors();
-        self.write_step(
-            LedgerAction::Step,
-            Outcome::Done,
-            live,
-            contributors,
-            evidence,
-        )
-        .await
+        evidence
+    }
+
+    async fn record_opening(
+        &self,
+        live: &Live,
+        contributors: &[MemberIndex],
+        evidence: serde_json::Value,
+    ) -> Result<(), Stop> {
+        // A step opened once more after a crash is in the ledger already.
+        let object = self.object_name(live.aggregator.plan().reference().step);
+        if live.resumed && self.context.ledger.states(LedgerAction::Step, &object)? {
+            return Ok(());
+        }
+        let (action, done) = (LedgerAction::Step, Outcome::Done);
+        self.write_step(action, done, live, contributors, evidence)
+            .await
     }
 
     fn names(&self, members: &[MemberIndex]) -> Vec<&MemberName> {

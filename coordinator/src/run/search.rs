@@ -10,7 +10,7 @@ use collegium_automl::search::{Outcome, Progress as SearchProgress, SearchError,
 use collegium_automl::task::Task;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
 use super::traffic::Traffic;
@@ -19,7 +19,7 @@ use crate::app;
 use crate::hub::Hub;
 use crate::journal::StoreJournal;
 use crate::progress::Progress;
-use crate::remote::{Budget, Call, Remote};
+use crate::remote::{Budget, Call, Published, Remote};
 use crate::runs::RunsError;
 
 /// Traffic and time are saved every so many steps: often enough that a crash loses
@@ -32,32 +32,7 @@ const STACK_BYTES: usize = 8 << 20;
 impl Driver {
     /// Runs the search to its end.
     pub(super) async fn search(&mut self) -> Result<Found, Stop> {
-        let members = self.charter.members().len();
-        let budget = self.task.time_budget.map(|seconds| Budget {
-            most: Duration::from_secs(seconds),
-            progress: self.progress.clone(),
-        });
-        let (remote, mut calls, published) =
-            Remote::new(self.context.objects.clone(), members, budget);
-        let journal = StoreJournal::new(self.context.store.clone(), self.run, Handle::current());
-        let contributors = Contributors::default();
-        let federation = Noted {
-            inner: Journaled::new(remote, journal),
-            contributors: contributors.clone(),
-        };
-        let teller = Teller {
-            names: self
-                .charter
-                .members()
-                .iter()
-                .map(|member| member.name.to_string())
-                .collect(),
-            contributors,
-            progress: self.progress.clone(),
-            traffic: self.traffic.clone(),
-            hub: self.context.hub.clone(),
-        };
-        let done = spawn(self.context.search, self.task.clone(), federation, teller)?;
+        let (done, mut calls, published) = self.begin_search()?;
         let mut served = 0_u32;
         loop {
             let event = tokio::select! {
@@ -81,6 +56,9 @@ impl Driver {
             }
         }
         self.settle_checks().await?;
+        if let Some(doubt) = self.take_doubt() {
+            return Err(Stop::Failed(doubt));
+        }
         match done.await {
             Ok(Ok(outcome)) => Ok(Found {
                 outcome: Box::new(outcome),
@@ -92,6 +70,32 @@ impl Driver {
                     .to_owned(),
             )),
         }
+    }
+
+    /// Starts the search's thread: its result to come, its calls, and what it publishes.
+    fn begin_search(&self) -> Result<(Search, mpsc::Receiver<Call>, Published), Stop> {
+        let members = self.charter.members();
+        let budget = self.task.time_budget.map(|seconds| Budget {
+            most: Duration::from_secs(seconds),
+            progress: self.progress.clone(),
+        });
+        let objects = self.context.objects.clone();
+        let (remote, calls, published) = Remote::new(objects, members.len(), budget);
+        let journal = StoreJournal::new(self.context.store.clone(), self.run, Handle::current());
+        let contributors = Contributors::default();
+        let federation = Noted {
+            inner: Journaled::new(remote, journal),
+            contributors: contributors.clone(),
+        };
+        let teller = Teller {
+            names: members.iter().map(|it| it.name.to_string()).collect(),
+            contributors,
+            progress: self.progress.clone(),
+            traffic: self.traffic.clone(),
+            hub: self.context.hub.clone(),
+        };
+        let done = spawn(self.context.search, self.task.clone(), federation, teller)?;
+        Ok((done, calls, published))
     }
 
     async fn serve(&mut self, call: Call) -> Result<(), Stop> {

@@ -42,7 +42,8 @@ impl Driver {
         };
         let sequence = ask.sequence;
         let spoiled = |reason| FederationError::Spoiled { sequence, reason };
-        if let Some(reason) = self.context.store.spoiled(self.run, sequence).await? {
+        let known = self.context.store.spoiled(self.run, sequence).await?;
+        if let Some(reason) = known.or_else(|| self.take_doubt()) {
             return Ok(Err(spoiled(reason)));
         }
         if let Some(certified) = self.certified.take() {
@@ -94,6 +95,7 @@ impl Driver {
             straggler_wait: config.straggler_wait.0,
             upload_wait: config.upload_wait.0,
             vote_wait: config.vote_wait.0,
+            release_wait: config.release_wait.0,
             on_restart: self.attempts.on_restart(),
         }
     }
@@ -154,7 +156,9 @@ impl Driver {
         let record = StepState::from_bytes(&certified.record).map_err(|error| unusable(&error))?;
         let propose = record.propose.clone();
         let members: BTreeSet<_> = self.askable().collect();
-        let resumed = step::resume(record, self.charter.clone(), members, self.timing())
+        let charter = self.charter.clone();
+        // The clock of a step that goes on begins with it.
+        let resumed = step::resume(record, charter, members, self.timing(), Duration::ZERO)
             .map_err(|error| unusable(&error))?;
         let Resumed::Driving(aggregator, actions) = resumed else {
             return Err(unusable(&"its record has no certificate"));

@@ -4,6 +4,7 @@
 //! it wrote survives a power cut. The order in which the step driver makes these
 //! calls, relative to what it sends, is what makes a crash harmless.
 
+mod bulk;
 mod runs;
 mod schema;
 mod steps;
@@ -14,6 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, SqlitePool};
 
+use bulk::Bulk;
 pub use runs::{RunRecord, RunState, TaskRecord};
 pub use steps::{CertifiedStep, JournalRecord};
 
@@ -31,6 +33,7 @@ const CONNECTIONS: u32 = 3;
 #[derive(Clone, Debug)]
 pub struct Store {
     pool: SqlitePool,
+    bulk: Bulk,
 }
 
 /// What can go wrong with the database.
@@ -65,6 +68,19 @@ pub enum StoreError {
         what: &'static str,
         /// What SQLite said.
         source: sqlx::Error,
+    },
+    /// The file of a run's large totals cannot be used.
+    #[error(
+        "file journal/{run} in the state directory: cannot {what}: {source} (is the disk full or \
+         read-only? if it is damaged, restore the whole state directory from a backup)"
+    )]
+    Bulk {
+        /// The run.
+        run: String,
+        /// What was being done.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
     },
     /// A stored value is not what this program writes.
     #[error("database: {what} is damaged: {detail}; restore collegium.db from a backup")]
@@ -124,7 +140,10 @@ impl Store {
             .connect_with(options)
             .await
             .map_err(opening)?;
-        let store = Self { pool };
+        let bulk = Bulk {
+            directory: state.join("journal"),
+        };
+        let store = Self { pool, bulk };
         store.migrate(&path).await?;
         Ok(store)
     }

@@ -2,10 +2,10 @@
 
 /// The version this binary writes. A state directory with a higher one is
 /// refused: an older binary cannot know what it would destroy.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 /// Statements that lead from version *i* to version *i* + 1.
-pub(super) const MIGRATIONS: [&str; VERSION as usize] = [V1, V2];
+pub(super) const MIGRATIONS: [&str; VERSION as usize] = [V1, V2, V3];
 
 /// Times are seconds since 1970; digests, run ids and names are text; blobs are
 /// codec bytes (requests, records) or the file as it was submitted (tasks).
@@ -105,4 +105,10 @@ CREATE TABLE champions (
 const V2: &str = "
 ALTER TABLE members ADD COLUMN commitment TEXT;
 ALTER TABLE charter_signatures ADD COLUMN reveal BLOB;
+";
+
+/// Large totals lie in a file of their own: where, and how long; `totals` is their hash then.
+const V3: &str = "
+ALTER TABLE journal ADD COLUMN lies_at INTEGER;
+ALTER TABLE journal ADD COLUMN bytes INTEGER;
 ";

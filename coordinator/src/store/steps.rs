@@ -10,6 +10,7 @@ use collegium_crypto::transcript::Digest;
 use collegium_protocol::ids::{RunId, StepNumber};
 use sqlx::Row;
 
+use super::bulk::Lies;
 use super::{Store, StoreError, doing, from_sql, parse, to_sql};
 
 /// A step with a certificate that has not reached the journal: it is driven to
@@ -275,20 +276,32 @@ impl Store {
         run: RunId,
         sequence: u32,
     ) -> Result<Option<JournalRecord>, StoreError> {
-        let row: Option<(String, Vec<u8>)> =
-            sqlx::query_as("SELECT ask, totals FROM journal WHERE run = ? AND sequence = ?")
-                .bind(run.to_string())
-                .bind(i64::from(sequence))
-                .fetch_optional(self.pool())
-                .await
-                .map_err(doing("read the journal"))?;
-        row.map(|(ask, totals)| {
-            Ok(JournalRecord {
-                ask: parse("an ask's digest", &ask)?,
-                totals,
-            })
-        })
-        .transpose()
+        let row: Option<(String, Vec<u8>, Option<i64>, Option<i64>)> = sqlx::query_as(
+            "SELECT ask, totals, lies_at, bytes FROM journal WHERE run = ? AND sequence = ?",
+        )
+        .bind(run.to_string())
+        .bind(i64::from(sequence))
+        .fetch_optional(self.pool())
+        .await
+        .map_err(doing("read the journal"))?;
+        let Some((ask, totals, at, bytes)) = row else {
+            return Ok(None);
+        };
+        let ask = parse("an ask's digest", &ask)?;
+        let (Some(at), Some(bytes)) = (at, bytes) else {
+            return Ok(Some(JournalRecord { ask, totals }));
+        };
+        let lies = Lies {
+            at: from_sql("a journal's place", at)?,
+            bytes: from_sql("a journal's length", bytes)?,
+            hash: Digest(totals.try_into().map_err(|_| StoreError::Damaged {
+                what: "the hash of large totals",
+                detail: format!("step {sequence} of run {run}"),
+            })?),
+        };
+        let bulk = self.bulk.clone();
+        let totals = blocking("read large totals", run, move || bulk.read(run, lies)).await?;
+        Ok(Some(JournalRecord { ask, totals }))
     }
 
     /// How many steps of a run are in the journal.
@@ -313,18 +326,31 @@ impl Store {
         &self,
         run: RunId,
         sequence: u32,
-        record: &JournalRecord,
+        record: JournalRecord,
     ) -> Result<(), StoreError> {
         let writing = || doing("write the journal");
+        let (mut totals, mut at, mut bytes) = (record.totals, None, None);
+        if totals.len() > IN_DATABASE {
+            let bulk = self.bulk.clone();
+            let append = move || bulk.append(run, &totals);
+            let lies = blocking("write large totals", run, append).await?;
+            totals = lies.hash.as_bytes().to_vec();
+            (at, bytes) = (Some(to_sql(lies.at)?), Some(to_sql(lies.bytes)?));
+        }
         let mut transaction = self.pool().begin().await.map_err(writing())?;
-        sqlx::query("INSERT INTO journal (run, sequence, ask, totals) VALUES (?, ?, ?, ?)")
-            .bind(run.to_string())
-            .bind(i64::from(sequence))
-            .bind(record.ask.to_string())
-            .bind(&record.totals)
-            .execute(&mut *transaction)
-            .await
-            .map_err(writing())?;
+        sqlx::query(
+            "INSERT INTO journal (run, sequence, ask, totals, lies_at, bytes) \
+             VALUES (?, ?, ?, ?, ?, ?)",
+        )
+        .bind(run.to_string())
+        .bind(i64::from(sequence))
+        .bind(record.ask.to_string())
+        .bind(totals)
+        .bind(at)
+        .bind(bytes)
+        .execute(&mut *transaction)
+        .await
+        .map_err(writing())?;
         sqlx::query(
             "UPDATE steps SET state = 'journaled', record = NULL, summed = NULL \
              WHERE run = ? AND sequence = ? AND state = 'certified'",
@@ -336,6 +362,25 @@ impl Store {
         .map_err(writing())?;
         transaction.commit().await.map_err(writing())
     }
+}
+
+/// Totals up to this size go into the database with their row: one sync for both.
+const IN_DATABASE: usize = 256 << 10;
+
+/// Files are read and written off the network's threads.
+async fn blocking<T: Send + 'static>(
+    what: &'static str,
+    run: RunId,
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, StoreError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(std::io::Error::other)
+        .flatten()
+        .map_err(|source| StoreError::Bulk {
+            run: run.to_string(),
+            what,
+            source,
+        })
 }
 
 fn in_order(

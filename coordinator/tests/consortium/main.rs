@@ -515,3 +515,32 @@ async fn a_silent_member_is_waited_for_and_then_left_out() {
     assert!(matches!(death, Death::Closed(Some(_))), "{death:?}");
     daemon.stop().await;
 }
+
+/// The key that was released is not the sum of the keys that the contributors hashed: of a short sum
+/// the noise check cannot tell, so its totals never reach the search, which closes with what it
+/// learned before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_short_sum_whose_keys_do_not_add_up_is_not_used_and_ends_the_round() {
+    let (world, daemon) = World::of_four().await;
+    // Late enough that the race has something to close with.
+    let (finished, _, death) = run_with(&world, Fault::OtherKey(7)).await;
+    assert_eq!(finished["status"], "champion", "{finished}");
+    let early = finished["result"]["early"].as_str().unwrap_or_default();
+    assert!(
+        early.contains("keys that the contributors hashed"),
+        "{finished}"
+    );
+    assert!(matches!(death, Death::Closed(Some(_))), "{death:?}");
+    let ledger = world.ledger();
+    let of = |action: &str, outcome: &str| {
+        let same = |entry: &&Value| entry["action"] == action && entry["outcome"] == outcome;
+        ledger.iter().filter(same).count()
+    };
+    assert_eq!(
+        (of("verify", "failed"), of("step-failed", "failed")),
+        (1, 1)
+    );
+    let others = of("verify", "done");
+    assert!(others > 6 && others + 1 == of("step", "done"), "{others}");
+    daemon.stop().await;
+}

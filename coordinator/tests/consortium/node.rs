@@ -16,19 +16,17 @@ use collegium_crypto::randomness::os_rng;
 use collegium_crypto::seal::SealingSecret;
 use collegium_protocol::ids::{MemberIndex, MemberName, RunId};
 use collegium_protocol::limits::{
-    MAX_ASK_BYTES, MAX_OBJECT_REQUEST_BYTES, MAX_OBJECT_RESPONSE_BYTES, MAX_TO_COORDINATOR_BYTES,
-    MAX_TO_NODE_BYTES, MAX_UPLOAD_HEADER_BYTES, MAX_UPLOAD_TRAILER_BYTES,
+    MAX_ASK_BYTES, MAX_EVIDENCE_BYTES, MAX_TO_COORDINATOR_BYTES, MAX_TO_NODE_BYTES,
+    MAX_UPLOAD_HEADER_BYTES, MAX_UPLOAD_TRAILER_BYTES,
 };
-use collegium_protocol::message::session::{
-    ObjectRequest, ObjectResponse, ToCoordinator, ToNode, VERSION,
-};
+use collegium_protocol::message::session::{ToCoordinator, ToNode, VERSION};
 use collegium_protocol::message::step::Announce;
 use collegium_protocol::quic::{
     Client, CloseCode, Connection, FrameReceiver, FrameSender, QuicError, StreamKind,
 };
 use collegium_protocol::step::{
     Committee, Contributor, EvidenceError, LocalVerdict, NodeAction, NodeRecord, Place,
-    ReadyUpload, StepEvidence,
+    ReadyUpload, Statements,
 };
 use collegium_protocol::{Digest, Refusal, RefusalCode, SignedCharter, VerifiedCharter};
 
@@ -75,6 +73,9 @@ pub enum Fault {
     Silent,
     /// Uploads something that is not what it should be.
     Forges(Forgery),
+    /// In the step of this number, hashes another key than it encrypted under; to the coordinator
+    /// that looks as a false release of any seat does.
+    OtherKey(u32),
 }
 
 /// What is wrong with an upload.
@@ -170,9 +171,9 @@ impl Life<'_> {
                 },
                 ToNode::Evidence(ready) => {
                     let bytes = self.fetch(ready.object).await?;
-                    let evidence = StepEvidence::from_bytes(&bytes).expect("evidence");
                     let charter = self.place.as_ref().expect("a place").charter();
-                    match evidence.verify(charter) {
+                    let proved = Statements::read_proved(charter, &mut bytes.as_slice());
+                    match proved.expect("bytes at hand") {
                         Ok(_) => *self.member.proved.lock().expect("a count") += 1,
                         Err(EvidenceError::Missing(_)) => {}
                         Err(error) => panic!("step {}: {error}", ready.step.step),
@@ -317,8 +318,11 @@ impl Life<'_> {
                 }
                 NodeAction::Upload(upload) => self.upload(&upload).await?,
                 NodeAction::HashBody { opened, upload } => {
-                    let hashes = upload.linear_hashes(opened.challenge()).expect("a body");
-                    let (_, _, contributor) = self.run.as_ref().expect("a run");
+                    let mut hashes = upload.linear_hashes(opened.challenge()).expect("a body");
+                    if matches!(self.fault, Fault::OtherKey(step) if self.announced == step) {
+                        hashes.key = hashes.body;
+                    }
+                    let (_, _, contributor) = self.run.as_mut().expect("a run");
                     queue.extend(contributor.hashed(&opened, hashes));
                 }
                 NodeAction::Send(message) => {
@@ -358,14 +362,9 @@ impl Life<'_> {
     }
 
     async fn fetch(&self, id: Digest) -> Result<Vec<u8>, QuicError> {
-        let (mut sender, mut receiver) = self.connection.open(StreamKind::Object).await?;
-        sender
-            .send(&ObjectRequest { id }, MAX_OBJECT_REQUEST_BYTES)
-            .await?;
-        sender.finish();
-        match receiver.expect(MAX_OBJECT_RESPONSE_BYTES).await? {
-            ObjectResponse::Found(bytes) => Ok(bytes.0),
-            ObjectResponse::Refused(refusal) => panic!("no object {id}: {refusal}"),
+        match self.connection.fetch(id, MAX_EVIDENCE_BYTES).await? {
+            Ok(bytes) => Ok(bytes),
+            Err(refusal) => panic!("no object {id}: {refusal}"),
         }
     }
 }

@@ -1,38 +1,106 @@
-//! Taking the coefficients of an opened sum apart: messages, residuals, codes. All of it is public
-//! once a sum is open.
+//! Taking the phases of an opened sum apart: noise and codes. All of it is public once a sum is
+//! open.
 
 use crate::encode::{Lanes, Packing};
 use crate::error::OpenError;
 use crate::field;
 
-/// Takes coefficients apart, segment by segment: `message` finds the message of each one, if it is
-/// in bound, and its digits are appended to the codes.
-pub(super) fn each_segment(
-    packing: &Packing,
+/// Takes phases apart, piece by piece, from any coefficient on.
+pub(super) struct Decoder<'a> {
     contributors: usize,
-    values: &mut [u64],
-    mut message: impl FnMut(&Segment<'_>, &mut u64) -> Option<u64>,
-) -> Result<Vec<u64>, OpenError> {
-    let mut codes = Vec::with_capacity(packing.codes());
-    let mut numbered = values.iter_mut().enumerate();
-    for lanes in packing.segments() {
-        let segment = Segment::new(lanes, contributors);
-        let mut left = lanes.segment.count;
-        for (coefficient, value) in numbered.by_ref().take(lanes.coefficients) {
-            let message = message(&segment, value).ok_or(OpenError::Noise { coefficient })?;
-            let used = lanes.lanes.min(left);
-            segment
-                .unpack(message, used, &mut codes)
-                .ok_or(OpenError::SumTooLarge { coefficient })?;
-            left -= used;
+    /// The noise bound for so many.
+    bound: u64,
+    /// Segments not begun.
+    rest: std::slice::Iter<'a, Lanes>,
+    /// The segment begun, and how many coefficients and codes of it are left.
+    segment: Option<Segment<'a>>,
+    coefficients: usize,
+    codes: usize,
+    /// The number of the next coefficient.
+    next: usize,
+}
+
+impl<'a> Decoder<'a> {
+    /// Starts at the first coefficient of sums over so many contributors.
+    pub(super) fn new(packing: &'a Packing, contributors: usize) -> Self {
+        Self {
+            contributors,
+            bound: packing.params().noise_bound(contributors),
+            rest: packing.segments().iter(),
+            segment: None,
+            coefficients: 0,
+            codes: 0,
+            next: 0,
         }
     }
-    Ok(codes)
+
+    /// Passes over so many coefficients; returns how many codes lie in them.
+    pub(super) fn skip(&mut self, mut coefficients: usize) -> usize {
+        let mut skipped = 0;
+        while coefficients > 0 && self.begin_segment() {
+            let here = coefficients.min(self.coefficients);
+            let lanes = self.segment.as_ref().map_or(1, |it| it.lanes.lanes);
+            skipped += self.pass(here, lanes);
+            coefficients -= here;
+        }
+        skipped
+    }
+
+    /// Gives every summed code in the phases that follow to `code`. Phases behind the plan's end are
+    /// passed over.
+    pub(super) fn take(
+        &mut self,
+        mut phases: &[u64],
+        mut code: impl FnMut(u64),
+    ) -> Result<(), OpenError> {
+        while !phases.is_empty() && self.begin_segment() {
+            let (own, after) = phases.split_at(phases.len().min(self.coefficients));
+            phases = after;
+            let (first, mut left) = (self.next, self.codes);
+            let Some(segment) = &self.segment else {
+                break;
+            };
+            let lanes = segment.lanes.lanes;
+            for (coefficient, &phase) in (first..).zip(own) {
+                let message = segment
+                    .nearest_message(phase, self.bound)
+                    .ok_or(OpenError::Noise { coefficient })?;
+                let used = lanes.min(left);
+                segment
+                    .unpack(message, used, &mut code)
+                    .ok_or(OpenError::SumTooLarge { coefficient })?;
+                left -= used;
+            }
+            self.pass(own.len(), lanes);
+        }
+        Ok(())
+    }
+
+    /// Counts coefficients of the segment begun as done; returns how many codes they held.
+    fn pass(&mut self, coefficients: usize, lanes: usize) -> usize {
+        let codes = coefficients.saturating_mul(lanes).min(self.codes);
+        self.coefficients -= coefficients;
+        self.codes -= codes;
+        self.next += coefficients;
+        codes
+    }
+
+    /// Makes sure that a segment with coefficients left is begun; false at the plan's end.
+    fn begin_segment(&mut self) -> bool {
+        while self.coefficients == 0 {
+            let Some(lanes) = self.rest.next() else {
+                return false;
+            };
+            self.segment = Some(Segment::new(lanes, self.contributors));
+            (self.coefficients, self.codes) = (lanes.coefficients, lanes.segment.count);
+        }
+        true
+    }
 }
 
 /// What decoding a segment needs, worked out once.
-pub(super) struct Segment<'a> {
-    pub(super) lanes: &'a Lanes,
+struct Segment<'a> {
+    lanes: &'a Lanes,
     delta: Divisor,
     base: Divisor,
     /// The largest sum of codes that the contributors can honestly reach.
@@ -49,30 +117,27 @@ impl<'a> Segment<'a> {
         }
     }
 
-    /// The message whose multiple of Δ is nearest, and the residual, if that is in bound.
+    /// The message whose multiple of Δ is nearest, if the phase is below q and the rest, the noise,
+    /// in bound.
     #[inline]
-    pub(super) fn nearest_message(&self, value: u64, bound: u64) -> Option<(u64, i16)> {
+    fn nearest_message(&self, phase: u64, bound: u64) -> Option<u64> {
         let half = self.lanes.delta / 2;
         // Values between Δ·B^L and q round to B^L, which unpacking refuses: a digit is left over.
-        let (message, remainder) = self.delta.divide(field::add(value, half));
-        if remainder.abs_diff(half) > bound {
-            return None;
-        }
-        let residual = remainder.wrapping_sub(half).cast_signed();
-        Some((message, i16::try_from(residual).ok()?))
+        let (message, remainder) = self.delta.divide(field::add(phase, half));
+        (phase < field::Q && remainder.abs_diff(half) <= bound).then_some(message)
     }
 
-    /// Appends the digits of a message, if each is a sum that honest contributors can reach and the
+    /// Gives the digits of a message to `code`, if each is a sum that honest contributors can reach and the
     /// lanes that hold no code are empty.
     #[inline]
-    fn unpack(&self, message: u64, used: usize, codes: &mut Vec<u64>) -> Option<()> {
+    fn unpack(&self, message: u64, used: usize, code: &mut impl FnMut(u64)) -> Option<()> {
         let mut digits = message;
         for _ in 0..used {
             let (rest, sum) = self.base.divide(digits);
             if sum > self.largest {
                 return None;
             }
-            codes.push(sum);
+            code(sum);
             digits = rest;
         }
         (digits == 0).then_some(())
@@ -114,6 +179,53 @@ impl Divisor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encode::{self, Shape};
+    use crate::params::ParamSet;
+
+    /// Cut anywhere, and begun anywhere, the same codes come out.
+    #[test]
+    fn pieces_decode_as_the_whole_does() {
+        let segment = |max, count| encode::Segment { max, count };
+        let shape = Shape(vec![
+            segment(65_535, 8),
+            segment(9, 0),
+            segment(1, 100),
+            segment((1 << 40) - 1, 5),
+            segment(65_535, 3),
+        ]);
+        let packing = Packing::plan(&shape, 4, ParamSet::current()).unwrap();
+        let values: Vec<u64> = (0..packing.codes() as u64)
+            .map(|code| {
+                if (8..108).contains(&code) {
+                    code % 2
+                } else {
+                    7 * code
+                }
+            })
+            .collect();
+        let phases = packing.encode(&values).unwrap();
+        for cut in 0..=phases.len() {
+            let (head, tail) = phases.split_at(cut);
+            let mut codes = Vec::new();
+            let mut decoder = Decoder::new(&packing, 4);
+            for piece in [head, tail] {
+                decoder.take(piece, |code| codes.push(code)).unwrap();
+            }
+            assert_eq!(codes, values, "cut at {cut}");
+            let mut decoder = Decoder::new(&packing, 4);
+            let skipped = decoder.skip(cut);
+            let mut codes = Vec::new();
+            decoder.take(tail, |code| codes.push(code)).unwrap();
+            assert_eq!(codes, values[skipped..], "from {cut}");
+        }
+        let mut decoder = Decoder::new(&packing, 4);
+        assert_eq!(decoder.skip(usize::MAX), packing.codes());
+        // The place of what is wrong counts from the plan's start.
+        let mut decoder = Decoder::new(&packing, 4);
+        decoder.skip(4);
+        let wrong = decoder.take(&[phases[4], phases[5] + 5000], |_| ());
+        assert_eq!(wrong, Err(OpenError::Noise { coefficient: 5 }));
+    }
 
     #[test]
     fn dividing_by_products_is_dividing() {

@@ -1,11 +1,11 @@
-//! Opening a sum, and rebuilding the summed body from what was opened.
+//! Opening a sum: on all cores, if it is large.
 
 use crate::body::BodySum;
 use crate::encode::Packing;
 use crate::error::OpenError;
 use crate::field;
 use crate::glwe::SummedKey;
-use crate::glwe::decode::each_segment;
+use crate::glwe::decode::Decoder;
 use crate::mask::MaskSeed;
 use crate::ntt::Transformed;
 use crate::params::DEGREE;
@@ -15,39 +15,36 @@ use crate::transcript::{Digest, Hasher, domain};
 /// longer than they save.
 const PARALLEL_POLYNOMIALS: usize = 16;
 
-/// A sum that opened, taken apart completely: Δ·m + e for every coefficient.
+/// A sum that opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opened {
     /// The summed codes, in the order of the shape.
     pub codes: Vec<u64>,
-    /// Σ m for every coefficient: the codes as they lie in mixed radix, below B^L.
-    pub messages: Vec<u64>,
-    /// Σ e for every coefficient, at most E(|U|) in size.
-    pub residuals: Vec<i16>,
+    /// The phase of every coefficient, Δ·Σm + Σe below q: codes and noise in one number each, out
+    /// of which both can be taken in one way only while the noise is in bound.
+    pub phases: Vec<u64>,
 }
 
 impl Opened {
-    /// H(messages ‖ key ‖ residuals), under [`domain::OPENED`]: what a coordinator commits to before
-    /// the challenge of the linear hash is known. Each of the three is one part: 8-byte
-    /// little-endian words, the key's bytes, 2-byte little-endian words in two's complement.
+    /// H(phases ‖ key), under [`domain::OPENED`]: what a coordinator commits to before the
+    /// challenge of the linear hash is known. Both are one part: 8-byte little-endian words.
     #[must_use]
     pub fn digest(&self, key: &SummedKey) -> Digest {
-        digest(&self.messages, key, &self.residuals)
+        digest(&self.phases, key)
     }
 }
 
 /// [`Opened::digest`] of published parts.
 #[must_use]
-pub fn digest(messages: &[u64], key: &SummedKey, residuals: &[i16]) -> Digest {
+pub fn digest(phases: &[u64], key: &SummedKey) -> Digest {
     let mut hasher = Hasher::new(domain::OPENED);
     hasher
-        .long_part(messages.iter().map(|word| word.to_le_bytes()))
-        .long_part(key.coefficients().iter().map(|word| word.to_le_bytes()))
-        .long_part(residuals.iter().map(|word| word.to_le_bytes()));
+        .long_part(phases.iter().map(|word| word.to_le_bytes()))
+        .long_part(key.coefficients().iter().map(|word| word.to_le_bytes()));
     hasher.finish()
 }
 
-/// Opens a sum: the summed codes, and messages and residuals of every coefficient.
+/// Opens a sum: the summed codes, and the phase of every coefficient.
 ///
 /// Every coefficient must pass the noise check for `contributors` (the size of U): residual at
 /// most E(|U|). Every summed code must be at most |U| times its segment's maximum. Otherwise
@@ -62,24 +59,46 @@ pub fn open(
     packing: &Packing,
     contributors: usize,
 ) -> Result<Opened, OpenError> {
-    check_plan(packing, contributors, &[sum.coefficients()])?;
-    let mut values = sum.values().to_vec();
-    with_products(&mut values, key, seed, |value, product| {
-        *value = field::sub(*value, product);
-    });
-    let mut residuals = Vec::with_capacity(values.len());
-    let bound = packing.params().noise_bound(contributors);
-    let codes = each_segment(packing, contributors, &mut values, |segment, value| {
-        let (message, residual) = segment.nearest_message(*value, bound)?;
-        residuals.push(residual);
-        *value = message;
-        Some(message)
-    })?;
-    Ok(Opened {
-        codes,
-        messages: values,
-        residuals,
-    })
+    check_plan(packing, contributors, sum.coefficients())?;
+    let mut phases = sum.values().to_vec();
+    let mut codes = vec![0; packing.codes()];
+    let key = Transformed::new(key.coefficients());
+    // Each thread takes some polynomials of phases and the codes that lie in them.
+    let mut parts = Vec::new();
+    let (mut places, mut left) = (Decoder::new(packing, contributors), codes.as_mut_slice());
+    for (part, phases) in phases.chunks_mut(share_of(packing) * DEGREE).enumerate() {
+        let (own, after) = left.split_at_mut(places.skip(phases.len()));
+        left = after;
+        parts.push((part * share_of(packing), phases, own));
+    }
+    let work = |(first, phases, codes): (usize, &mut [u64], &mut [u64])| {
+        subtract_products(first, phases, &key, seed);
+        let mut decoder = Decoder::new(packing, contributors);
+        decoder.skip(first * DEGREE);
+        let mut places = codes.iter_mut();
+        decoder.take(phases, |code| {
+            if let Some(place) = places.next() {
+                *place = code;
+            }
+        })
+    };
+    in_parallel(parts, work)?;
+    Ok(Opened { codes, phases })
+}
+
+/// The summed codes in published phases, after every check of [`open`].
+///
+/// # Errors
+/// [`OpenError`].
+pub fn codes(
+    packing: &Packing,
+    contributors: usize,
+    phases: &[u64],
+) -> Result<Vec<u64>, OpenError> {
+    check_plan(packing, contributors, phases.len())?;
+    let mut codes = Vec::with_capacity(packing.codes());
+    Decoder::new(packing, contributors).take(phases, |code| codes.push(code))?;
+    Ok(codes)
 }
 
 /// Whether the first polynomial of a sum opens under this key: what tells a wrong key from the right one
@@ -93,72 +112,60 @@ pub fn fits(
     packing: &Packing,
     contributors: usize,
 ) -> bool {
-    if check_plan(packing, contributors, &[sum.coefficients()]).is_err() {
+    if check_plan(packing, contributors, sum.coefficients()).is_err() {
         return false;
     }
-    let mut values: Vec<_> = sum.values().iter().take(DEGREE).copied().collect();
-    with_products(&mut values, key, seed, |value, product| {
-        *value = field::sub(*value, product);
-    });
-    let bound = packing.params().noise_bound(contributors);
-    let message = |segment: &super::decode::Segment<'_>, value: &mut u64| {
-        segment
-            .nearest_message(*value, bound)
-            .map(|(message, _)| message)
-    };
-    each_segment(packing, contributors, &mut values, message).is_ok()
+    let mut phases: Vec<_> = sum.values().iter().take(DEGREE).copied().collect();
+    subtract_products(0, &mut phases, &Transformed::new(key.coefficients()), seed);
+    Decoder::new(packing, contributors)
+        .take(&phases, |_| ())
+        .is_ok()
 }
 
-/// What published totals, key and residuals stand for.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Rebuilt {
-    /// The summed codes, in the order of the shape.
-    pub codes: Vec<u64>,
-    /// The body that opens to them: C_j = a_j·S + Σ e_j + Δ·Σ m_j.
-    pub sum: BodySum,
+/// How many polynomials each thread takes.
+fn share_of(packing: &Packing) -> usize {
+    let polynomials = packing.polynomials().max(1);
+    if polynomials < PARALLEL_POLYNOMIALS {
+        return polynomials;
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    polynomials.div_ceil(cores)
 }
 
-/// The summed body that these messages, summed key and residuals add up to, after every check of
-/// [`open`]: residuals at most E(|U|), codes at most |U| times their maximum.
-///
-/// That they are the sum of what the contributors *sent* is for their linear hashes to say
-/// ([`crate::linear`]).
-///
-/// # Errors
-/// [`OpenError`].
-pub fn rebuild(
-    seed: &MaskSeed,
-    packing: &Packing,
-    contributors: usize,
-    key: &SummedKey,
-    messages: &[u64],
-    residuals: &[i16],
-) -> Result<Rebuilt, OpenError> {
-    check_plan(packing, contributors, &[messages.len(), residuals.len()])?;
-    let bound = packing.params().noise_bound(contributors);
-    let mut values = messages.to_vec();
-    let mut noise = residuals.iter();
-    let codes = each_segment(packing, contributors, &mut values, |segment, value| {
-        let residual = noise.next().copied()?;
-        let message = *value;
-        // A message beyond B^L is refused when it is unpacked; until then the product may wrap.
-        let scaled = field::reduce(message.wrapping_mul(segment.lanes.delta));
-        *value = field::add(scaled, field::from_signed(i64::from(residual)));
-        (u64::from(residual.unsigned_abs()) <= bound).then_some(message)
-    })?;
-    with_products(&mut values, key, seed, |value, product| {
-        *value = field::add(*value, product);
+/// Works on parts, each on a thread of its own if there is more than one; the first part's error
+/// counts.
+fn in_parallel<P: Send, E: Send>(
+    parts: Vec<P>,
+    work: impl Fn(P) -> Result<(), E> + Sync,
+) -> Result<(), E> {
+    if parts.len() < 2 {
+        return parts.into_iter().try_for_each(work);
+    }
+    let work = &work;
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = parts
+            .into_iter()
+            .map(|part| scope.spawn(move || work(part)))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| match thread.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+            .collect()
     });
-    Ok(Rebuilt {
-        codes,
-        sum: BodySum::from_values(values),
-    })
+    results.into_iter().collect()
 }
 
 /// Checks that vectors have the plan's length and U a possible size.
-fn check_plan(packing: &Packing, contributors: usize, lengths: &[usize]) -> Result<(), OpenError> {
+pub(super) fn check_plan(
+    packing: &Packing,
+    contributors: usize,
+    found: usize,
+) -> Result<(), OpenError> {
     let expected = packing.coefficients();
-    if let Some(&found) = lengths.iter().find(|&&length| length != expected) {
+    if found != expected {
         return Err(OpenError::Length { expected, found });
     }
     if !(1..=packing.roster()).contains(&contributors) {
@@ -170,36 +177,16 @@ fn check_plan(packing: &Packing, contributors: usize, lengths: &[usize]) -> Resu
     Ok(())
 }
 
-/// Gives every value to `apply` with its coefficient of a_j·S, on all cores if there are many.
-fn with_products(
-    values: &mut [u64],
-    key: &SummedKey,
-    seed: &MaskSeed,
-    apply: impl Fn(&mut u64, u64) + Sync,
-) {
-    let key = Transformed::new(key.coefficients());
-    let work = |first: usize, values: &mut [u64]| {
-        let mut product = vec![0; DEGREE];
-        for (index, chunk) in (first..).zip(values.chunks_mut(DEGREE)) {
-            seed.expand(index as u64, &mut product);
-            key.multiply(&mut product);
-            for (value, &product) in chunk.iter_mut().zip(&product) {
-                apply(value, product);
-            }
+/// Takes a_j·S off the values of polynomials from number `first` on.
+fn subtract_products(first: usize, values: &mut [u64], key: &Transformed, seed: &MaskSeed) {
+    let mut product = vec![0; DEGREE];
+    for (index, chunk) in (first..).zip(values.chunks_mut(DEGREE)) {
+        seed.expand(index as u64, &mut product);
+        key.multiply(&mut product);
+        for (value, &product) in chunk.iter_mut().zip(&product) {
+            *value = field::sub(*value, product);
         }
-    };
-    let polynomials = values.len().div_ceil(DEGREE);
-    if polynomials < PARALLEL_POLYNOMIALS {
-        return work(0, values);
     }
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let share = polynomials.div_ceil(cores);
-    std::thread::scope(|scope| {
-        for (part, values) in values.chunks_mut(share * DEGREE).enumerate() {
-            let work = &work;
-            scope.spawn(move || work(part * share, values));
-        }
-    });
 }
 
 #[cfg(test)]
@@ -208,6 +195,8 @@ mod tests {
     use crate::Encryptor;
     use crate::encode::{self, Shape};
     use crate::glwe::OneTimeKey;
+    use crate::glwe::rebuilt_hash;
+    use crate::linear::{Challenge, LinearHash};
     use crate::params::ParamSet;
     use crate::randomness::seeded_rng;
     use crate::transcript::hash;
@@ -225,7 +214,10 @@ mod tests {
         MaskSeed(hash(crate::domain::MASK, &[b"glwe tests"]))
     }
 
-    /// Keys at the extremes of the field, and messages at theirs, still add up.
+    fn challenge() -> Challenge {
+        Challenge::derive(&hash(crate::domain::COHORT, &[b"glwe tests"]))
+    }
+
     #[test]
     fn a_key_fits_as_the_whole_sum_opens() {
         let packing = packing(65_535, 3 * DEGREE + 5, 3);
@@ -248,6 +240,7 @@ mod tests {
         assert!(!fits(&keys, 3));
     }
 
+    /// Keys at the extremes of the field, and messages at theirs, still add up.
     #[test]
     fn keys_of_extreme_coefficients_open() {
         let packing = packing(65_535, 3 * DEGREE + 5, 3);
@@ -272,9 +265,10 @@ mod tests {
             let opened = open(&sum, &key, &seed(), &packing, 3).unwrap();
             assert_eq!(opened.codes, vec![3 * code; packing.codes()]);
             // What was opened stands for the very body it came from.
-            let (messages, residuals) = (&opened.messages, &opened.residuals);
-            let rebuilt = rebuild(&seed(), &packing, 3, &key, messages, residuals).unwrap();
-            assert!(rebuilt.sum == sum && rebuilt.codes == opened.codes);
+            let read = codes(&packing, 3, &opened.phases);
+            assert_eq!(read.as_ref(), Ok(&opened.codes));
+            let rebuilt = rebuilt_hash(challenge(), &seed(), &packing, 3, &key, &opened.phases);
+            assert_eq!(rebuilt, Ok(LinearHash::of_sum(challenge(), &sum)));
         }
     }
 
@@ -298,7 +292,7 @@ mod tests {
                     let mut values = clean.clone();
                     values[4] = field::add(message, field::from_signed(noise));
                     let result = open(
-                        &BodySum::from_values(values),
+                        &BodySum::from_values(values.clone()),
                         &key,
                         &seed(),
                         &packing,
@@ -310,8 +304,8 @@ mod tests {
                         Some(OpenError::Noise { coefficient: 4 })
                     };
                     if let Ok(opened) = &result {
-                        assert_eq!(i64::from(opened.residuals[4]), noise);
-                        assert_eq!(opened.messages[4], message / lanes.delta);
+                        // The key is zero here.
+                        assert_eq!(opened.phases, values);
                     }
                     assert_eq!(
                         result.err(),
@@ -386,43 +380,55 @@ mod tests {
         let body = Encryptor::new(key, &seed(), &packing, &codes, &mut rng);
         sum.add_bytes(&body.unwrap().into_body()).unwrap();
         let opened = open(&sum, &summed, &seed(), &packing, 3).unwrap();
-        let again = |messages: &[u64], residuals: &[i16]| {
-            rebuild(&seed(), &packing, 3, &summed, messages, residuals).map(|r| r.codes)
+        let again = |phases: &[u64]| {
+            let rebuilt = rebuilt_hash(challenge(), &seed(), &packing, 3, &summed, phases);
+            let read = super::codes(&packing, 3, phases);
+            assert_eq!(rebuilt.map(drop), read.clone().map(drop));
+            read
         };
-        let (messages, residuals) = (&opened.messages, &opened.residuals);
-        assert_eq!(again(messages, residuals), Ok(codes));
-        let bound = ParamSet::current().noise_bound(3) as i16;
-        for (residual, passes) in [(bound, true), (bound + 1, false), (i16::MIN, false)] {
-            let mut changed = residuals.clone();
-            changed[2] = residual;
-            let refused = Err(OpenError::Noise { coefficient: 2 });
-            let result = again(messages, &changed);
-            assert!(if passes {
-                result.is_ok()
-            } else {
-                result == refused
-            });
-            assert_ne!(digest(messages, &summed, &changed), opened.digest(&summed));
+        assert_eq!(again(&opened.phases), Ok(codes));
+        let delta = packing.segments()[0].delta;
+        let noise = Err(OpenError::Noise { coefficient: 1 });
+        let large = Err(OpenError::SumTooLarge { coefficient: 1 });
+        let bound = ParamSet::current().noise_bound(3);
+        for (phase, expected) in [
+            (delta + bound, None),
+            (delta + bound + 1, Some(&noise)),
+            (delta - bound - 1, Some(&noise)),
+            (301 * delta, Some(&large)),
+            // Not below q: another spelling of a small phase would be another commitment.
+            (field::Q + 5, Some(&noise)),
+            (u64::MAX, Some(&noise)),
+        ] {
+            let mut changed = opened.phases.clone();
+            changed[1] = phase;
+            match expected {
+                None => assert!(again(&changed).is_ok()),
+                Some(refused) => assert_eq!(&again(&changed), refused, "{phase}"),
+            }
+            assert_ne!(digest(&changed, &summed), opened.digest(&summed));
         }
-        for message in [301, u64::MAX] {
-            let mut changed = messages.clone();
-            changed[1] = message;
-            let refused = Err(OpenError::SumTooLarge { coefficient: 1 });
-            assert_eq!(again(&changed, residuals), refused);
-            assert_ne!(digest(&changed, &summed, residuals), opened.digest(&summed));
-        }
-        for (messages, residuals) in [(&messages[1..], &residuals[..]), (messages, &[])] {
-            let refused = again(messages, residuals);
-            assert!(matches!(refused, Err(OpenError::Length { .. })));
+        for phases in [&opened.phases[1..], &[]] {
+            assert!(matches!(again(phases), Err(OpenError::Length { .. })));
         }
         let other = SummedKey::from_coefficients(vec![1; DEGREE]);
         assert_ne!(opened.digest(&other), opened.digest(&summed));
     }
 
-    /// Enough polynomials for several threads, the last one cut.
+    /// Enough polynomials for several threads, the last one cut, and a segment that ends in the
+    /// middle of a thread's part.
     #[test]
     fn large_sums_open_like_small_ones() {
-        let packing = packing((1 << 40) - 1, 18 * DEGREE + 7, 3);
+        let one = encode::Segment {
+            max: (1 << 40) - 1,
+            count: 10 * DEGREE + 11,
+        };
+        let other = encode::Segment {
+            count: 8 * DEGREE - 4,
+            ..one
+        };
+        let shape = Shape(vec![one, other]);
+        let packing = Packing::plan(&shape, 3, ParamSet::current()).unwrap();
         let mut rng = seeded_rng([34; 32]);
         let key = OneTimeKey::generate(&mut rng);
         let summed = SummedKey::from_coefficients(key.coefficients().to_vec());
@@ -432,8 +438,7 @@ mod tests {
         sum.add_bytes(&encryptor.into_body()).unwrap();
         let opened = open(&sum, &summed, &seed(), &packing, 1).unwrap();
         assert!(opened.codes == codes);
-        let (messages, residuals) = (&opened.messages, &opened.residuals);
-        let rebuilt = rebuild(&seed(), &packing, 1, &summed, messages, residuals).unwrap();
-        assert!(rebuilt.sum == sum);
+        let rebuilt = rebuilt_hash(challenge(), &seed(), &packing, 1, &summed, &opened.phases);
+        assert_eq!(rebuilt, Ok(LinearHash::of_sum(challenge(), &sum)));
     }
 }

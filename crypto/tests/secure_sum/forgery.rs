@@ -2,7 +2,7 @@
 //!
 //! A coordinator that opened a sum honestly publishes other totals. If it knows the challenge r
 //! before it has committed to them, two free coefficients of the summed key are enough to make the
-//! rebuilt body hash to the sum of the members' signed hashes, with every residual in bound. That
+//! rebuilt body hash to the sum of the members' signed hashes, with all noise in bound. That
 //! is the negative control. With r derived from the commitment the same trick fails, since every
 //! try changes r.
 //!
@@ -17,7 +17,7 @@ use collegium_crypto::params::DEGREE;
 use collegium_crypto::rand_core::SeedableRng;
 use collegium_crypto::{
     BodySum, Challenge, Digest, LinearHash, LinearHasher, MaskSeed, Packing, SummedKey, domain,
-    field, hash, open, rebuild, shamir,
+    field, hash, open, rebuilt_hash, shamir,
 };
 
 const MEMBERS: usize = 4;
@@ -66,20 +66,25 @@ impl Step {
     }
 
     /// The hash of the body that published totals stand for.
-    fn claimed(&self, challenge: Challenge, messages: &[u64], key: &SummedKey) -> LinearHash {
-        let residuals = &self.opened.residuals;
-        let rebuilt = rebuild(&self.seed, &self.packing, MEMBERS, key, messages, residuals);
-        LinearHash::of_sum(challenge, &rebuilt.unwrap().sum)
+    fn claimed(&self, challenge: Challenge, phases: &[u64], key: &SummedKey) -> LinearHash {
+        let (seed, packing) = (&self.seed, &self.packing);
+        rebuilt_hash(challenge, seed, packing, MEMBERS, key, phases).unwrap()
+    }
+
+    /// The phases of totals with the code at this place one larger, the noise as it was.
+    fn changed(&self, place: usize) -> Vec<u64> {
+        let mut phases = self.opened.phases.clone();
+        phases[place] = field::add(phases[place], self.packing.segments()[0].delta);
+        phases
     }
 
     /// Totals with one code changed, and the summed key under which they hash right at `challenge`.
     fn forge(&self, challenge: Challenge) -> (Vec<u64>, SummedKey) {
-        let mut messages = self.opened.messages.clone();
-        messages[7] += 1;
+        let phases = self.changed(7);
         // The signed hash less the claimed one, under the honest key: what the key has to make up.
         let [missing_a, missing_b] = difference(
             self.signed(challenge),
-            self.claimed(challenge, &messages, &self.key),
+            self.claimed(challenge, &phases, &self.key),
         );
         // The hash is linear in the key: what adding 1 to coefficient 0, and to 1, adds to it.
         let [[a, b], [c, d]] = [0, 1].map(|place| self.effect(challenge, place));
@@ -92,16 +97,15 @@ impl Step {
         key[0] = field::add(key[0], first);
         key[1] = field::add(key[1], second);
         let bytes: Vec<u8> = key.iter().flat_map(|word| word.to_le_bytes()).collect();
-        (messages, SummedKey::from_bytes(&bytes).unwrap())
+        (phases, SummedKey::from_bytes(&bytes).unwrap())
     }
 
     /// Totals with one code changed, and a summed key that rebuilds the very body that was sent: as
     /// many coefficients of the key as the body has are solved for.
     fn forge_key(&self) -> (Vec<u64>, SummedKey) {
-        let mut messages = self.opened.messages.clone();
-        messages[7] += 1;
+        let phases = self.changed(7);
         let size = self.packing.coefficients();
-        // The message grew by 1 at place 7, so a_0 times the change of the key must fall by Δ there.
+        // The phase grew by Δ at place 7, so a_0 times the change of the key must fall by Δ there.
         let delta = self.packing.segments()[0].delta;
         let columns: Vec<_> = (0..size).map(|place| self.column(place)).collect();
         let mut rows: Vec<Vec<u64>> = (0..size)
@@ -117,7 +121,7 @@ impl Step {
             *coefficient = field::add(*coefficient, row[size]);
         }
         let bytes: Vec<u8> = key.iter().flat_map(|word| word.to_le_bytes()).collect();
-        (messages, SummedKey::from_bytes(&bytes).unwrap())
+        (phases, SummedKey::from_bytes(&bytes).unwrap())
     }
 
     /// a_0 · X^place, cut to the body's length.
@@ -170,7 +174,7 @@ fn difference(one: LinearHash, other: LinearHash) -> [u64; 2] {
 fn honest_totals_hash_to_what_the_members_signed() {
     let step = step();
     let challenge = Challenge::derive(&step.opened.digest(&step.key));
-    let claimed = step.claimed(challenge, &step.opened.messages, &step.key);
+    let claimed = step.claimed(challenge, &step.opened.phases, &step.key);
     assert_eq!(claimed, step.signed(challenge));
 }
 
@@ -180,10 +184,10 @@ fn a_challenge_known_before_the_totals_is_forged() {
     // From the manifest alone, say: any digest that does not bind the totals.
     let early: Digest = hash(domain::COHORT, &[b"the manifest"]);
     let challenge = Challenge::derive(&early);
-    let (messages, key) = step.forge(challenge);
-    assert_ne!(messages, step.opened.messages);
+    let (phases, key) = step.forge(challenge);
+    assert_ne!(phases, step.opened.phases);
     assert_eq!(
-        step.claimed(challenge, &messages, &key),
+        step.claimed(challenge, &phases, &key),
         step.signed(challenge)
     );
 }
@@ -194,19 +198,17 @@ fn a_challenge_that_follows_from_the_totals_is_not() {
     // The best the coordinator can do: forge for some challenge, commit, and meet another one.
     let mut challenge = Challenge::derive(&step.opened.digest(&step.key));
     for _ in 0..3 {
-        let (messages, key) = step.forge(challenge);
-        challenge = Challenge::derive(&glwe::digest(&messages, &key, &step.opened.residuals));
+        let (phases, key) = step.forge(challenge);
+        challenge = Challenge::derive(&glwe::digest(&phases, &key));
         assert_ne!(
-            step.claimed(challenge, &messages, &key),
+            step.claimed(challenge, &phases, &key),
             step.signed(challenge)
         );
     }
     // Nor do false totals pass under the honest key.
-    let mut messages = step.opened.messages.clone();
-    messages[0] += 1;
-    let residuals = &step.opened.residuals;
-    challenge = Challenge::derive(&glwe::digest(&messages, &step.key, residuals));
-    let claimed = step.claimed(challenge, &messages, &step.key);
+    let phases = step.changed(0);
+    challenge = Challenge::derive(&glwe::digest(&phases, &step.key));
+    let claimed = step.claimed(challenge, &phases, &step.key);
     assert_ne!(claimed, step.signed(challenge));
 }
 
@@ -214,11 +216,10 @@ fn a_challenge_that_follows_from_the_totals_is_not() {
 #[test]
 fn a_freely_chosen_key_passes_every_check_of_the_bodies_and_not_that_of_the_keys() {
     let step = step();
-    let (messages, key) = step.forge_key();
-    assert_ne!(messages, step.opened.messages);
-    let residuals = &step.opened.residuals;
-    let challenge = Challenge::derive(&glwe::digest(&messages, &key, residuals));
-    let claimed = step.claimed(challenge, &messages, &key);
+    let (phases, key) = step.forge_key();
+    assert_ne!(phases, step.opened.phases);
+    let challenge = Challenge::derive(&glwe::digest(&phases, &key));
+    let claimed = step.claimed(challenge, &phases, &key);
     assert_eq!(claimed, step.signed(challenge), "the bodies' hashes agree");
 
     let honest = step.key.linear_hash(challenge);

@@ -9,7 +9,7 @@ use collegium_protocol::charter::{SignedCharter, VerifiedCharter};
 use collegium_protocol::limits::MAX_MEMBERS;
 use collegium_protocol::message::session::{ToCoordinator, ToNode, VERSION};
 use collegium_protocol::quic::Connection;
-use collegium_protocol::step::{Committee, Contributor, NodeRecord, Place};
+use collegium_protocol::step::{Committee, Contributor, NodeAction, NodeRecord, Place};
 use collegium_protocol::{Digest, MemberName, Refusal, RefusalCode, RunId, StepNumber};
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -158,17 +158,7 @@ impl Member {
             return Ok(None);
         }
         match message {
-            ToNode::Welcome { version } if version != VERSION => {
-                return Ok(Some(format!(
-                    "the coordinator speaks version {version} of the session, this node \
-                     {VERSION}: use the same version of collegium on both sides"
-                )));
-            }
-            ToNode::Welcome { .. } => {
-                self.greeted = true;
-                tracing::info!(member = %self.name(), "connected");
-                self.shared.report_status(self, true, None);
-            }
+            ToNode::Welcome { version } => return Ok(self.welcomed(version)),
             ToNode::Refused(refusal) => {
                 return Ok(Some(format!("the coordinator refuses: {refusal}")));
             }
@@ -189,18 +179,10 @@ impl Member {
                 self.closed(run, outcome, champion).await?;
             }
             ToNode::Announce(announce) => self.announced(announce).await?,
-            ToNode::Deliver(deliver) => {
-                if let Some(desk) = &mut self.desk {
-                    let actions = desk.committee.deliver(&deliver);
-                    self.perform(actions).await?;
-                }
-            }
+            ToNode::Deliver(deliver) => self.serve(|seat| seat.deliver(&deliver)).await?,
             ToNode::Propose(propose) => self.proposed(propose).await?,
             ToNode::Certificate(certificate) => {
-                if let Some(desk) = &mut self.desk {
-                    let actions = desk.committee.certificate(&certificate);
-                    self.perform(actions).await?;
-                }
+                self.serve(|seat| seat.certificate(&certificate)).await?;
             }
             ToNode::Opened(opened) => self.step_opened(opened).await?,
             ToNode::Evidence(ready) => self.evidence_ready(ready),
@@ -213,6 +195,34 @@ impl Member {
             }
         }
         Ok(None)
+    }
+
+    /// The coordinator takes this node in; why the node goes, if it speaks another version.
+    fn welcomed(&mut self, version: u16) -> Option<String> {
+        if version != VERSION {
+            return Some(format!(
+                "the coordinator speaks version {version} of the session, this node {VERSION}: \
+                 use the same version of collegium on both sides"
+            ));
+        }
+        self.greeted = true;
+        tracing::info!(member = %self.name(), "connected");
+        self.shared.report_status(self, true, None);
+        None
+    }
+
+    /// What this node's seat on the committee does, if it has one.
+    async fn serve(
+        &mut self,
+        work: impl FnOnce(&mut Committee) -> Vec<NodeAction>,
+    ) -> Result<(), LinkError> {
+        match &mut self.desk {
+            Some(desk) => {
+                let actions = work(&mut desk.committee);
+                self.perform(actions).await
+            }
+            None => Ok(()),
+        }
     }
 
     /// Takes in what work beside the session found.

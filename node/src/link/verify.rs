@@ -76,8 +76,8 @@ impl Member {
     ) -> Result<(), LinkError> {
         let contributor = self
             .desk
-            .as_ref()
-            .and_then(|desk| desk.contributors.get(&opened.step.run));
+            .as_mut()
+            .and_then(|desk| desk.contributors.get_mut(&opened.step.run));
         let actions: Vec<NodeAction> = match (result, contributor) {
             (Ok(hashes), Some(contributor)) => contributor.hashed(&opened, hashes),
             (Err(refusal), _) => {

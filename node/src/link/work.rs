@@ -1,25 +1,28 @@
 //! What runs beside the session: reading rows, computing answers, fetching objects, the site's
 //! report. Each job ends with one [`Event`], whatever happens to the connection meanwhile.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use collegium_automl::ask::{Answer, Ask};
 use collegium_automl::object::ObjectId;
-use collegium_protocol::limits::{MAX_OBJECT_REQUEST_BYTES, MAX_OBJECT_RESPONSE_BYTES};
-use collegium_protocol::message::session::{ObjectRequest, ObjectResponse};
+use collegium_protocol::limits::{MAX_EVIDENCE_BYTES, MAX_OBJECT_BYTES};
 use collegium_protocol::message::verify::{EvidenceReady, OpenedStep};
 use collegium_protocol::pki::keyfile::{self, Access};
-use collegium_protocol::quic::{Connection, QuicError, StreamKind};
-use collegium_protocol::step::{EvidenceError, ReadyUpload, StepEvidence};
+use collegium_protocol::quic::{Connection, QuicError};
+use collegium_protocol::step::{EvidenceError, ReadyUpload, Statements};
 use collegium_protocol::{Digest, Refusal, RefusalCode, RunId, StepNumber, VerifiedCharter};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::verify::CheckError;
 use super::{Event, Shared};
 use crate::store::RunRecord;
 use crate::trainer::TrainerError;
+
+/// Pieces of evidence that may wait to be checked: 64 KiB each at most, so at most 1 MiB.
+const AHEAD: usize = 16;
 
 /// Why an object could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -88,24 +91,25 @@ impl Shared {
         });
     }
 
+    /// A connection that breaks in the middle is waited for, and the check begins anew.
     async fn check(
         &self,
         ready: EvidenceReady,
         charter: Arc<VerifiedCharter>,
     ) -> Result<OpenedStep, CheckError> {
-        let not_had = |error: &dyn std::fmt::Display| CheckError::NotHad(error.to_string());
-        let bytes = self.fetch(ready.object).await.map_err(|e| not_had(&e))?;
-        let checked = tokio::task::spawn_blocking(move || {
-            let evidence = StepEvidence::from_bytes(&bytes)
-                .map_err(|error| EvidenceError::Form(error.to_string()))?;
-            if evidence.step() != ready.step {
-                let why = "it is of another step than announced";
-                return Err(EvidenceError::Form(why.to_owned()));
+        let mut connections = self.connection.subscribe();
+        let mut failed = None;
+        loop {
+            let connection = next(&mut connections, failed)
+                .await
+                .ok_or_else(|| not_had(FetchError::Stopped))?;
+            match check_over(&connection, ready, Arc::clone(&charter)).await {
+                Err(CheckError::NotHad(_)) if connection.is_closed() => {
+                    failed = Some(connection.id());
+                }
+                checked => return checked,
             }
-            evidence.verify(&charter)?;
-            Ok(evidence.opened)
-        });
-        Ok(checked.await.map_err(|e| not_had(&e))??)
+        }
     }
 
     /// Writes the site's report of a finished run.
@@ -172,16 +176,86 @@ impl Shared {
             let connection = next(&mut connections, failed)
                 .await
                 .ok_or(FetchError::Stopped)?;
-            match fetch_over(&connection, id).await {
-                Ok(ObjectResponse::Found(bytes)) if ObjectId::of(&bytes.0).0 == id.0 => {
-                    return Ok(bytes.0);
-                }
-                Ok(ObjectResponse::Found(_)) => return Err(FetchError::OtherBytes(id)),
-                Ok(ObjectResponse::Refused(refusal)) => {
-                    return Err(FetchError::Refused { id, refusal });
-                }
+            match connection.fetch(id, MAX_OBJECT_BYTES).await {
+                Ok(Ok(bytes)) if ObjectId::of(&bytes).0 == id.0 => return Ok(bytes),
+                Ok(Ok(_)) => return Err(FetchError::OtherBytes(id)),
+                Ok(Err(refusal)) => return Err(FetchError::Refused { id, refusal }),
                 Err(_) if connection.is_closed() => failed = Some(connection.id()),
                 Err(source) => return Err(FetchError::Quic { id, source }),
+            }
+        }
+    }
+}
+
+fn not_had(error: impl std::fmt::Display) -> CheckError {
+    CheckError::NotHad(error.to_string())
+}
+
+/// Fetches evidence and checks it as it comes in: neither end has it in memory as a whole.
+async fn check_over(
+    connection: &Connection,
+    ready: EvidenceReady,
+    charter: Arc<VerifiedCharter>,
+) -> Result<OpenedStep, CheckError> {
+    let id = ready.object;
+    let (pieces, coming) = mpsc::channel(AHEAD);
+    let checking = tokio::task::spawn_blocking(move || {
+        let mut object = Incoming::new(coming);
+        let proved = Statements::read_proved(&charter, &mut object)?;
+        // What is found wrong early leaves the rest to be hashed.
+        io::copy(&mut object, &mut io::sink())?;
+        Ok::<_, io::Error>((proved, object.hasher.finalize()))
+    });
+    let fetched = connection.fetch_into(id, MAX_EVIDENCE_BYTES, &pieces).await;
+    drop(pieces);
+    let checked = checking.await.map_err(not_had)?;
+    match fetched {
+        Ok(Ok(())) => {}
+        Ok(Err(refusal)) => return Err(not_had(FetchError::Refused { id, refusal })),
+        Err(source) => return Err(not_had(FetchError::Quic { id, source })),
+    }
+    let (proved, hash) = checked.map_err(not_had)?;
+    if *hash.as_bytes() != id.0 {
+        return Err(not_had(FetchError::OtherBytes(id)));
+    }
+    let opened = proved?.opened;
+    if opened.step != ready.step {
+        let why = "it is of another step than announced";
+        return Err(EvidenceError::Form(why.to_owned()).into());
+    }
+    Ok(opened)
+}
+
+/// An object on its way in, read and hashed by a thread that computes.
+struct Incoming {
+    coming: mpsc::Receiver<Vec<u8>>,
+    piece: io::Cursor<Vec<u8>>,
+    hasher: blake3::Hasher,
+}
+
+impl Incoming {
+    fn new(coming: mpsc::Receiver<Vec<u8>>) -> Self {
+        Self {
+            coming,
+            piece: io::Cursor::default(),
+            hasher: blake3::Hasher::new(),
+        }
+    }
+}
+
+impl io::Read for Incoming {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let read = io::Read::read(&mut self.piece, into)?;
+            if read > 0 || into.is_empty() {
+                return Ok(read);
+            }
+            match self.coming.blocking_recv() {
+                Some(piece) => {
+                    self.hasher.update(&piece);
+                    self.piece = io::Cursor::new(piece);
+                }
+                None => return Ok(0),
             }
         }
     }
@@ -198,15 +272,6 @@ async fn next(
             .is_some_and(|connection| Some(connection.id()) != failed)
     };
     connections.wait_for(usable).await.ok()?.clone()
-}
-
-async fn fetch_over(connection: &Connection, id: Digest) -> Result<ObjectResponse, QuicError> {
-    let (mut sender, mut receiver) = connection.open(StreamKind::Object).await?;
-    sender
-        .send(&ObjectRequest { id }, MAX_OBJECT_REQUEST_BYTES)
-        .await?;
-    sender.finish();
-    receiver.expect(MAX_OBJECT_RESPONSE_BYTES).await
 }
 
 /// Why a piece of work has no result. Stays in this site's log.

@@ -225,6 +225,14 @@ pub struct Upload {
     admitted: AdmittedUpload,
 }
 
+/// A step whose set was voted for.
+pub struct Voted {
+    pub plan: StepPlan,
+    pub uploads: Vec<Upload>,
+    pub propose: Propose,
+    pub votes: Vec<Vote>,
+}
+
 /// The coordinator's side of the sessions.
 pub struct Script {
     charter: Arc<VerifiedCharter>,
@@ -393,6 +401,22 @@ impl Script {
             self.announce_to(index, &plan, sequence, part).await;
         }
         plan
+    }
+
+    /// A step of everybody's up to the votes; its ask has its number.
+    pub async fn voted(&mut self, number: u64) -> Voted {
+        let step = StepNumber(number);
+        let plan = self.announce(step, number as u32, Part::Contribute).await;
+        let everybody: Vec<_> = (0..self.sessions.len()).collect();
+        let uploads = self.uploads(&plan, &everybody).await;
+        let propose = self.deliver_and_propose(&uploads).await;
+        let votes = self.votes(&propose).await;
+        Voted {
+            plan,
+            uploads,
+            propose,
+            votes,
+        }
     }
 
     /// Receives and checks the uploads of these members.
@@ -599,19 +623,30 @@ async fn serve_objects(connection: Connection, objects: Arc<Mutex<Objects>>) {
             .expect(MAX_OBJECT_REQUEST_BYTES)
             .await
             .expect("a request");
-        let response = {
+        let bytes = {
             let objects = objects.lock().expect("no panic");
             let bytes = objects.held.get(&request.id).cloned();
-            match bytes {
-                Some(_) if objects.wrong => ObjectResponse::Found(Blob(b"other bytes".to_vec())),
-                Some(bytes) => ObjectResponse::Found(Blob(bytes)),
-                None => ObjectResponse::Refused(RefusalCode::UnknownObject.into()),
-            }
+            bytes.map(|bytes| {
+                if objects.wrong {
+                    b"other bytes".to_vec()
+                } else {
+                    bytes
+                }
+            })
+        };
+        let response = match &bytes {
+            Some(bytes) => ObjectResponse::Found {
+                length: bytes.len() as u64,
+            },
+            None => ObjectResponse::Refused(RefusalCode::UnknownObject.into()),
         };
         sender
             .send(&response, MAX_OBJECT_RESPONSE_BYTES)
             .await
             .expect("sends");
+        if let Some(bytes) = bytes {
+            sender.write_body(&bytes).await.expect("sends");
+        }
         let _ = sender.delivered().await;
     }
 }

@@ -15,7 +15,7 @@ use collegium_protocol::message::step::Part;
 use collegium_protocol::step::NodeRecord;
 use collegium_protocol::{Digest, RefusalCode, StepNumber};
 
-use coordinator::{Consortium, Script, object_id, run_id};
+use coordinator::{Consortium, Script, Voted, object_id, run_id};
 use site::{OBJECT, Site, Toys};
 
 /// A consortium of three whose nodes all run, with the run accepted by each.
@@ -39,12 +39,12 @@ async fn nodes_answer_vote_and_release_and_the_sum_opens() {
     let consortium = Consortium::found(3);
     let (sites, mut script) = three(&consortium).await;
     for number in [1, 5] {
-        let plan = script
-            .announce(StepNumber(number), number as u32, Part::Contribute)
-            .await;
-        let uploads = script.uploads(&plan, &[0, 1, 2]).await;
-        let propose = script.deliver_and_propose(&uploads).await;
-        let votes = script.votes(&propose).await;
+        let Voted {
+            plan,
+            uploads,
+            propose,
+            votes,
+        } = script.voted(number).await;
         // The vote is on the disk by the time it is seen.
         let store = Store::open(&sites[1].database())
             .await
@@ -107,12 +107,12 @@ async fn a_coordinator_that_shows_false_totals_is_found_out_by_every_node() {
     let consortium = Consortium::found(3);
     let (mut sites, mut script) = three(&consortium).await;
     for (number, more) in [(1, 0), (2, 1)] {
-        let plan = script
-            .announce(StepNumber(number), number as u32, Part::Contribute)
-            .await;
-        let uploads = script.uploads(&plan, &[0, 1, 2]).await;
-        let propose = script.deliver_and_propose(&uploads).await;
-        let votes = script.votes(&propose).await;
+        let Voted {
+            plan,
+            uploads,
+            propose,
+            votes,
+        } = script.voted(number).await;
         let releases = script.certify(&propose, &votes).await;
         let set = (&propose, &votes[..]);
         script.prove(&plan, &uploads, set, &releases, more).await;
@@ -152,10 +152,12 @@ async fn a_coordinator_that_shows_false_totals_is_found_out_by_every_node() {
 async fn a_killed_node_repeats_its_vote_and_gives_no_second_one() {
     let consortium = Consortium::found(3);
     let (mut sites, mut script) = three(&consortium).await;
-    let plan = script.announce(StepNumber(1), 1, Part::Contribute).await;
-    let uploads = script.uploads(&plan, &[0, 1, 2]).await;
-    let propose = script.deliver_and_propose(&uploads).await;
-    let votes = script.votes(&propose).await;
+    let Voted {
+        plan,
+        uploads,
+        propose,
+        votes,
+    } = script.voted(1).await;
 
     let site = sites.remove(0);
     let state = site.kill().await;

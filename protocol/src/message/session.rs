@@ -12,7 +12,7 @@ use crate::refusal::Refusal;
 
 /// The version of the session's messages. A peer with another version is refused by
 /// [`crate::refusal::RefusalCode::Version`].
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// From a node, on the control stream. Cap: [`crate::limits::MAX_TO_COORDINATOR_BYTES`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -174,8 +174,12 @@ pub struct ObjectRequest {
 /// [`crate::limits::MAX_OBJECT_RESPONSE_BYTES`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ObjectResponse {
-    /// The object.
-    Found(Blob),
+    /// The object has this many bytes; they follow the message as a raw body.
+    Found {
+        /// At most [`crate::limits::MAX_OBJECT_BYTES`], or
+        /// [`crate::limits::MAX_EVIDENCE_BYTES`] if it is evidence.
+        length: u64,
+    },
     /// No object.
     Refused(Refusal),
 }

@@ -25,13 +25,13 @@ pub struct OpenedStep {
     pub step: StepRef,
     /// H(U).
     pub proposal: Digest,
-    /// [`commitment`] to totals, summed key and residuals.
+    /// [`commitment`] to phases and summed key.
     pub commitment: Digest,
     /// By the coordinator's key.
     pub signature: Signature,
 }
 
-/// d = H(context ‖ H(U) ‖ H(totals ‖ key ‖ residuals)). The key is uniform, so d hides the totals.
+/// d = H(context ‖ H(U) ‖ H(phases ‖ key)). The key is uniform, so d hides the totals.
 #[must_use]
 pub fn commitment(context: &Digest, proposal: &Digest, opened: &Digest) -> Digest {
     let parts = [context.as_bytes(), proposal.as_bytes(), opened.as_bytes()];

@@ -4,10 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use quinn::{RecvStream, SendStream};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::{CloseCode, FrameReceiver, FrameSender, QuicError};
+use crate::Digest;
+use crate::limits::{MAX_OBJECT_REQUEST_BYTES, MAX_OBJECT_RESPONSE_BYTES};
+use crate::message::session::{ObjectRequest, ObjectResponse};
 use crate::pki::Peer;
+use crate::refusal::Refusal;
 
 /// What a bidirectional stream is for: its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,6 +127,61 @@ impl Connection {
     /// Waits for the peer to begin an upload. Cancel-safe.
     pub async fn accept_upload(&self) -> Result<FrameReceiver, QuicError> {
         Ok(FrameReceiver::new(self.inner.accept_uni().await?))
+    }
+
+    /// Fetches an object of at most `cap` bytes by its hash, which the caller checks; the inner error
+    /// is the peer's refusal.
+    pub async fn fetch(
+        &self,
+        id: Digest,
+        cap: usize,
+    ) -> Result<Result<Vec<u8>, Refusal>, QuicError> {
+        Ok(match self.request(id).await? {
+            Ok((mut receiver, length)) => {
+                let bytes = receiver.read_body(length, cap as u64).await?;
+                receiver.end().await?;
+                Ok(bytes)
+            }
+            Err(refusal) => Err(refusal),
+        })
+    }
+
+    /// [`Connection::fetch`], piece by piece as they come, to `pieces`; it ends early when nobody
+    /// takes them.
+    pub async fn fetch_into(
+        &self,
+        id: Digest,
+        cap: usize,
+        pieces: &mpsc::Sender<Vec<u8>>,
+    ) -> Result<Result<(), Refusal>, QuicError> {
+        let (mut receiver, length) = match self.request(id).await? {
+            Ok(found) => found,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let mut body = receiver.body(length, cap as u64)?;
+        while let Some(piece) = body.next_chunk().await? {
+            if pieces.send(piece.to_vec()).await.is_err() {
+                return Ok(Ok(()));
+            }
+        }
+        receiver.end().await?;
+        Ok(Ok(()))
+    }
+
+    /// Asks for an object: its stream, and its length.
+    async fn request(
+        &self,
+        id: Digest,
+    ) -> Result<Result<(FrameReceiver, u64), Refusal>, QuicError> {
+        let (mut sender, mut receiver) = self.open(StreamKind::Object).await?;
+        sender
+            .send(&ObjectRequest { id }, MAX_OBJECT_REQUEST_BYTES)
+            .await?;
+        sender.finish();
+        Ok(match receiver.expect(MAX_OBJECT_RESPONSE_BYTES).await? {
+            ObjectResponse::Refused(refusal) => Err(refusal),
+            ObjectResponse::Found { length } => Ok((receiver, length)),
+        })
     }
 
     /// Closes the connection at once, with a reason in words. What was sent and not

@@ -1,6 +1,6 @@
 //! Frames and bodies on one stream.
 
-use quinn::{Chunk, RecvStream, SendStream};
+use quinn::{RecvStream, SendStream};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -169,8 +169,19 @@ impl FrameReceiver {
         Ok(Body {
             stream: &mut self.stream,
             remaining: length,
-            chunk: None,
+            piece: Vec::new(),
         })
+    }
+
+    /// Reads a whole body of exactly `length` bytes into memory, if `cap` allows it.
+    pub async fn read_body(&mut self, length: u64, cap: u64) -> Result<Vec<u8>, QuicError> {
+        let mut body = self.body(length, cap)?;
+        // The memory grows with what comes, not with what is announced.
+        let mut bytes = Vec::new();
+        while let Some(chunk) = body.next_chunk().await? {
+            bytes.extend_from_slice(chunk);
+        }
+        Ok(bytes)
     }
 
     /// Checks that the peer has finished and sent nothing more.
@@ -208,27 +219,25 @@ impl FrameReceiver {
 pub struct Body<'a> {
     stream: &'a mut RecvStream,
     remaining: u64,
-    chunk: Option<Chunk>,
+    piece: Vec<u8>,
 }
 
 impl Body<'_> {
-    /// The next piece, 1 to [`MAX_CHUNK`] bytes; `None` once the whole body was read.
-    /// Pieces are cut wherever packets were: they have no meaning of their own.
+    /// The next piece, 1 to [`MAX_CHUNK`] bytes: what has arrived, of many packets if it can be,
+    /// since whoever hashes pieces is quicker with larger ones. `None` once the whole body was
+    /// read. Pieces have no meaning of their own.
     pub async fn next_chunk(&mut self) -> Result<Option<&[u8]>, QuicError> {
-        self.chunk = None;
         if self.remaining == 0 {
             return Ok(None);
         }
         let wanted = usize::try_from(self.remaining)
             .unwrap_or(MAX_CHUNK)
             .min(MAX_CHUNK);
-        let chunk = self
-            .stream
-            .read_chunk(wanted, true)
-            .await?
-            .ok_or(QuicError::CutOff { what: "a body" })?;
-        self.remaining -= chunk.bytes.len() as u64;
-        Ok(Some(&self.chunk.insert(chunk).bytes))
+        self.piece.resize(wanted, 0);
+        let read = self.stream.read(&mut self.piece).await?;
+        let read = read.ok_or(QuicError::CutOff { what: "a body" })?;
+        self.remaining -= read as u64;
+        Ok(self.piece.get(..read))
     }
 
     /// Bytes that are still to come.

@@ -72,6 +72,20 @@ pub enum StepFailure {
         /// What failed.
         reason: String,
     },
+    /// Too few seats released, for too long.
+    #[error(
+        "step {step} over members {contributors:?} is certified, and the seats of members \
+         {missing:?} did not release in time: without them it cannot be opened; see whether they \
+         are connected, and whether they complained about a share"
+    )]
+    NotReleased {
+        /// The step.
+        step: StepNumber,
+        /// U.
+        contributors: Vec<MemberIndex>,
+        /// The seats' holders that did not release.
+        missing: Vec<MemberIndex>,
+    },
     /// The run was cancelled.
     #[error("the run was cancelled")]
     Cancelled,

@@ -40,6 +40,8 @@ pub struct Contributor {
     state: State,
     /// The last commitment that was answered.
     committed: Option<OpenedStep>,
+    /// The answer, once it is computed: repeated as it is.
+    hashed: Option<BodyHash>,
 }
 
 enum State {
@@ -74,6 +76,7 @@ impl Contributor {
             last,
             state: State::Idle,
             committed: None,
+            hashed: None,
         }
     }
 
@@ -214,22 +217,30 @@ impl Contributor {
     }
 
     /// The step was opened: what the coordinator commits to fixes the challenge. Gives `HashBody`,
-    /// once for one commitment; nothing when this member's body is not here any more.
+    /// once for one commitment, and the answer again when a restarted coordinator commits to the same
+    /// once more; a refusal to send when a restart took this member's body away.
     ///
     /// # Errors
     /// A refusal to take part in the run any longer: a second commitment for one step proves that
     /// the coordinator lies about one of them.
     pub fn opened(&mut self, opened: &OpenedStep) -> Result<Vec<NodeAction>, Refusal> {
         opened.verify(self.place.charter())?;
-        let State::Answered(upload) = &self.state else {
-            return Ok(Vec::new());
+        let upload = match &self.state {
+            State::Answered(upload) if upload.step == opened.step => upload,
+            // Answered before a restart. Saying so keeps the coordinator from waiting.
+            State::Idle if self.last == Some(opened.step) => {
+                let lost = RefusalCode::AlreadyAnswered.into();
+                return Ok(refuse(self.run, opened.step.step, lost));
+            }
+            _ => return Ok(Vec::new()),
         };
-        if upload.step != opened.step {
-            return Ok(Vec::new());
-        }
         match self.committed {
             Some(before) if before.step != opened.step => {}
-            Some(before) if before.commitment == opened.commitment => return Ok(Vec::new()),
+            Some(before) if before.commitment == opened.commitment => {
+                let again = self.hashed.iter().copied();
+                let again = again.map(|hash| NodeAction::Send(ToCoordinator::BodyHash(hash)));
+                return Ok(again.collect());
+            }
             Some(_) => {
                 return Err(Refusal::new(
                     RefusalCode::TotalsDisputed,
@@ -239,6 +250,7 @@ impl Contributor {
             None => {}
         }
         self.committed = Some(*opened);
+        self.hashed = None;
         Ok(vec![NodeAction::HashBody {
             opened: *opened,
             upload: Arc::clone(upload),
@@ -248,7 +260,7 @@ impl Contributor {
     /// The hashes under the challenge of the commitment. Gives `Send(BodyHash)`, or
     /// nothing when it is not the one last asked for.
     #[must_use]
-    pub fn hashed(&self, opened: &OpenedStep, hashes: LinearHashes) -> Vec<NodeAction> {
+    pub fn hashed(&mut self, opened: &OpenedStep, hashes: LinearHashes) -> Vec<NodeAction> {
         if self.committed.as_ref() != Some(opened) {
             return Vec::new();
         }
@@ -259,6 +271,7 @@ impl Contributor {
             hashes,
             self.place.identity(),
         );
+        self.hashed = Some(statement);
         vec![NodeAction::Send(ToCoordinator::BodyHash(statement))]
     }
 

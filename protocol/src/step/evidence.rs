@@ -3,17 +3,17 @@
 //!
 //! It says what was asked, who contributed what (signed), who voted for that set (signed), what the
 //! sum opened to, and every contributor's signed hashes of its body and its key.
-//! [`StepEvidence::verify`] rebuilds the summed body from totals, summed key and residuals and holds
-//! body and key against the hashes. If body or key were not the sum, its hashes would agree by chance
+//! [`Statements::read_proved`] rebuilds the summed body from phases and summed key as they are read
+//! and holds body and key against the hashes. If body or key were not the sum, its hashes would agree by chance
 //! with probability below 2^-100 (a polynomial of degree below 2^24 over a field of 2^128 elements);
 //! and if both are, body less mask times key is Δ times the totals plus the noise, which can be taken
 //! apart in one way only while the noise is in bound.
 
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use collegium_crypto::encode::Shape;
-use collegium_crypto::glwe::{self, SummedKey};
-use collegium_crypto::linear::LinearHash;
+use collegium_crypto::glwe::{self, PHASE_BYTES, RebuiltHasher, SummedKey};
 use collegium_crypto::transcript::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -23,18 +23,30 @@ use crate::charter::VerifiedCharter;
 use crate::codec::{self, Blob, CodecError};
 use crate::context::StepContext;
 use crate::ids::MemberIndex;
-use crate::limits::MAX_OBJECT_BYTES;
+use crate::limits::{MAX_EVIDENCE_BYTES, MAX_STATEMENTS_BYTES};
 use crate::message::step::{Certificate, Propose, StepRef, strictly_sorted};
 use crate::message::verify::{BodyHash, LinearHashes, OpenedStep, commitment};
 use crate::refusal::Refusal;
 
-/// Bytes of one coefficient's message, and of its residual.
-const MESSAGE_BYTES: usize = 8;
-const RESIDUAL_BYTES: usize = 2;
+/// Bytes of the length that leads the evidence.
+const LENGTH_BYTES: usize = 4;
 
-/// Proof of one step's totals.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Phases written at a time: 64 KiB.
+const PIECE: usize = 8192;
+
+/// Proof of one step's totals. As bytes: the length of the statements (4 bytes, little-endian), the
+/// statements, and the phases of all coefficients (8 bytes each, little-endian, below q).
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepEvidence {
+    /// Who said what.
+    pub statements: Statements,
+    /// What the sum opened to: codes and noise of every coefficient in one number.
+    pub phases: Vec<u64>,
+}
+
+/// Everything of a step's evidence that does not grow with its numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statements {
     /// What the step was about.
     pub context: StepContext,
     /// The answers' shape.
@@ -47,19 +59,8 @@ pub struct StepEvidence {
     pub opened: OpenedStep,
     /// The summed key, as released.
     pub key: Blob,
-    /// The totals: 8 bytes for each coefficient, little-endian.
-    pub messages: Blob,
-    /// The summed noise: 2 bytes for each coefficient, little-endian.
-    pub residuals: Blob,
     /// The contributors' hashes, strictly sorted by member.
     pub hashes: Vec<BodyHash>,
-}
-
-/// What an opened step shows, beside who took part.
-pub(super) struct Contents<'a> {
-    pub(super) key: &'a SummedKey,
-    pub(super) messages: &'a [u64],
-    pub(super) residuals: &'a [i16],
 }
 
 /// Totals that were proved.
@@ -84,7 +85,7 @@ pub enum EvidenceError {
     /// A signature, the set or its certificate breaks a rule.
     #[error("the evidence breaks a rule: {0}")]
     Rule(Refusal),
-    /// Totals, key and residuals are not those committed to.
+    /// Phases and key are not those committed to.
     #[error("the totals are not those that the coordinator committed to")]
     OtherTotals,
     /// The contributors' bodies do not add up to the totals.
@@ -98,98 +99,107 @@ impl From<Refusal> for EvidenceError {
     }
 }
 
-impl StepEvidence {
-    pub(super) fn new(
-        plan: &StepPlan,
-        propose: Propose,
-        certificate: Certificate,
-        opened: OpenedStep,
-        contents: &Contents<'_>,
-        hashes: Vec<BodyHash>,
-    ) -> Self {
-        let messages = contents.messages.iter().flat_map(|it| it.to_le_bytes());
-        let residuals = contents.residuals.iter().flat_map(|it| it.to_le_bytes());
-        Self {
-            context: plan.context().clone(),
-            shape: plan.shape().clone(),
-            propose,
-            certificate,
-            opened,
-            key: Blob(contents.key.to_bytes()),
-            messages: Blob(messages.collect()),
-            residuals: Blob(residuals.collect()),
-            hashes,
+impl Statements {
+    /// Writes evidence with these statements.
+    ///
+    /// # Errors
+    /// What `out` said.
+    pub fn write(&self, phases: &[u64], out: &mut impl Write) -> io::Result<()> {
+        let statements = codec::encode(self).map_err(io::Error::other)?;
+        let length = u32::try_from(statements.len()).map_err(io::Error::other)?;
+        out.write_all(&length.to_le_bytes())?;
+        out.write_all(&statements)?;
+        let mut piece = Vec::with_capacity(PIECE * PHASE_BYTES);
+        for phases in phases.chunks(PIECE) {
+            piece.clear();
+            piece.extend(phases.iter().flat_map(|phase| phase.to_le_bytes()));
+            out.write_all(&piece)?;
         }
+        Ok(())
     }
 
-    /// The bytes to keep and to hand out.
+    /// Reads evidence and proves its totals, trusting only the charter. One polynomial of it is in
+    /// memory at a time, beside these statements.
     ///
     /// # Errors
-    /// [`CodecError`]; none for evidence of this crate.
-    pub fn to_bytes(&self) -> Result<Vec<u8>, CodecError> {
-        codec::encode(self)
+    /// What `input` said; the inner error is [`EvidenceError`].
+    pub fn read_proved(
+        charter: &Arc<VerifiedCharter>,
+        input: &mut impl Read,
+    ) -> io::Result<Result<Self, EvidenceError>> {
+        let form = |why: &dyn std::fmt::Display| Ok(Err(EvidenceError::Form(why.to_string())));
+        let mut length = [0; LENGTH_BYTES];
+        if let Err(error) = input.read_exact(&mut length) {
+            return match error.kind() {
+                io::ErrorKind::UnexpectedEof => form(&CodecError::Truncated),
+                _ => Err(error),
+            };
+        }
+        let length = u32::from_le_bytes(length);
+        if length as usize > MAX_STATEMENTS_BYTES {
+            return form(&"its statements are too long");
+        }
+        let mut bytes = Vec::new();
+        input.take(length.into()).read_to_end(&mut bytes)?;
+        let statements: Self = match codec::decode(&bytes, MAX_STATEMENTS_BYTES) {
+            Ok(statements) => statements,
+            Err(error) => return form(&error),
+        };
+        let proved = statements.prove(charter, |hasher| {
+            let mut piece = vec![0; PIECE * PHASE_BYTES];
+            loop {
+                let read = input.read(&mut piece)?;
+                match piece.get(..read) {
+                    Some(bytes) if read > 0 => hasher.update(bytes),
+                    _ => return Ok(()),
+                }
+            }
+        })?;
+        Ok(proved.map(|()| statements))
     }
 
-    /// Reads evidence of at most [`MAX_OBJECT_BYTES`].
-    ///
-    /// # Errors
-    /// [`CodecError`].
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CodecError> {
-        codec::decode(bytes, MAX_OBJECT_BYTES)
-    }
-
-    /// Proves the totals, trusting only the charter.
-    ///
-    /// # Errors
-    /// [`EvidenceError`].
-    pub fn verify(&self, charter: &Arc<VerifiedCharter>) -> Result<ProvedTotals, EvidenceError> {
-        let plan = self.plan(charter)?;
+    /// Proves the totals whose phases `feed` brings, trusting only the charter.
+    fn prove(
+        &self,
+        charter: &Arc<VerifiedCharter>,
+        feed: impl FnOnce(&mut RebuiltHasher<'_>) -> io::Result<()>,
+    ) -> io::Result<Result<(), EvidenceError>> {
+        let (plan, key) = match (self.plan(charter), self.key()) {
+            (Ok(plan), Ok(key)) => (plan, key),
+            (Err(error), _) | (_, Err(error)) => return Ok(Err(error)),
+        };
         let contributors = self.propose.members();
-        if self.commitment()? != self.opened.commitment {
-            return Err(EvidenceError::OtherTotals);
-        }
-        let (messages, residuals) = (self.messages()?, self.residuals()?);
-        let key = self.key()?;
-        let packing = plan.packing();
-        let rebuilt = glwe::rebuild(
-            &plan.mask_seed(),
-            packing,
-            contributors.len(),
-            &key,
-            &messages,
-            &residuals,
-        )
-        .map_err(|_| EvidenceError::NotTheSum)?;
         let challenge = self.opened.challenge();
-        let whole = LinearHashes {
-            body: LinearHash::of_sum(challenge, &rebuilt.sum),
-            key: key.linear_hash(challenge),
+        let key_hash = key.linear_hash(challenge);
+        let (seed, packing) = (plan.mask_seed(), plan.packing());
+        let hasher = RebuiltHasher::new(challenge, &seed, packing, contributors.len(), key);
+        let Ok(mut hasher) = hasher else {
+            return Ok(Err(EvidenceError::NotTheSum));
         };
-        if self.summed_hashes(charter, &contributors)? != whole {
-            return Err(EvidenceError::NotTheSum);
+        feed(&mut hasher)?;
+        let Ok((body, digest)) = hasher.finish() else {
+            return Ok(Err(EvidenceError::NotTheSum));
+        };
+        if self.commitment_to(&digest) != self.opened.commitment {
+            return Ok(Err(EvidenceError::OtherTotals));
         }
-        Ok(ProvedTotals {
-            sums: rebuilt.codes,
-            contributors,
-        })
+        let claimed = LinearHashes {
+            body,
+            key: key_hash,
+        };
+        Ok(self
+            .summed_hashes(charter, &contributors)
+            .and_then(|summed| {
+                if summed == claimed {
+                    Ok(())
+                } else {
+                    Err(EvidenceError::NotTheSum)
+                }
+            }))
     }
 
-    /// The commitment that totals, key and residuals as shown deserve.
-    ///
-    /// # Errors
-    /// [`EvidenceError::Form`].
-    pub fn commitment(&self) -> Result<Digest, EvidenceError> {
-        let opened = glwe::Opened {
-            codes: Vec::new(),
-            messages: self.messages()?,
-            residuals: self.residuals()?,
-        };
-        let (context, proposal) = (self.opened.step.context, self.opened.proposal);
-        Ok(commitment(
-            &context,
-            &proposal,
-            &opened.digest(&self.key()?),
-        ))
+    fn commitment_to(&self, opened: &Digest) -> Digest {
+        commitment(&self.opened.step.context, &self.opened.proposal, opened)
     }
 
     fn key(&self) -> Result<SummedKey, EvidenceError> {
@@ -250,28 +260,78 @@ impl StepEvidence {
             Err(EvidenceError::Missing(missing))
         }
     }
+}
 
-    fn messages(&self) -> Result<Vec<u64>, EvidenceError> {
-        let (words, rest) = self.messages.as_slice().as_chunks::<MESSAGE_BYTES>();
-        if !rest.is_empty() {
-            return Err(EvidenceError::Form("totals of a broken length".to_owned()));
-        }
-        Ok(words.iter().map(|word| u64::from_le_bytes(*word)).collect())
+impl StepEvidence {
+    /// The bytes to keep and to hand out.
+    ///
+    /// # Errors
+    /// [`CodecError`]; none for evidence of this crate.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, CodecError> {
+        let mut bytes = Vec::new();
+        self.statements
+            .write(&self.phases, &mut bytes)
+            .map_err(|error| CodecError::Unencodable(error.to_string()))?;
+        Ok(bytes)
     }
 
-    fn residuals(&self) -> Result<Vec<i16>, EvidenceError> {
-        let (words, rest) = self.residuals.as_slice().as_chunks::<RESIDUAL_BYTES>();
-        if !rest.is_empty() {
-            return Err(EvidenceError::Form(
-                "residuals of a broken length".to_owned(),
-            ));
+    /// Reads evidence of at most [`MAX_EVIDENCE_BYTES`] without proving anything.
+    ///
+    /// # Errors
+    /// [`CodecError`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CodecError> {
+        if bytes.len() > MAX_EVIDENCE_BYTES {
+            return Err(CodecError::Oversize {
+                length: bytes.len(),
+                cap: MAX_EVIDENCE_BYTES,
+            });
         }
-        Ok(words.iter().map(|word| i16::from_le_bytes(*word)).collect())
+        let (length, rest) = bytes
+            .split_first_chunk::<LENGTH_BYTES>()
+            .ok_or(CodecError::Truncated)?;
+        let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
+        let (statements, phases) = rest
+            .split_at_checked(length)
+            .ok_or(CodecError::InnerLength)?;
+        let (words, left) = phases.as_chunks::<PHASE_BYTES>();
+        if !left.is_empty() {
+            return Err(CodecError::Leftover(left.len()));
+        }
+        Ok(Self {
+            statements: codec::decode(statements, MAX_STATEMENTS_BYTES)?,
+            phases: words.iter().map(|word| u64::from_le_bytes(*word)).collect(),
+        })
+    }
+
+    /// Proves the totals, trusting only the charter.
+    ///
+    /// # Errors
+    /// [`EvidenceError`].
+    pub fn totals(&self, charter: &Arc<VerifiedCharter>) -> Result<ProvedTotals, EvidenceError> {
+        let bytes = self
+            .to_bytes()
+            .map_err(|error| EvidenceError::Form(error.to_string()))?;
+        let statements = Statements::read_proved(charter, &mut bytes.as_slice())
+            .map_err(|error| EvidenceError::Form(error.to_string()))??;
+        let plan = statements.plan(charter)?;
+        let contributors = statements.propose.members();
+        let sums = glwe::codes(plan.packing(), contributors.len(), &self.phases)
+            .map_err(|_| EvidenceError::NotTheSum)?;
+        Ok(ProvedTotals { sums, contributors })
+    }
+
+    /// The commitment that key and phases of this evidence belong to.
+    ///
+    /// # Errors
+    /// [`EvidenceError::Form`] when the key is none.
+    pub fn commitment(&self) -> Result<Digest, EvidenceError> {
+        let digest = glwe::digest(&self.phases, &self.statements.key()?);
+        Ok(self.statements.commitment_to(&digest))
     }
 
     /// The step.
     #[must_use]
     pub fn step(&self) -> StepRef {
-        self.opened.step
+        self.statements.opened.step
     }
 }

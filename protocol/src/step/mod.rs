@@ -60,7 +60,8 @@
 //!                                       Event::NotOpened(failure); after the totals are in
 //!                                       the journal, forget the step's record and spool
 //!             Spoiled(failure)          the sum never opens: the round closes
-//!             then                      Verification::begin(..) beside the steps that follow: send
+//!             then                      Verification::begin(..) beside the steps that follow, or
+//!                                       before the totals are used where StepPlan::is_short(): send
 //!                                       its statement to the contributors, collect their hashes,
 //!                                       keep the evidence and tell the members of it
 //!             Dropped(dropped)          attempts.dropped(..): again as a new step, or the end
@@ -68,7 +69,7 @@
 //!             Note(note)                for the log; a complaint for the ledger too, and for
 //!                                       blame.take(..), which says what is proven by it
 //! time        aggregator.deadline(): send Event::Tick then; any event carries `now`
-//! restart     resume(record, charter, connected, timing): a certified step is driven on,
+//! restart     resume(record, charter, connected, timing, now): a certified step is driven on,
 //!             any other is dropped and asked again under a higher number
 //! ```
 //!
@@ -102,7 +103,7 @@ pub use blame::{Accusation, Blame, BlamePolicy, Finding};
 pub use committee::Committee;
 pub use contributor::{Contributor, LocalVerdict};
 pub use dealing::Dealing;
-pub use evidence::{EvidenceError, ProvedTotals, StepEvidence};
+pub use evidence::{EvidenceError, ProvedTotals, Statements, StepEvidence};
 pub use opening::{OpenedSum, Opening};
 pub use place::{Place, PlaceError};
 pub use plan::StepPlan;
@@ -111,7 +112,7 @@ pub use record::{
     UNSEEN_DATA,
 };
 pub use upload::{KeptBody, ReadyUpload, SealError, Sealed, Sealing};
-pub use verification::Verification;
+pub use verification::{HashCheck, Verification};
 
 use std::sync::Arc;
 

@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use collegium_crypto::glwe::{self, BodySum, Opened, SummedKey};
+use collegium_crypto::glwe::{self, BodySum, SummedKey};
 use collegium_crypto::identity::SigningIdentity;
 use collegium_crypto::linear::{Challenge, LinearHash};
 use collegium_crypto::shamir::{self, ShareSum};
@@ -93,7 +93,8 @@ impl Opening {
         let attributable = agree >= thresholds.threshold - 1 + thresholds.max_colluding;
         Ok(OpenedSum {
             key,
-            opened,
+            sums: opened.codes,
+            phases: opened.phases,
             commitment,
             hashes,
             false_releases: if attributable {
@@ -182,7 +183,8 @@ impl Opening {
 /// What a sum opened to.
 pub struct OpenedSum {
     pub(super) key: SummedKey,
-    pub(super) opened: Opened,
+    sums: Vec<u64>,
+    pub(super) phases: Vec<u64>,
     /// To all of it.
     pub(super) commitment: Digest,
     /// Of the summed body and the summed key, under the commitment's challenge.
@@ -227,7 +229,7 @@ impl OpenedSum {
     /// The summed codes over U, in the shape's order.
     #[must_use]
     pub fn sums(&self) -> &[u64] {
-        &self.opened.codes
+        &self.sums
     }
 
     /// Members whose releases are false, as far as that can be told: if the key is right, which the
@@ -237,7 +239,13 @@ impl OpenedSum {
         &self.false_releases
     }
 
-    /// The commitment to totals, summed key and residuals.
+    /// Takes the summed codes out: proving them needs the phases alone.
+    #[must_use]
+    pub fn take_sums(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.sums)
+    }
+
+    /// The commitment to phases and summed key.
     #[must_use]
     pub fn commitment(&self) -> Digest {
         self.commitment

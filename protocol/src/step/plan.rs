@@ -8,7 +8,7 @@ use collegium_crypto::glwe::{BodySum, MaskSeed};
 use crate::charter::VerifiedCharter;
 use crate::context::{StepContext, ask_digest};
 use crate::ids::{RunId, StepNumber};
-use crate::limits::{MAX_ASK_BYTES, MAX_BODY_BYTES, MIN_MEMBERS};
+use crate::limits::{MAX_ASK_BYTES, MAX_BODY_BYTES, MIN_MEMBERS, SHORT_SUM};
 use crate::message::step::StepRef;
 use crate::refusal::{Refusal, RefusalCode};
 
@@ -121,6 +121,14 @@ impl StepPlan {
     #[must_use]
     pub fn body_len(&self) -> u64 {
         self.packing.body_len() as u64
+    }
+
+    /// Whether the noise check says too little of a sum of this length: its totals are to be used
+    /// only once the contributors' hashes of their keys add up to the key that was released
+    /// ([`super::Verification::check`]), where those can be had. See [`SHORT_SUM`].
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.packing.coefficients() < SHORT_SUM
     }
 
     /// The seed of the step's public masks, which every node derives itself and nobody chooses.

@@ -8,12 +8,27 @@ use std::sync::Arc;
 
 use collegium_crypto::identity::SigningIdentity;
 
-use super::evidence::{Contents, StepEvidence};
+use super::evidence::{Statements, StepEvidence};
 use super::opening::OpenedSum;
 use super::plan::StepPlan;
+use crate::codec::Blob;
 use crate::ids::MemberIndex;
 use crate::message::step::{Certificate, Propose, StepRef};
 use crate::message::verify::{BodyHash, LinearHashes, OpenedStep};
+
+/// What the contributors' hashes say of an opened sum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HashCheck {
+    /// Body and key are the sums of what was sent.
+    Proved,
+    /// A contributor hashed another body than it sent; nobody can say which. The summed body is
+    /// right all the same, for whoever received the bodies.
+    OtherBody,
+    /// The released key is not the sum of the keys that the contributors hashed: a seat released
+    /// something false, or a contributor hashed another key; nobody can say who. Where the noise
+    /// check says little ([`super::StepPlan::is_short`]), the totals may be anything.
+    OtherKey,
+}
 
 /// An opened step whose contributors are asked for their hashes.
 pub struct Verification {
@@ -50,6 +65,12 @@ impl Verification {
     #[must_use]
     pub fn step(&self) -> StepRef {
         self.statement.step
+    }
+
+    /// See [`StepPlan::is_short`].
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.plan.is_short()
     }
 
     /// What every contributor is told.
@@ -95,34 +116,52 @@ impl Verification {
         }
     }
 
-    /// Whether the hashes add up to that of the summed body; `None` while one is missing. When they
-    /// do not, a contributor hashed something else than it sent: nobody can say who.
+    /// What the hashes say, once all are in.
     #[must_use]
-    pub fn adds_up(&self) -> Option<bool> {
+    pub fn check(&self) -> Option<HashCheck> {
         let mut whole = LinearHashes::default();
         for hash in self.hashes.values() {
             whole.add(&hash.hashes);
         }
+        let opened = &self.opened.hashes;
         self.missing()
             .is_empty()
-            .then_some(whole == self.opened.hashes)
+            .then_some(if whole.key != opened.key {
+                HashCheck::OtherKey
+            } else if whole.body != opened.body {
+                HashCheck::OtherBody
+            } else {
+                HashCheck::Proved
+            })
     }
 
-    /// The evidence, complete or not: [`StepEvidence::verify`] tells.
+    /// What is stated about the totals so far, for [`Statements::write`] beside
+    /// [`Verification::phases`].
+    #[must_use]
+    pub fn statements(&self) -> Statements {
+        Statements {
+            context: self.plan.context().clone(),
+            shape: self.plan.shape().clone(),
+            propose: self.propose.clone(),
+            certificate: self.certificate.clone(),
+            opened: self.statement,
+            key: Blob(self.opened.key.to_bytes()),
+            hashes: self.hashes.values().copied().collect(),
+        }
+    }
+
+    /// What the sum opened to.
+    #[must_use]
+    pub fn phases(&self) -> &[u64] {
+        &self.opened.phases
+    }
+
+    /// The evidence as far as it goes: complete when no hash is missing.
     #[must_use]
     pub fn evidence(&self) -> StepEvidence {
-        let contents = Contents {
-            key: &self.opened.key,
-            messages: &self.opened.opened.messages,
-            residuals: &self.opened.opened.residuals,
-        };
-        StepEvidence::new(
-            &self.plan,
-            self.propose.clone(),
-            self.certificate.clone(),
-            self.statement,
-            &contents,
-            self.hashes.values().copied().collect(),
-        )
+        StepEvidence {
+            statements: self.statements(),
+            phases: self.phases().to_vec(),
+        }
     }
 }

@@ -468,15 +468,17 @@ fn one_coefficient_beyond_the_noise_shows_nothing_of_the_step() {
 }
 
 #[test]
-fn a_certified_step_waits_for_ever() {
+fn a_certified_step_waits_for_its_releases_for_a_long_time() {
     let mut s = setting(614);
     s.begin(&mut |from, up| match up {
         Up::Message(ToCoordinator::Release(_)) if from != index(1) => None,
         up => Some(up),
     });
     assert_eq!(s.phase(), Some(Phase::Certified { releases: 1 }));
-    assert_eq!(s.coordinator.aggregator.as_ref().unwrap().deadline(), None);
-    s.event(Event::Tick, Duration::from_secs(1_000_000));
+    let wait = Timing::default().release_wait;
+    let deadline = s.coordinator.aggregator.as_ref().unwrap().deadline();
+    assert_eq!(deadline, Some(START + wait));
+    s.event(Event::Tick, START + wait - Duration::from_secs(1));
     for member in [2, 3] {
         s.event(Event::Disconnected(index(member)), START);
         s.nodes[member as usize - 1].restart();

@@ -123,3 +123,61 @@ fn further_releases_are_waited_for_until_a_deadline() {
     drive.tell(Event::Tick, Duration::from_secs(5) + wait);
     assert!(matches!(drive.run(silent), Next::Spoiled(_)));
 }
+
+/// Two of four seats vote and withhold their releases: the step is certified and cannot be opened.
+/// It is waited for, long, and then the round closes; who held it up is named.
+#[test]
+fn a_certified_step_that_nobody_releases_is_given_up_after_a_long_time() {
+    let mut drive = Drive::begin(4, 806, ASK);
+    let withheld = |_: &World, from: MemberIndex, message: ToCoordinator| {
+        let silent = from.get() > 2 && matches!(message, ToCoordinator::Release(_));
+        (!silent).then_some(message)
+    };
+    assert!(matches!(drive.run(withheld), Next::Idle));
+    let wait = collegium_protocol::step::Timing::default().release_wait;
+    drive.tell(Event::Tick, wait - Duration::from_secs(1));
+    assert!(matches!(drive.run(withheld), Next::Idle));
+    drive.tell(Event::Tick, wait);
+    match drive.run(withheld) {
+        Next::Spoiled(StepFailure::NotReleased { missing, .. }) => {
+            assert_eq!(missing, indices(&[3, 4]));
+        }
+        other => panic!("expected the end of the step: {other:?}"),
+    }
+}
+
+/// As long as releases keep coming, waiting begins anew with each.
+#[test]
+fn a_release_that_comes_late_is_worth_waiting_for_the_next() {
+    let mut drive = Drive::begin(4, 807, ASK);
+    let mut late = None;
+    let withheld = |_: &World, from: MemberIndex, message: ToCoordinator| match message {
+        ToCoordinator::Release(release) if from.get() > 1 => {
+            if from.get() == 2 {
+                late = Some(release);
+            }
+            None
+        }
+        message => Some(message),
+    };
+    assert!(matches!(drive.run(withheld), Next::Idle));
+    let wait = collegium_protocol::step::Timing::default().release_wait;
+    let release = late.expect("it released");
+    let from = release.releaser;
+    let half = wait / 2;
+    drive.tell(
+        Event::Release {
+            from,
+            release: release.clone(),
+        },
+        half,
+    );
+    // The same again is no news.
+    drive.tell(Event::Release { from, release }, wait);
+    let silent = |_: &World, _: MemberIndex, _: ToCoordinator| None;
+    assert!(matches!(drive.run(silent), Next::Idle));
+    drive.tell(Event::Tick, half + wait - Duration::from_secs(1));
+    assert!(matches!(drive.run(silent), Next::Idle));
+    drive.tell(Event::Tick, half + wait);
+    assert!(matches!(drive.run(silent), Next::Spoiled(_)));
+}

@@ -26,7 +26,8 @@ use collegium_protocol::pki::{
     Authority, Fingerprint, InviteCode, InviteSecret, Role, Subject, TlsKey,
 };
 use collegium_protocol::step::{
-    CommitteeRecord, GivenVote, NodeRecord, ReleaseRecord, RunRecord, StepEvidence, StepRecord,
+    CommitteeRecord, GivenVote, NodeRecord, ReleaseRecord, RunRecord, Statements, StepEvidence,
+    StepRecord,
 };
 use collegium_protocol::{
     Blob, Charter, Digest, MemberIndex, MemberName, Refusal, RefusalCode, RunId, SignedCharter,
@@ -47,7 +48,10 @@ pub fn inputs() -> Vec<(&'static str, Inputs)> {
             "charter_text",
             numbered([charter.to_toml().expect("text").into_bytes()]),
         ),
-        ("evidence", numbered([encoded(&world.evidence())])),
+        (
+            "evidence",
+            numbered([world.evidence().to_bytes().expect("encodes")]),
+        ),
         ("invitation", invitations()),
         ("join", world.join()),
         ("names", names()),
@@ -206,16 +210,18 @@ impl World {
     }
 
     fn evidence(&self) -> StepEvidence {
-        StepEvidence {
+        let statements = Statements {
             context: self.context.clone(),
             shape: Shape(vec![Segment { max: 10, count: 3 }]),
             propose: self.propose(),
             certificate: self.certificate(),
             opened: self.opened(),
             key: Blob(vec![1; SHARE_BYTES]),
-            messages: Blob(vec![2; 8]),
-            residuals: Blob(vec![3; 2]),
             hashes: vec![self.hash()],
+        };
+        StepEvidence {
+            statements,
+            phases: vec![2; 3],
         }
     }
 
@@ -431,7 +437,7 @@ fn object_stream() -> Inputs {
         id: Digest([1; 32]),
     };
     let answers = [
-        ObjectResponse::Found(Blob(b"{}".to_vec())),
+        ObjectResponse::Found { length: 2 },
         ObjectResponse::Refused(refusal()),
     ];
     numbered(

@@ -86,7 +86,7 @@ async fn a_step_goes_forward_only_and_survives_reopening() {
         totals: vec![5],
     };
     store
-        .record_journal(run, 1, &record)
+        .record_journal(run, 1, record.clone())
         .await
         .expect("journals");
     assert_eq!(
@@ -99,7 +99,7 @@ async fn a_step_goes_forward_only_and_survives_reopening() {
         "closed together"
     );
     assert!(
-        store.record_journal(run, 1, &record).await.is_err(),
+        store.record_journal(run, 1, record).await.is_err(),
         "a step is recorded once"
     );
     assert_eq!(store.journal_len(run).await.expect("counts"), 1);
@@ -210,4 +210,37 @@ async fn runs_keep_their_first_end_and_members_their_reports() {
     assert_eq!(store.unreported(&member).await.expect("lists").len(), 1);
     store.record_report(run, &member).await.expect("records");
     assert!(store.unreported(&member).await.expect("lists").is_empty());
+}
+
+#[tokio::test]
+async fn large_totals_lie_in_their_own_file_and_damage_is_named() {
+    let directory = tempfile::tempdir().expect("tempdir");
+    let (store, run) = store_with_run(directory.path()).await;
+    let large = |seed: u8| JournalRecord {
+        ask: ask(seed),
+        totals: (0..300_000_u32).map(|at| at as u8 ^ seed).collect(),
+    };
+    for seed in [1, 2] {
+        let recorded = store.record_journal(run, u32::from(seed), large(seed));
+        recorded.await.expect("journals");
+    }
+    for seed in [2, 1] {
+        let found = store.journal(run, u32::from(seed)).await.expect("reads");
+        assert_eq!(found, Some(large(seed)));
+    }
+    let path = directory.path().join("journal").join(run.to_string());
+    // What a crash left behind the last row does no harm.
+    let mut bytes = std::fs::read(&path).expect("reads");
+    bytes.extend([9; 1000]);
+    std::fs::write(&path, &bytes).expect("writes");
+    let recorded = store.record_journal(run, 3, large(3));
+    recorded.await.expect("journals");
+    assert_eq!(store.journal(run, 3).await.expect("reads"), Some(large(3)));
+    bytes[300_005] ^= 1;
+    std::fs::write(&path, &bytes).expect("writes");
+    assert!(store.journal(run, 1).await.is_ok());
+    for damaged in [2, 3] {
+        let error = store.journal(run, damaged).await.expect_err("is damaged");
+        assert!(error.to_string().contains(&run.to_string()), "{error}");
+    }
 }

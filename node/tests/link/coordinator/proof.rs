@@ -6,7 +6,7 @@ use collegium_protocol::Blob;
 use collegium_protocol::message::session::{ToCoordinator, ToNode};
 use collegium_protocol::message::step::{Certificate, Propose, Release, Vote};
 use collegium_protocol::message::verify::{EvidenceReady, OpenedStep};
-use collegium_protocol::step::{StepEvidence, StepPlan};
+use collegium_protocol::step::{Statements, StepEvidence, StepPlan};
 
 use super::{Script, Upload, certificate, object_id, share_sums};
 
@@ -22,14 +22,16 @@ impl Script {
         more: u64,
     ) {
         let (key, mut opened) = self.opened(plan, uploads, releases);
-        opened.messages[0] += more;
+        let delta = plan.packing().segments()[0].delta;
+        opened.phases[0] += more * delta;
         let mut evidence = self.evidence(plan, propose, certificate(propose, votes), &key, &opened);
         for index in 0..self.sessions.len() {
-            self.send(index, ToNode::Opened(evidence.opened)).await;
+            let opened = ToNode::Opened(evidence.statements.opened);
+            self.send(index, opened).await;
             match self.next(index).await {
                 ToCoordinator::BodyHash(hash) => {
                     hash.verify(&self.charter).expect("a valid hash");
-                    evidence.hashes.push(hash);
+                    evidence.statements.hashes.push(hash);
                 }
                 other => panic!("expected a hash, got {other:?}"),
             }
@@ -72,21 +74,22 @@ impl Script {
         opened: &Opened,
     ) -> StepEvidence {
         let (step, proposal) = (plan.reference(), certificate.proposal);
-        let words = |bytes: &mut dyn Iterator<Item = u8>| Blob(bytes.collect());
         let statement =
             |commitment| OpenedStep::sign(step, proposal, commitment, &self.coordinator);
-        let mut evidence = StepEvidence {
+        let statements = Statements {
             context: plan.context().clone(),
             shape: plan.shape().clone(),
             propose: propose.clone(),
             certificate,
             opened: statement(proposal),
             key: Blob(key.to_bytes()),
-            messages: words(&mut opened.messages.iter().flat_map(|it| it.to_le_bytes())),
-            residuals: words(&mut opened.residuals.iter().flat_map(|it| it.to_le_bytes())),
             hashes: Vec::new(),
         };
-        evidence.opened = statement(evidence.commitment().expect("whole words"));
+        let mut evidence = StepEvidence {
+            statements,
+            phases: opened.phases.clone(),
+        };
+        evidence.statements.opened = statement(evidence.commitment().expect("a key"));
         evidence
     }
 }

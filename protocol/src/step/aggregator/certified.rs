@@ -1,6 +1,8 @@
-//! The set is certified. From here the step is always driven to its end: seats repeat their
-//! releases, so it opens as soon as t of them are reachable. If it does not open then, some release
-//! may be false: it is tried again with every further one.
+//! The set is certified. From here the step is driven to its end: seats repeat their releases, so
+//! it opens as soon as t of them are reachable. If it does not open then, some release may be false:
+//! it is tried again with every further one. Only when no further release came for a long time is it
+//! given up: a seat that voted and withholds its release, while another one was dealt nothing to
+//! release, would hold up its run for ever. The ask is not put again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +11,7 @@ use std::time::Duration;
 use collegium_crypto::shamir::ShareSum;
 
 use super::proposed::bring_up;
-use super::{Action, Core, Dropped, Event, Note, State, Timing, ignored};
+use super::{Action, Core, Dropped, Event, State, Timing, ignored, refused, too_late};
 use crate::ids::MemberIndex;
 use crate::message::session::{DropReason, ToNode};
 use crate::message::step::{Certificate, Propose, Release};
@@ -29,10 +31,12 @@ pub(super) struct Certified {
     tried: usize,
     /// Since when it is known not to open with those, and why.
     failed: Option<(Duration, StepFailure)>,
+    /// When the last release came, or the certificate.
+    since: Duration,
 }
 
 impl Certified {
-    pub(super) fn new(propose: Propose, certificate: Certificate) -> Self {
+    pub(super) fn new(propose: Propose, certificate: Certificate, now: Duration) -> Self {
         Self {
             proposal: Arc::new(ToNode::Propose(propose.clone())),
             digest: certificate.proposal,
@@ -43,13 +47,16 @@ impl Certified {
             refused: BTreeMap::new(),
             tried: 0,
             failed: None,
+            since: now,
         }
     }
 
-    /// Until when further releases are waited for, once the first t did not open the sum.
-    pub(super) fn deadline(&self, timing: &Timing) -> Option<Duration> {
-        let (since, _) = self.failed.as_ref()?;
-        Some(*since + timing.vote_wait)
+    /// Until when further releases are waited for: not long, once the first t did not open the sum.
+    pub(super) fn deadline(&self, timing: &Timing) -> Duration {
+        match &self.failed {
+            Some((since, _)) => *since + timing.vote_wait,
+            None => self.since + timing.release_wait,
+        }
     }
 
     pub(super) fn message(&self) -> &Arc<ToNode> {
@@ -85,20 +92,17 @@ impl Certified {
                     self.bring_up(core, member, out);
                 }
             }
-            Event::Release { from, release } => {
-                if let Err(why) = self.release(core, from, &release) {
-                    out.push(ignored(from, why));
-                }
-            }
+            Event::Release { from, release } => match self.release(core, from, &release) {
+                Ok(New::Yes) => self.since = now,
+                Ok(New::No) => {}
+                Err(why) => out.push(ignored(from, why)),
+            },
             Event::Refused {
                 from,
                 step,
                 refusal,
             } if step == core.step().step => {
-                out.push(Action::Note(Note::Refused {
-                    from,
-                    refusal: refusal.clone(),
-                }));
+                out.push(refused(from, &refusal));
                 let counts = core.holds_seat(from) && !self.releases.contains_key(&from);
                 if counts && is_final(refusal.code) {
                     self.refused.insert(from, refusal);
@@ -113,7 +117,7 @@ impl Certified {
                 return State::Over;
             }
             Event::Uploaded(receipt) => {
-                out.push(ignored(receipt.claim().member, "the upload came too late"));
+                out.push(too_late(&receipt));
             }
             // Votes above the quorum and late verdicts are harmless.
             Event::Disconnected(_)
@@ -125,7 +129,12 @@ impl Certified {
         self.advance(core, now, out)
     }
 
-    fn release(&mut self, core: &Core, from: MemberIndex, release: &Release) -> Result<(), String> {
+    fn release(
+        &mut self,
+        core: &Core,
+        from: MemberIndex,
+        release: &Release,
+    ) -> Result<New, String> {
         let fits = release.step == core.step()
             && release.releaser == from
             && release.proposal == self.digest;
@@ -138,8 +147,10 @@ impl Certified {
         let sum = ShareSum::from_bytes(seat.point(), release.share_sum.as_slice())
             .map_err(|e| e.to_string())?;
         self.refused.remove(&from);
-        self.releases.insert(from, sum);
-        Ok(())
+        Ok(match self.releases.insert(from, sum) {
+            None => New::Yes,
+            Some(_) => New::No,
+        })
     }
 
     fn advance(mut self, core: &Core, now: Duration, out: &mut Vec<Action>) -> State {
@@ -150,9 +161,10 @@ impl Certified {
             out.push(Action::Open(Box::new(self.opening(core))));
             return State::Certified(self);
         }
-        if let Some((since, failure)) = &self.failed {
+        let over = now >= self.deadline(&core.timing);
+        if let Some((_, failure)) = &self.failed {
             let everybody = releases + self.refused.len() >= thresholds.committee;
-            if everybody || now >= *since + core.timing.vote_wait {
+            if everybody || over {
                 out.push(Action::Spoiled(failure.clone()));
                 return State::Over;
             }
@@ -168,7 +180,21 @@ impl Certified {
             out.push(Action::Failed(StepFailure::OpenedWithOtherSet { refusals }));
             return State::Over;
         }
+        if over && releases < thresholds.threshold {
+            out.push(Action::Spoiled(self.not_released(core)));
+            return State::Over;
+        }
         State::Certified(self)
+    }
+
+    fn not_released(&self, core: &Core) -> StepFailure {
+        let mut missing = core.plan.charter().committee().to_vec();
+        missing.retain(|seat| !self.releases.contains_key(seat));
+        StepFailure::NotReleased {
+            step: core.step().step,
+            contributors: self.propose.members(),
+            missing,
+        }
     }
 
     fn opening(&self, core: &Core) -> Opening {
@@ -181,6 +207,12 @@ impl Certified {
             releases: self.releases.iter().map(release).collect(),
         }
     }
+}
+
+/// Whether a release is its seat's first.
+enum New {
+    Yes,
+    No,
 }
 
 /// Refusals to release that stay, whatever reconnects.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::proposed::Proposed;
-use super::{Action, Core, Event, Note, OnRestart, State, Timing, ignored};
+use super::{Action, Core, Event, Note, OnRestart, State, Timing, ignored, refused};
 use crate::ids::MemberIndex;
 use crate::message::session::DropReason;
 use crate::message::step::{Propose, UploadClaim, Verdict};
@@ -79,10 +79,7 @@ impl Collecting {
             } if step == core.step().step => {
                 let lost = refusal.code == RefusalCode::AlreadyAnswered
                     && !self.uploads.contains_key(&from);
-                out.push(Action::Note(Note::Refused {
-                    from,
-                    refusal: refusal.clone(),
-                }));
+                out.push(refused(from, &refusal));
                 self.refused.insert(from, refusal);
                 if lost && core.timing.on_restart == OnRestart::AskAgain {
                     return self.give_up(core, DropReason::MemberRestarted, out);

@@ -2,11 +2,13 @@
 //! struct per state, consumed to advance.
 //!
 //! It deals in digests; bodies and sealed shares stay in the daemon's spool. A step without a
-//! certificate can be dropped at any time; one with a certificate never is, except by a person.
+//! certificate can be dropped at any time; one with a certificate never is: its ask is not put again,
+//! and when its releases do not come, or a person ends the run, the round closes without it.
 
 mod certified;
 mod collecting;
 mod proposed;
+mod resume;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use collegium_crypto::encode::Shape;
 use self::certified::Certified;
 use self::collecting::Collecting;
 use self::proposed::Proposed;
+pub use self::resume::{Resumed, resume};
 use super::admission::UploadReceipt;
 use super::attempts::StepFailure;
 use super::blame::Accusation;
@@ -24,8 +27,8 @@ use super::opening::Opening;
 use super::plan::StepPlan;
 use super::record::RunRecord;
 use crate::charter::VerifiedCharter;
-use crate::ids::{MemberIndex, RunId, StepNumber};
-use crate::limits::{STRAGGLER_WAIT, UPLOAD_WAIT, VOTE_WAIT};
+use crate::ids::{MemberIndex, StepNumber};
+use crate::limits::{RELEASE_WAIT, STRAGGLER_WAIT, UPLOAD_WAIT, VOTE_WAIT};
 use crate::message::session::{DropReason, ToNode};
 use crate::message::step::{Announce, Part, Propose, Release, StepRef, Verdict, Vote};
 use crate::refusal::Refusal;
@@ -104,8 +107,8 @@ pub enum Action {
     /// Enough releases are in: open the sum. If it opens, the machine is done; if not, tell it by
     /// [`Event::NotOpened`], and it may come again with more releases.
     Open(Box<Opening>),
-    /// The sum does not open, whatever releases are taken: nothing of it is shown, and the round
-    /// closes. The machine is done.
+    /// The sum does not open, whatever releases are taken, or too few came for too long: nothing of
+    /// it is shown, and the round closes. The machine is done.
     Spoiled(StepFailure),
     /// The step was given up before its certificate; members were told. The machine is done.
     Dropped(Dropped),
@@ -184,6 +187,8 @@ pub struct Timing {
     pub upload_wait: Duration,
     /// For the votes, from the proposal. Default 60 s.
     pub vote_wait: Duration,
+    /// For one more release of a certified step, from the one before. Default 1 h.
+    pub release_wait: Duration,
     /// See [`super::Attempts::on_restart`]. Default `AskAgain`.
     pub on_restart: OnRestart,
 }
@@ -194,6 +199,7 @@ impl Default for Timing {
             straggler_wait: STRAGGLER_WAIT,
             upload_wait: UPLOAD_WAIT,
             vote_wait: VOTE_WAIT,
+            release_wait: RELEASE_WAIT,
             on_restart: OnRestart::AskAgain,
         }
     }
@@ -341,6 +347,16 @@ impl Core {
     }
 }
 
+/// What a member refused, for the log.
+fn refused(from: MemberIndex, refusal: &Refusal) -> Action {
+    let refusal = refusal.clone();
+    Action::Note(Note::Refused { from, refusal })
+}
+
+fn too_late(receipt: &UploadReceipt) -> Action {
+    ignored(receipt.claim().member, "the upload came too late")
+}
+
 fn ignored(from: MemberIndex, why: impl std::fmt::Display) -> Action {
     Action::Note(Note::Ignored {
         from,
@@ -410,7 +426,7 @@ impl Aggregator {
         match &self.state {
             State::Collecting(state) => Some(state.deadline(&self.core.timing)),
             State::Proposed(state) => Some(state.deadline(&self.core.timing)),
-            State::Certified(state) => state.deadline(&self.core.timing),
+            State::Certified(state) => Some(state.deadline(&self.core.timing)),
             State::Over => None,
         }
     }
@@ -446,50 +462,4 @@ impl Aggregator {
             _ => Vec::new(),
         }
     }
-}
-
-/// What a restarted coordinator does with the record it finds.
-pub enum Resumed {
-    /// There is a certificate: drive the step on. Load the sum and trailers that were synced.
-    Driving(Box<Aggregator>, Vec<Action>),
-    /// There is none: put the ask again under a number above this one.
-    Dropped {
-        /// The run.
-        run: RunId,
-        /// The number that is used up.
-        step: StepNumber,
-    },
-}
-
-/// Goes on after a restart.
-///
-/// # Errors
-/// A refusal when the record is of another charter or does not fit together.
-pub fn resume(
-    record: RunRecord,
-    charter: Arc<VerifiedCharter>,
-    connected: BTreeSet<MemberIndex>,
-    timing: Timing,
-) -> Result<Resumed, Refusal> {
-    let (run, step) = (record.run(), record.step());
-    let (Some(propose), Some(certificate)) = (record.propose, record.certificate) else {
-        return Ok(Resumed::Dropped { run, step });
-    };
-    if record.announce.context.charter != charter.digest() {
-        return Err(crate::refusal::RefusalCode::CharterMismatch.into());
-    }
-    let context = record.announce.context.clone();
-    certificate.verify(&context.digest(), &propose.digest(), &charter)?;
-    let plan = Arc::new(StepPlan::of_context(charter, context, record.shape)?);
-    let core = Core::new(plan, record.announce, connected, timing);
-    let state = Certified::new(propose, certificate);
-    let mut out = Vec::new();
-    for member in &core.connected {
-        state.bring_up(&core, *member, &mut out);
-    }
-    let aggregator = Aggregator {
-        core,
-        state: State::Certified(state),
-    };
-    Ok(Resumed::Driving(Box::new(aggregator), out))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::certified::Certified;
-use super::{Action, Core, Event, Note, State, Timing, ignored};
+use super::{Action, Core, Event, State, Timing, ignored, refused, too_late};
 use crate::ids::MemberIndex;
 use crate::message::session::{DropReason, ToNode};
 use crate::message::step::{Certificate, CertifiedVote, Propose, Vote};
@@ -68,14 +68,11 @@ impl Proposed {
                 && core.holds_seat(from)
                 && !self.votes.contains_key(&from) =>
             {
-                out.push(Action::Note(Note::Refused {
-                    from,
-                    refusal: refusal.clone(),
-                }));
+                out.push(refused(from, &refusal));
                 self.refused.insert(from, refusal);
             }
             Event::Uploaded(receipt) => {
-                out.push(ignored(receipt.claim().member, "the upload came too late"));
+                out.push(too_late(&receipt));
             }
             Event::Release { from, .. } => out.push(ignored(from, "nothing is certified yet")),
             Event::Cancel => return self.give_up(core, DropReason::Cancelled, out),
@@ -103,7 +100,7 @@ impl Proposed {
     fn advance(self, core: &Core, now: Duration, out: &mut Vec<Action>) -> State {
         let thresholds = core.plan.charter().thresholds();
         if self.votes.len() >= thresholds.quorum {
-            return self.certify(core, out);
+            return self.certify(core, now, out);
         }
         if thresholds.committee - self.refused.len() < thresholds.quorum {
             return self.give_up(core, DropReason::SetRefused, out);
@@ -114,7 +111,7 @@ impl Proposed {
         State::Proposed(self)
     }
 
-    fn certify(self, core: &Core, out: &mut Vec<Action>) -> State {
+    fn certify(self, core: &Core, now: Duration, out: &mut Vec<Action>) -> State {
         let vote = |(voter, signature): (&MemberIndex, &Signature)| CertifiedVote {
             voter: *voter,
             signature: *signature,
@@ -125,7 +122,7 @@ impl Proposed {
             votes: self.votes.iter().map(vote).collect(),
         };
         out.push(core.record(Some(self.propose.clone()), Some(certificate.clone())));
-        let certified = Certified::new(self.propose, certificate);
+        let certified = Certified::new(self.propose, certificate, now);
         core.broadcast_to_seats(certified.message(), out);
         State::Certified(certified)
     }

@@ -178,7 +178,8 @@ impl Step {
             certificate: Some(certificate),
         };
         let charter = Arc::clone(&world.charter);
-        let resumed = resume(record, charter, BTreeSet::new(), Timing::default());
+        let now = std::time::Duration::ZERO;
+        let resumed = resume(record, charter, BTreeSet::new(), Timing::default(), now);
         let Ok(Resumed::Driving(mut machine, _)) = resumed else {
             return None;
         };

@@ -76,6 +76,8 @@ struct Storm<'w, R> {
     node_fuel: Vec<usize>,
     fuel: usize,
     healed: bool,
+    /// Whether a certified step waits for nobody but a liar.
+    excused: bool,
     watch: Watch,
     tally: Tally,
 }
@@ -143,6 +145,7 @@ impl<'w, R: CryptoRng> Storm<'w, R> {
             asks,
             fuel: usize::MAX,
             healed: false,
+            excused: false,
             watch: Watch::new(thresholds.min_contributors, MAX_COHORT_CHANGES),
             tally,
         }
@@ -235,6 +238,12 @@ impl<'w, R: CryptoRng> Storm<'w, R> {
 
     /// A step may come to nothing only where a lie was told that spoils it.
     fn failed(&mut self, failure: &StepFailure) -> Checked {
+        if let StepFailure::NotReleased { .. } = failure
+            && (self.excused || !self.healed)
+        {
+            self.tally.stalled += 1;
+            return self.next();
+        }
         let spoiled = matches!(failure, StepFailure::NotOpened { .. });
         let told = self
             .liars
@@ -456,14 +465,8 @@ impl<'w, R: CryptoRng> Storm<'w, R> {
             } else if !self.up.is_empty() {
                 let (from, sent) = self.up.remove(0);
                 self.send_to_coordinator(from, sent)?;
-            } else if self.waits_for_a_liar() {
-                // Nothing but a person's decision ends it; see docs/security.md, Not promised.
-                self.tally.stalled += 1;
-                self.coordinator
-                    .handle(Event::Cancel, self.now, &mut self.fuel);
-                self.coordinator.outcome = None;
-                self.next()?;
             } else {
+                self.excused = self.waits_for_a_liar();
                 self.now += Duration::from_secs(30);
                 self.event(Event::Tick)?;
             }

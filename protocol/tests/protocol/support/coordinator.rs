@@ -218,7 +218,7 @@ impl Coordinator {
         let record = RunRecord::from_bytes(self.disk.record.as_ref()?).unwrap();
         let connected = BTreeSet::new();
         let charter = Arc::clone(&self.charter);
-        match resume(record, charter, connected, self.timing).unwrap() {
+        match resume(record, charter, connected, self.timing, self.now).unwrap() {
             Resumed::Dropped { step, .. } => {
                 self.attempts = Attempts::after(step);
                 None

@@ -27,7 +27,7 @@ pub struct Drive {
     pub world: World,
     pub nodes: Vec<Node>,
     pub sum: BodySum,
-    plan: Arc<StepPlan>,
+    pub plan: Arc<StepPlan>,
     aggregator: Aggregator,
     uploads: BTreeMap<MemberIndex, (AdmittedUpload, Vec<u8>)>,
     queue: VecDeque<Action>,

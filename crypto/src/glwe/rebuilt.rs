@@ -1,0 +1,149 @@
+//! The summed body that published phases and a summed key stand for, hashed as the phases come in.
+
+use crate::encode::Packing;
+use crate::error::OpenError;
+use crate::field;
+use crate::glwe::SummedKey;
+use crate::glwe::decode::Decoder;
+use crate::glwe::opening::check_plan;
+use crate::linear::{Challenge, LinearHash, LinearHasher};
+use crate::mask::MaskSeed;
+use crate::ntt::Transformed;
+use crate::params::DEGREE;
+use crate::transcript::{Digest, Hasher, domain};
+
+/// Bytes of a phase: 8, little-endian, below q.
+pub const PHASE_BYTES: usize = 8;
+
+/// Reads the phases of an opened sum, cut anywhere, and hashes the summed body that they and the
+/// summed key add up to, C_j = a_j·S + phase_j, after every check of [`super::open`]: noise at most
+/// E(|U|), codes at most |U| times their maximum. One polynomial of it is in memory at a time.
+///
+/// That it is the sum of what the contributors *sent* is for the sum of their linear hashes to say
+/// ([`crate::linear`]); that phases and key are those committed to, for the digest.
+pub struct RebuiltHasher<'a> {
+    packing: &'a Packing,
+    seed: MaskSeed,
+    key: Transformed,
+    decoder: Decoder<'a>,
+    linear: LinearHasher,
+    /// Of phases and key, as [`super::digest`].
+    digest: Hasher,
+    summed: SummedKey,
+    /// Bytes of the polynomial begun.
+    begun: Vec<u8>,
+    polynomial: u64,
+    seen: usize,
+    fault: Option<OpenError>,
+}
+
+impl<'a> RebuiltHasher<'a> {
+    /// Starts with the first phase of a sum over so many contributors.
+    ///
+    /// # Errors
+    /// [`OpenError::Contributors`].
+    pub fn new(
+        challenge: Challenge,
+        seed: &MaskSeed,
+        packing: &'a Packing,
+        contributors: usize,
+        summed: SummedKey,
+    ) -> Result<Self, OpenError> {
+        check_plan(packing, contributors, packing.coefficients())?;
+        let mut digest = Hasher::new(domain::OPENED);
+        digest.begin_part(packing.coefficients() * PHASE_BYTES);
+        Ok(Self {
+            packing,
+            seed: *seed,
+            key: Transformed::new(summed.coefficients()),
+            decoder: Decoder::new(packing, contributors),
+            linear: LinearHasher::new(challenge),
+            digest,
+            summed,
+            begun: Vec::with_capacity(DEGREE * PHASE_BYTES),
+            polynomial: 0,
+            seen: 0,
+            fault: None,
+        })
+    }
+
+    /// Takes in the bytes that follow. What is wrong with them is said at the end.
+    pub fn update(&mut self, mut bytes: &[u8]) {
+        self.seen = self.seen.saturating_add(bytes.len());
+        if self.seen > self.packing.body_len() || self.fault.is_some() {
+            return;
+        }
+        while !bytes.is_empty() {
+            let open = DEGREE * PHASE_BYTES - self.begun.len();
+            let (own, after) = bytes.split_at(open.min(bytes.len()));
+            bytes = after;
+            self.begun.extend_from_slice(own);
+            if self.begun.len() == DEGREE * PHASE_BYTES {
+                self.polynomial();
+            }
+        }
+    }
+
+    /// The hash of the summed body, and the digest of phases and key.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn finish(mut self) -> Result<(LinearHash, Digest), OpenError> {
+        let expected = self.packing.coefficients();
+        if self.seen != self.packing.body_len() {
+            let found = self.seen / PHASE_BYTES;
+            return Err(OpenError::Length { expected, found });
+        }
+        if !self.begun.is_empty() {
+            self.polynomial();
+        }
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        let key = self.summed.coefficients().iter();
+        self.digest.long_part(key.map(|word| word.to_le_bytes()));
+        Ok((self.linear.state(), self.digest.finish()))
+    }
+
+    /// Checks and hashes the polynomial begun.
+    fn polynomial(&mut self) {
+        self.digest.continue_part(&self.begun);
+        let (words, _) = self.begun.as_chunks::<PHASE_BYTES>();
+        let phases: Vec<u64> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
+        self.begun.clear();
+        if let Err(fault) = self.decoder.take(&phases, |_| ()) {
+            self.fault.get_or_insert(fault);
+            return;
+        }
+        let mut body = vec![0; DEGREE];
+        self.seed.expand(self.polynomial, &mut body);
+        self.key.multiply(&mut body);
+        field::add_assign(&mut body, &phases);
+        self.linear
+            .values(body.get(..phases.len()).unwrap_or_default());
+        self.polynomial += 1;
+    }
+}
+
+/// [`RebuiltHasher`] of phases that are at hand.
+///
+/// # Errors
+/// [`OpenError`].
+pub fn rebuilt_hash(
+    challenge: Challenge,
+    seed: &MaskSeed,
+    packing: &Packing,
+    contributors: usize,
+    key: &SummedKey,
+    phases: &[u64],
+) -> Result<LinearHash, OpenError> {
+    check_plan(packing, contributors, phases.len())?;
+    let mut hasher = RebuiltHasher::new(challenge, seed, packing, contributors, key.clone())?;
+    let mut bytes = Vec::with_capacity(DEGREE * PHASE_BYTES);
+    for phases in phases.chunks(DEGREE) {
+        bytes.clear();
+        bytes.extend(phases.iter().flat_map(|phase| phase.to_le_bytes()));
+        hasher.update(&bytes);
+    }
+    hasher.finish().map(|(body, _)| body)
+}
