@@ -15,9 +15,8 @@ const CANDIDATE_NUMBERS: usize = 350_000;
 /// smaller, as they may be where rows are many.
 const LEVEL_CELLS: u64 = 300_000_000;
 /// Learning rates summed over the stages of a race: about where boosted trees
-/// stop gaining. More classes take longer to tell apart.
+/// stop gaining.
 const LEARNING: f64 = 12.0;
-const LEARNING_OF_CLASSES: f64 = 14.0;
 /// Largest and smallest rate that are tried.
 const RATES: (f64, f64) = (0.05, 0.7);
 
@@ -47,11 +46,11 @@ const VARIANTS: [Variant; 10] = [
 
 /// Variants for more classes, which want deep trees and small leaves.
 const VARIANTS_OF_CLASSES: [Variant; 6] = [
-    Variant(8, 0.8, 0.7, 1.0, 0.2, 1.0),
-    Variant(6, 0.8, 0.7, 1.0, 0.3, 1.0),
+    Variant(8, 0.9, 0.8, 1.0, 0.2, 1.0),
+    Variant(6, 0.9, 0.9, 1.0, 0.3, 1.0),
+    Variant(8, 0.9, 0.9, 1.0, 0.3, 0.6),
     Variant(4, 0.8, 0.7, 1.0, 0.5, 1.0),
-    Variant(8, 0.8, 0.5, 3.0, 0.3, 0.7),
-    Variant(6, 0.7, 0.5, 5.0, 1.0, 0.6),
+    Variant(6, 0.8, 0.5, 5.0, 1.0, 0.6),
     Variant(3, 0.8, 0.7, 1.0, 0.5, 1.0),
 ];
 
@@ -147,12 +146,11 @@ fn hyperparameters(variant: &Variant, steps: f64, head: Head) -> GbdtHyperparame
     let Variant(depth, row_share, column_share, lambda, min_hessian, factor) = *variant;
     let stages = steps / f64::from(depth);
     // The Hessian of a number's row is 1, that of a class at most about 1/4.
-    let (learning, hessian) = match head {
-        Head::Classes(_) => (LEARNING_OF_CLASSES, min_hessian),
-        Head::Binary => (LEARNING, min_hessian),
-        Head::Number => (LEARNING, ROWS_OF_A_NUMBER * min_hessian),
+    let hessian = match head {
+        Head::Classes(_) | Head::Binary => min_hessian,
+        Head::Number => ROWS_OF_A_NUMBER * min_hessian,
     };
-    let rate = (factor * learning / stages).clamp(RATES.0, RATES.1);
+    let rate = (factor * LEARNING / stages).clamp(RATES.0, RATES.1);
     // Two digits, for people.
     let plain = GbdtHyperparameters::new(libm::round(rate * 100.0) / 100.0, depth);
     let deep = depth > 6;
