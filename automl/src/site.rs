@@ -177,8 +177,9 @@ impl Rows {
     }
 }
 
-/// Pipelines whose training rows are kept: twice what a search publishes.
-const MAX_CACHED: usize = 8;
+/// Pipelines whose training rows are kept: more than a search publishes, or every step would make
+/// them anew.
+const MAX_CACHED: usize = 16;
 
 /// A site with one table.
 pub struct TableSite {
