@@ -175,8 +175,9 @@ impl NetTrainer {
         let staying = self.staying();
         for (averaged, weights) in self.averaged.folds.iter_mut().zip(&self.model.folds) {
             for (average, weight) in averaged.iter_mut().zip(weights) {
-                let old = f64::from(*average);
-                *average = finite(old + (1.0 - staying) * (f64::from(*weight) - old));
+                // Exactly the weight where nothing stays.
+                let new = (1.0 - staying) * f64::from(*weight);
+                *average = finite(staying * f64::from(*average) + new);
             }
         }
     }
