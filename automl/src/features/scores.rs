@@ -178,21 +178,21 @@ mod tests {
     use crate::profile::{BinAsk, Coding};
     use crate::split::SplitPlan;
 
-    /// Two values and "other"; in group 0 the first value's rows are all positive, elsewhere
-    /// all negative.
+    /// Three values and "other". In group 0 the first value's rows are all positive, elsewhere
+    /// all negative; of the others' rows a half, a tenth and a half are positive everywhere.
     fn table() -> TargetTable {
         let target = TargetAsk::Classes {
             labels: vec!["0".to_owned(), "1".to_owned()],
         };
         let bins = BinAsk::Slots {
             coding: Coding::Buckets,
-            slots: vec![3, 9],
+            slots: vec![3, 9, 12],
         };
-        // Negatives, then positives; by group; missing, 3, 9, other.
-        let mut figures = vec![[0, 0, 30, 5]];
-        figures.extend([[0, 40, 30, 5]; 4]);
-        figures.extend([[0, 40, 30, 5]]);
-        figures.extend([[0, 0, 30, 5]; 4]);
+        // Negatives, then positives; by group; missing, 3, 9, 12, other.
+        let mut figures = vec![[0, 0, 30, 36, 5]];
+        figures.extend([[0, 40, 30, 36, 5]; 4]);
+        figures.push([0, 40, 30, 4, 5]);
+        figures.extend([[0, 0, 30, 4, 5]; 4]);
         TargetTable {
             bins,
             target,
@@ -206,21 +206,23 @@ mod tests {
         let scores = target(&table(), 1).expect("scores");
         let of =
             |group: usize, slot: usize| scores.values[usize::from(scores.groups[group][slot]) - 1];
-        // New rows: one positive in five. Rows of group 0: none in the others.
-        assert!(of(1, 0) <= of(0, 0) && of(0, 0) < of(0, 1), "{scores:?}");
-        // Rows of group 1 see the positives of group 0.
-        assert!(of(2, 0) >= of(1, 0));
+        // New rows of the first value: one positive in five, between 12's and 9's.
+        assert!(of(0, 2) < of(0, 0) && of(0, 0) < of(0, 1), "{scores:?}");
+        // For rows of group 0 there is not one among the others; rows of group 1 see all.
+        assert!(of(1, 0) <= of(0, 2) && of(1, 0) < of(0, 0), "{scores:?}");
+        assert!(of(2, 0) >= of(0, 0), "{scores:?}");
         assert_eq!(scores.groups.len(), 6);
-        assert_eq!(of(0, 1), of(0, 2), "half of both");
-        let mean: f64 = scores.values.iter().sum();
-        assert!(mean.is_finite());
+        // Half of few rows are nearer the average than half of many.
+        assert!(of(0, 3) < of(0, 1) && of(0, 0) < of(0, 3), "{scores:?}");
     }
 
     #[test]
     fn frequencies_and_orders_rise() {
+        // 200, 300 and 200 rows; the others are rare whatever their sum.
         let scores = frequency(&table()).expect("scores");
-        assert!(scores.groups[0][0] > scores.groups[0][1]);
-        assert!(scores.groups[0][1] > scores.groups[0][2]);
+        assert!(scores.groups[0][1] > scores.groups[0][0]);
+        assert_eq!(scores.groups[0][0], scores.groups[0][2]);
+        assert!(scores.groups[0][0] > scores.groups[0][3]);
         let scores = order(4, &[0, 1, 2], &[10, 20, 30]).expect("scores");
         assert_eq!(scores.groups, [vec![1, 2, 3, 4, 0]]);
         assert!(scores.values.is_sorted() && scores.values.len() == 4);

