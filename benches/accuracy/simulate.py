@@ -31,6 +31,8 @@ def run(binary: Path, folder: Path, out: Path, preset: str, model: str, alone: b
     if not alone:
         command.append("--no-alone")
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    # Every total of every step: hundreds of megabytes that nothing here reads.
+    (out / "journal.jsonl").unlink(missing_ok=True)
     if done.returncode != 0:
         # Say what went wrong and go on: the table shows which runs are missing.
         return {"error": done.stderr.strip().splitlines()[-5:]}
