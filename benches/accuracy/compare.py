@@ -7,6 +7,8 @@ the peer is at least -0.005 and its upper 95 % bound (one-sided, Student's t) is
 Differences are turned so that positive is better for Collegium. With `--check` the exit status says
 whether the rule against LightGBM holds for every set that was run.
 """
+from __future__ import annotations
+
 import argparse
 import json
 import sys
