@@ -198,15 +198,15 @@ fn non_negative(start: &[f64], gradient: &[f64], matrix: &[f64]) -> Vec<f64> {
     let mut slope = gradient.to_vec();
     for _ in 0..MAX_SWEEPS {
         let mut largest = 0.0_f64;
-        for i in 0..size {
+        for (i, own) in x.iter_mut().enumerate() {
             let curvature = element(matrix, i, i);
-            let target = x[i] - slope[i] / curvature;
+            let target = *own - slope[i] / curvature;
             let target = if i == 0 { target } else { target.max(0.0) };
-            let moved = target - x[i];
+            let moved = target - *own;
             if moved != 0.0 {
-                x[i] = target;
-                for (j, own) in slope.iter_mut().enumerate() {
-                    *own += element(matrix, i, j) * moved;
+                *own = target;
+                for (j, other) in slope.iter_mut().enumerate() {
+                    *other += element(matrix, i, j) * moved;
                 }
             }
             largest = largest.max(moved * moved * curvature);

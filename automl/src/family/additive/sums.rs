@@ -323,20 +323,21 @@ impl<'a> FoldSums<'a> {
             design.pick(rows.row(index).bins(), &mut picked);
             let target = rows.targets[index];
             let validates = rows.slots[index] == Slot::Fold(self.fold as u8);
-            for point in 0..self.path.points.len() {
+            for (point, counter) in losses.iter_mut().enumerate() {
                 self.score(point, &picked);
                 if validates {
                     scores_of(self.head, &self.linear, &mut scores);
-                    losses[point].add(&scores, target);
+                    counter.add(&scores, target);
                     continue;
                 }
                 self.differentiate(point, target);
                 self.add_gradient(point, &picked);
-                if self.hessian_at != Some(point) {
-                } else if scaled {
-                    self.add_scaled_hessian(&picked);
-                } else {
-                    self.add_hessian(&picked);
+                if self.hessian_at == Some(point) {
+                    if scaled {
+                        self.add_scaled_hessian(&picked);
+                    } else {
+                        self.add_hessian(&picked);
+                    }
                 }
             }
         }
