@@ -184,7 +184,7 @@ fn losses_are_those_of_the_model_and_fall() {
         let mut trainer = trainer(&forest(), head, lines.len());
         let mut sites = Sites::new(std::slice::from_ref(&lines));
         let losses = sites.train(&mut trainer, 61);
-        // Twenty stages, or more where one ended before its third level.
+        // Twenty stages; a number's base is scored too.
         assert!(losses.len() >= 20, "{head:?}: {}", losses.len());
         let first = losses[0].mean();
         let last = losses[losses.len() - 1].mean();
