@@ -1,5 +1,5 @@
 //! How fast one site answers the asks of boosted trees, on one core:
-//! `cargo bench --profile dev -p collegium-automl --bench gbdt`.
+//! `cargo bench --profile dev --workspace --bench gbdt`.
 //!
 //! *Histograms*: a site's answer to the first level of a stage, everything
 //! included but the reading of the table, in (row x feature) updates a second.
@@ -44,7 +44,6 @@ fn table() -> Table {
 }
 
 fn task() -> Task {
-    // An own split, so that all rows train.
     Task::from_toml("name = \"bench\"\ntarget = \"y\"\nseed = 1\n").expect("a task")
 }
 
@@ -81,8 +80,6 @@ impl Bench {
             id: ObjectId::of(b"bench"),
             pipeline: ObjectId::of(&bytes),
             head: Head::of(pipeline.target()),
-            // Every row trains: the one model is that of all rows but those
-            // that validate, and its refit.
             folds: pipeline.folds(),
             width: pipeline.width(),
             features: pipeline.into(),

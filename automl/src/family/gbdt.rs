@@ -18,8 +18,8 @@
 //! **What leaves the coordinator** are splits, and leaf values once a stage is
 //! finished ([`GbdtStage`], [`GbdtModel`]); no sums and no counts.
 //!
-//! Read [`trainer`] for the course of the training, [`part`] for the ask,
-//! [`site`] for the answer, [`split`] and [`grow`] for the trees.
+//! Read `trainer` for the course of the training, `part` for the ask, `site` for
+//! the answer, `split` and `grow` for the trees.
 
 mod grow;
 mod histogram;

@@ -184,21 +184,34 @@ fn losses_are_those_of_the_model_and_fall() {
         let mut trainer = trainer(&forest(), head, lines.len());
         let mut sites = Sites::new(std::slice::from_ref(&lines));
         let losses = sites.train(&mut trainer, 61);
-        assert_eq!(losses.len(), 20);
+        // Twenty stages; a number's base is scored too.
+        assert!(losses.len() >= 20, "{head:?}: {}", losses.len());
         let first = losses[0].mean();
-        let last = losses[19].mean();
+        let last = losses[losses.len() - 1].mean();
         assert!(first < prior && last < reached, "{head:?}: {first} {last}");
-        // The 61st step has grown the first level of the 21st stage.
         trainer.keep();
         let shown = loss_of(&trainer.shown(), &lines, head);
         assert!((shown - last).abs() < 1e-6, "{head:?}: {shown} {last}");
         let model = trainer.model();
-        assert_ne!(id(&model), id(&trainer.shown()));
         assert!(loss_of(&model, &lines, head) < first);
         // What was read back predicts the same.
         let read = Object::from_bytes(&model.to_bytes().expect("bytes")).expect("a model");
         assert_eq!(loss_of(&read, &lines, head), loss_of(&model, &lines, head));
     }
+}
+
+#[test]
+fn trees_that_still_grow_are_part_of_the_model() {
+    let head = Head::Binary;
+    let lines = lines(head, 800, b"partial");
+    let mut trainer = trainer(&forest(), head, lines.len());
+    // Three levels, and two of the next stage, whose first one scores the first stage.
+    let losses = Sites::new(std::slice::from_ref(&lines)).train(&mut trainer, 5);
+    assert_eq!(losses.len(), 1);
+    trainer.keep();
+    let shown = loss_of(&trainer.shown(), &lines, head);
+    let model = loss_of(&trainer.model(), &lines, head);
+    assert!(model < shown, "{model} {shown}");
 }
 
 #[test]
