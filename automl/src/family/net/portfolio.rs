@@ -147,11 +147,20 @@ fn many_rows(rows: u64) -> Vec<(Wants, NetCandidate)> {
         averaging: 0.8,
         score_every: 1,
     };
+    let embedded = net(8, &[128], 0.002, 0.2);
+    let held_back = NetCandidate {
+        local: LocalTraining {
+            weight_decay: 1.0,
+            dropout: 0.4,
+            ..embedded.local
+        },
+        ..embedded.clone()
+    };
     vec![
+        (Wants::Pieces, embedded),
+        (Wants::Pieces, held_back),
         (Wants::Pieces, net(0, &[128, 64], 0.002, 0.2)),
         (Wants::Smooth, net(0, &[128, 128], 0.002, 0.2)),
-        (Wants::Pieces, net(8, &[128], 0.002, 0.2)),
-        (Wants::Smooth, net(0, &[256, 128], 0.001, 0.3)),
         (
             Wants::Pieces,
             NetCandidate {
