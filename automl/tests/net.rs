@@ -77,7 +77,8 @@ fn a_network_beats_a_linear_model_on_products() {
 #[test]
 fn a_network_beats_a_linear_model_on_three_classes() {
     let loss = |family: &str| {
-        let outcome = round(family, "", three_classes);
+        let classes = "classes = [\"low\", \"middle\", \"high\"]";
+        let outcome = round(family, classes, three_classes);
         outcome.test.log_loss.expect("three classes")
     };
     let (net, linear) = (loss("net"), loss("logistic"));

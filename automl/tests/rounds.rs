@@ -366,7 +366,8 @@ fn three_classes_are_told_apart() {
 #[test]
 fn a_network_wins_where_no_line_can() {
     let sites = made_sites(|x, z, _, noise| u8::from(x * z + 0.1 * noise > 0.0).to_string());
-    let outcome = made_round("preset = \"balanced\"", sites);
+    let families = "[constraints]\nallowed_models = [\"logistic\", \"net\"]";
+    let outcome = made_round(&format!("preset = \"balanced\"\n{families}"), sites);
     let name = &outcome.champion.candidate.name;
     assert!(name.starts_with("net"), "{name}");
     assert!(
