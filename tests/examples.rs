@@ -11,7 +11,7 @@ fn a_family_and_a_metric_of_ones_own_take_part_in_the_search() {
         .iter()
         .filter(|standing| standing.name.starts_with("naive_bayes"));
     let losses: Vec<f64> = own.filter_map(|standing| standing.loss).collect();
-    assert_eq!(losses.len(), 2, "{:?}", outcome.leaderboard);
+    assert!(losses.len() >= 2, "{:?}", outcome.leaderboard);
     // Not only there, but trained: far better than ln 2, a coin's loss.
     assert!(losses.iter().any(|loss| *loss < 0.6), "{losses:?}");
     let cost = outcome.test.other.get("cost").copied().expect("the metric");

@@ -169,7 +169,7 @@ fn three_hundred_columns_are_learned_from() {
         });
         format!("x,z,{},y\n{rows}", names.join(","))
     };
-    let wide = task("preset = \"fast\"\n[constraints]\nallowed_models = [\"mlp\"]");
+    let wide = task("preset = \"fast\"\n[constraints]\nallowed_models = [\"net\"]");
     match round(&wide, vec![table("a", &csv(1)), table("b", &csv(2))]) {
         Ok(outcome) => {
             let inputs = outcome.champion.pipeline.inputs().count();

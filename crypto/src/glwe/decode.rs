@@ -223,7 +223,8 @@ mod tests {
         // The place of what is wrong counts from the plan's start.
         let mut decoder = Decoder::new(&packing, 4);
         decoder.skip(4);
-        let wrong = decoder.take(&[phases[4], phases[5] + 5000], |_| ());
+        // More than the bound of 133 and less than Δ = 309 without it.
+        let wrong = decoder.take(&[phases[4], phases[5] + 150], |_| ());
         assert_eq!(wrong, Err(OpenError::Noise { coefficient: 5 }));
     }
 
