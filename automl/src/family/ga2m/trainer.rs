@@ -206,9 +206,10 @@ impl Ga2mTrainer {
     fn step(&mut self, points: &[Vec<Vec<PointSums>>], first: bool) {
         for fold in 0..self.path.designs.len() {
             for output in 0..self.ground.head.outputs() {
-                let own: Vec<&PointSums> = (0..self.path.points.len())
-                    .map(|point| &points[if first { 0 } else { point }][fold][output])
-                    .collect();
+                // In the first step there is one point for all multiples.
+                let many = self.path.points.len();
+                let asked = points.iter().cycle().take(if first { many } else { points.len() });
+                let own: Vec<&PointSums> = asked.map(|sums| &sums[fold][output]).collect();
                 let goes: Vec<bool> = (0..own.len())
                     .map(|point| self.at(point, fold, output, own[point], Descent::accepts))
                     .collect();

@@ -233,6 +233,10 @@ pub struct Aggregator {
     state: State,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a coordinator holds one of these for each running step"
+)]
 enum State {
     Collecting(Collecting),
     Proposed(Proposed),
