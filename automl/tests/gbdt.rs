@@ -30,7 +30,7 @@ fn patients(n: usize) -> Vec<Patient> {
         let score = stream.normal();
         let risk = (age as f64 - 50.0) / 12.0
             + dose.map_or(0.8, |dose| {
-                if ward % 2 == 0 {
+                if ward.is_multiple_of(2) {
                     dose - 2.0
                 } else {
                     2.0 - dose

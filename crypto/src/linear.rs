@@ -19,6 +19,10 @@
 //! Bodies hashed together have one length, which is checked elsewhere ([`crate::BodyCheck`]):
 //! zeros at the end do not change a hash.
 
+mod products;
+
+pub(crate) use products::ProductHasher;
+
 use crate::body::{BodySum, COEFFICIENT_BYTES};
 use crate::error::BodyError;
 use crate::field::Q;

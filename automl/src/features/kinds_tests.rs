@@ -15,7 +15,7 @@ fn sample() -> String {
         let shop = random.below(200);
         let word = ["early", "late", "never"][random.below(3)];
         let score = 2.0 * libm::log(b / a)
-            + if shop % 3 == 0 { 1.5 } else { -0.5 }
+            + if shop.is_multiple_of(3) { 1.5 } else { -0.5 }
             + if word == "late" { 1.0 } else { 0.0 };
         let y = u8::from(score + random.normal() > 0.0);
         let grade = ["poor", "fair", "good"][random.below(3)];

@@ -56,7 +56,7 @@ impl Case {
         let mut sums = vec![0u64; ask.numbers()];
         for site in 0..sites {
             let holder = |row: &usize| match self.y[*row] {
-                0 if row % 5 > 0 => 0,
+                0 if !row.is_multiple_of(5) => 0,
                 _ => row % sites,
             };
             let rows: Vec<usize> = (0..self.y.len()).filter(|r| holder(r) == site).collect();

@@ -25,7 +25,7 @@ fn rows(seed: u64, count: usize) -> Vec<String> {
             let grade = ["low", "middle", "high"][random.below(3)];
             let report = format!("the patient {} has a {word} pain since noon", random.below(90_000));
             let score = libm::log(debt / income)
-                + if shop % 2 == 0 { 1.0 } else { -1.0 }
+                + if shop.is_multiple_of(2) { 1.0 } else { -1.0 }
                 + if month >= 7 { 1.0 } else { -1.0 }
                 + if word == "sudden" { 2.0 } else { 0.0 };
             let y = u8::from(score + random.normal() > 0.0);
@@ -276,7 +276,9 @@ fn a_number_is_counted_against_as_exactly_as_a_class() {
         .map(|_| {
             let (a, b) = (1.0 + 99.0 * random.unit(), 1.0 + 99.0 * random.unit());
             let shop = random.below(100);
-            let y = 3.0 * libm::log(a / b) + f64::from(u8::from(shop % 4 == 0)) + random.normal();
+            let y = 3.0 * libm::log(a / b)
+                + f64::from(u8::from(shop.is_multiple_of(4)))
+                + random.normal();
             format!("{a:.3},{b:.3},shop {shop},{y:.4}")
         })
         .collect();

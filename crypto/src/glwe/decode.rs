@@ -76,6 +76,37 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
+    /// [`Decoder::take`], for the checks alone.
+    pub(super) fn check(&mut self, mut phases: &[u64]) -> Result<(), OpenError> {
+        while !phases.is_empty() && self.begin_segment() {
+            let Some(segment) = &self.segment else {
+                break;
+            };
+            if segment.all_pass == 0 {
+                let (own, after) = phases.split_at(phases.len().min(self.coefficients));
+                self.take(own, |_| ())?;
+                phases = after;
+                continue;
+            }
+            // The last coefficient of a segment may hold fewer codes than others.
+            let alike = self.coefficients.saturating_sub(1).min(phases.len());
+            let (own, _) = phases.split_at(alike);
+            let passes = |phase: &u64| {
+                let message = segment.nearest_message(*phase, self.bound);
+                message.is_some_and(|message| message < segment.all_pass)
+            };
+            let fine = own.iter().take_while(|phase| passes(phase)).count();
+            let lanes = segment.lanes.lanes;
+            self.pass(fine, lanes);
+            // What is left is the last coefficient, or one to be looked at closely.
+            let (_, rest) = phases.split_at(fine);
+            let (one, rest) = rest.split_at(rest.len().min(1));
+            self.take(one, |_| ())?;
+            phases = rest;
+        }
+        Ok(())
+    }
+
     /// Counts coefficients of the segment begun as done; returns how many codes they held.
     fn pass(&mut self, coefficients: usize, lanes: usize) -> usize {
         let codes = coefficients.saturating_mul(lanes).min(self.codes);
@@ -105,15 +136,21 @@ struct Segment<'a> {
     base: Divisor,
     /// The largest sum of codes that the contributors can honestly reach.
     largest: u64,
+    /// Every message below this holds such sums: B^L, if any digit is one, else 0.
+    all_pass: u64,
 }
 
 impl<'a> Segment<'a> {
     fn new(lanes: &'a Lanes, contributors: usize) -> Self {
+        let largest = lanes.segment.max.saturating_mul(contributors as u64);
+        let exponent = u32::try_from(lanes.lanes).unwrap_or(u32::MAX);
+        let all = lanes.base.checked_pow(exponent).unwrap_or(0);
         Self {
             lanes,
             delta: Divisor::new(lanes.delta),
             base: Divisor::new(lanes.base),
-            largest: lanes.segment.max.saturating_mul(contributors as u64),
+            largest,
+            all_pass: if largest < lanes.base - 1 { 0 } else { all },
         }
     }
 
@@ -212,6 +249,11 @@ mod tests {
                 decoder.take(piece, |code| codes.push(code)).unwrap();
             }
             assert_eq!(codes, values, "cut at {cut}");
+            let mut checker = Decoder::new(&packing, 4);
+            for piece in [head, tail] {
+                checker.check(piece).unwrap();
+            }
+            assert_eq!(checker.next, phases.len());
             let mut decoder = Decoder::new(&packing, 4);
             let skipped = decoder.skip(cut);
             let mut codes = Vec::new();
@@ -223,9 +265,42 @@ mod tests {
         // The place of what is wrong counts from the plan's start.
         let mut decoder = Decoder::new(&packing, 4);
         decoder.skip(4);
-        // More than the bound of 133 and less than Δ = 309 without it.
-        let wrong = decoder.take(&[phases[4], phases[5] + 150], |_| ());
+        // Half a Δ is the worst noise that there is; coefficients 3 to 7 hold the bits.
+        let worst = packing.segments()[2].delta / 2;
+        let wrong = decoder.take(&[phases[4], phases[5] + worst], |_| ());
         assert_eq!(wrong, Err(OpenError::Noise { coefficient: 5 }));
+    }
+
+    /// Checking finds what taking apart finds, at every coefficient and for fewer contributors, whose
+    /// sums cannot be as large.
+    #[test]
+    fn checking_refuses_what_decoding_refuses() {
+        let shape = Shape(vec![
+            encode::Segment {
+                max: 65_535,
+                count: 8,
+            },
+            encode::Segment { max: 9, count: 50 },
+        ]);
+        let packing = Packing::plan(&shape, 4, ParamSet::current()).unwrap();
+        let honest = packing.encode(&vec![9; packing.codes()]).unwrap();
+        for contributors in [1, 3, 4] {
+            for place in 0..honest.len() {
+                for lanes in packing.segments() {
+                    let top = lanes.base.pow(lanes.lanes as u32);
+                    for message in [0, lanes.base - 1, lanes.base, top - 1, top, top + 1] {
+                        for noise in [0, 1, 100, 200, field::Q - 100, field::Q - 200] {
+                            let mut phases = honest.clone();
+                            let large = u128::from(lanes.delta) * u128::from(message);
+                            phases[place] = field::add(field::reduce_wide(large), noise);
+                            let taken = Decoder::new(&packing, contributors).take(&phases, |_| ());
+                            let checked = Decoder::new(&packing, contributors).check(&phases);
+                            assert_eq!(checked, taken, "{contributors} {place} {message} {noise}");
+                        }
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -2,11 +2,10 @@
 
 use crate::encode::Packing;
 use crate::error::OpenError;
-use crate::field;
 use crate::glwe::SummedKey;
 use crate::glwe::decode::Decoder;
 use crate::glwe::opening::check_plan;
-use crate::linear::{Challenge, LinearHash, LinearHasher};
+use crate::linear::{Challenge, LinearHash, LinearHasher, ProductHasher};
 use crate::mask::MaskSeed;
 use crate::ntt::Transformed;
 use crate::params::DEGREE;
@@ -26,7 +25,10 @@ pub struct RebuiltHasher<'a> {
     seed: MaskSeed,
     key: Transformed,
     decoder: Decoder<'a>,
+    /// Of the phases, of the masks' products by the key, and of a last product that is cut.
     linear: LinearHasher,
+    products: ProductHasher,
+    cut: LinearHash,
     /// Of phases and key, as [`super::digest`].
     digest: Hasher,
     summed: SummedKey,
@@ -58,6 +60,8 @@ impl<'a> RebuiltHasher<'a> {
             key: Transformed::new(summed.coefficients()),
             decoder: Decoder::new(packing, contributors),
             linear: LinearHasher::new(challenge),
+            products: ProductHasher::new(challenge),
+            cut: LinearHash::default(),
             digest,
             summed,
             begun: Vec::with_capacity(DEGREE * PHASE_BYTES),
@@ -102,7 +106,10 @@ impl<'a> RebuiltHasher<'a> {
         }
         let key = self.summed.coefficients().iter();
         self.digest.long_part(key.map(|word| word.to_le_bytes()));
-        Ok((self.linear.state(), self.digest.finish()))
+        let mut body = self.linear.state();
+        body.add(&self.products.finish(&self.key));
+        body.add(&self.cut);
+        Ok((body, self.digest.finish()))
     }
 
     /// Checks and hashes the polynomial begun.
@@ -111,16 +118,20 @@ impl<'a> RebuiltHasher<'a> {
         let (words, _) = self.begun.as_chunks::<PHASE_BYTES>();
         let phases: Vec<u64> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
         self.begun.clear();
-        if let Err(fault) = self.decoder.take(&phases, |_| ()) {
+        if let Err(fault) = self.decoder.check(&phases) {
             self.fault.get_or_insert(fault);
             return;
         }
-        let mut body = vec![0; DEGREE];
-        self.seed.expand(self.polynomial, &mut body);
-        self.key.multiply(&mut body);
-        field::add_assign(&mut body, &phases);
-        self.linear
-            .values(body.get(..phases.len()).unwrap_or_default());
+        self.linear.values(&phases);
+        let mut mask = vec![0; DEGREE];
+        self.seed.expand(self.polynomial, &mut mask);
+        if phases.len() == DEGREE {
+            self.products.add(&mask);
+        } else {
+            self.key.multiply(&mut mask);
+            let cut = mask.get(..phases.len()).unwrap_or_default();
+            self.cut = self.products.cut(cut);
+        }
         self.polynomial += 1;
     }
 }

@@ -208,7 +208,10 @@ impl Ga2mTrainer {
             for output in 0..self.ground.head.outputs() {
                 // In the first step there is one point for all multiples.
                 let many = self.path.points.len();
-                let asked = points.iter().cycle().take(if first { many } else { points.len() });
+                let asked = points
+                    .iter()
+                    .cycle()
+                    .take(if first { many } else { points.len() });
                 let own: Vec<&PointSums> = asked.map(|sums| &sums[fold][output]).collect();
                 let goes: Vec<bool> = (0..own.len())
                     .map(|point| self.at(point, fold, output, own[point], Descent::accepts))

@@ -1,0 +1,99 @@
+//! The hash of many products by one key, without making them.
+//!
+//! A body's polynomials are c_j = a_j·S + phase_j, and the hash weighs the coefficients of c_j by
+//! R^j·(r^0, …, r^4095), with R = r^4096. Products and hash are linear, so that
+//! Σ_j R^j·hash(a_j·S) = hash((Σ_j R^j·a_j)·S): the masks are added up first, over F_{q²}, and
+//! multiplied by the key once, its parts one after the other.
+
+use super::{Challenge, LinearHash};
+use crate::field;
+use crate::ntt::Transformed;
+use crate::params::DEGREE;
+use crate::quadratic::Element;
+
+/// Squarings that make r^4096 of r.
+const SQUARINGS: u32 = DEGREE.trailing_zeros();
+
+/// Adds masks up, from the body's first one on.
+pub(crate) struct ProductHasher {
+    challenge: Challenge,
+    /// R.
+    stride: Element,
+    /// R^(masks so far).
+    weight: Element,
+    /// Σ_j R^j·a_j, both parts.
+    sums: [Vec<u64>; 2],
+}
+
+impl ProductHasher {
+    pub(crate) fn new(challenge: Challenge) -> Self {
+        let stride = (0..SQUARINGS).fold(challenge.0, |power, _| power.mul(power));
+        Self {
+            challenge,
+            stride,
+            weight: Element::ONE,
+            sums: [vec![0; DEGREE], vec![0; DEGREE]],
+        }
+    }
+
+    /// Takes in the next mask.
+    pub(crate) fn add(&mut self, mask: &[u64]) {
+        for (sum, weight) in self.sums.iter_mut().zip(self.weight.0) {
+            for (sum, &coefficient) in sum.iter_mut().zip(mask) {
+                *sum = field::add(*sum, field::mul(weight, coefficient));
+            }
+        }
+        self.weight = self.weight.mul(self.stride);
+    }
+
+    /// The hash of coefficients that stand where the next product would: a last one that is cut.
+    pub(crate) fn cut(&self, product: &[u64]) -> LinearHash {
+        let hash = LinearHash::of_values(self.challenge, product);
+        LinearHash(self.weight.mul(hash.0))
+    }
+
+    /// The hash of all products.
+    pub(crate) fn finish(self, key: &Transformed) -> LinearHash {
+        let [one, other] = self.sums.map(|mut sum| {
+            key.multiply(&mut sum);
+            LinearHash::of_values(self.challenge, &sum).0
+        });
+        LinearHash(one.add(Element([0, 1]).mul(other)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain;
+    use crate::randomness::{fill_uniform, seeded_rng};
+    use crate::transcript::hash;
+
+    #[test]
+    fn masks_added_first_hash_as_their_products_do() {
+        let mut rng = seeded_rng([65; 32]);
+        let mut uniform = || {
+            let mut values = vec![0; DEGREE];
+            fill_uniform(&mut rng, &mut values);
+            values
+        };
+        let (key, challenge) = (
+            Transformed::new(&uniform()),
+            Challenge::derive(&hash(domain::OPENED, &[b"products"])),
+        );
+        for (masks, cut) in [(0, 0), (1, 0), (3, 0), (0, 5), (3, 1000)] {
+            let (mut products, mut body) = (ProductHasher::new(challenge), Vec::new());
+            for _ in 0..masks {
+                let mut mask = uniform();
+                products.add(&mask);
+                key.multiply(&mut mask);
+                body.extend(mask);
+            }
+            let last = &uniform()[..cut];
+            body.extend(last);
+            let mut found = products.cut(last);
+            found.add(&products.finish(&key));
+            assert_eq!(found, LinearHash::of_values(challenge, &body));
+        }
+    }
+}
