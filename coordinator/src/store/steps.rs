@@ -276,7 +276,9 @@ impl Store {
         run: RunId,
         sequence: u32,
     ) -> Result<Option<JournalRecord>, StoreError> {
-        let row: Option<(String, Vec<u8>, Option<i64>, Option<i64>)> = sqlx::query_as(
+        /// Ask, totals or their hash, and where large ones lie.
+        type Row = (String, Vec<u8>, Option<i64>, Option<i64>);
+        let row: Option<Row> = sqlx::query_as(
             "SELECT ask, totals, lies_at, bytes FROM journal WHERE run = ? AND sequence = ?",
         )
         .bind(run.to_string())
