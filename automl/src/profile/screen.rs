@@ -30,7 +30,7 @@ const GAIN: (f64, f64) = (1.05, 0.02);
 /// The same for the share of a numeric target's variance.
 const GAIN_NUMBER: (f64, f64) = (1.05, 0.01);
 
-/// A column of [`ProfilePart::Screen`].
+/// A column of [`ProfilePart::Screen`](super::ProfilePart::Screen).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScreenColumn {
