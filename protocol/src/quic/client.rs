@@ -1,14 +1,15 @@
 //! The dialling side. Nodes and people only dial out.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
-use quinn::{ClientConfig, ConnectionError, Endpoint};
+use quinn::{ClientConfig, ConnectionError, Endpoint, EndpointConfig, TokioRuntime};
 use rustls::pki_types::CertificateDer;
 use tokio::time::timeout;
 
 use super::limits::HANDSHAKE_TIMEOUT;
 use super::server::GREETING;
-use super::{Connection, QuicError, tls};
+use super::{Connection, QuicError, socket, tls};
 use crate::pki::{AuthorityCertificate, Fingerprint, Peer, SERVER_NAME, TlsIdentity};
 
 /// Dials the coordinator with a certificate.
@@ -87,10 +88,17 @@ async fn dial_one(
     } else {
         (Ipv4Addr::UNSPECIFIED, 0).into()
     };
-    let endpoint = Endpoint::client(local).map_err(|source| QuicError::Socket {
+    let failed = |source| QuicError::Socket {
         address: local,
         source,
-    })?;
+    };
+    let endpoint = Endpoint::new(
+        EndpointConfig::default(),
+        None,
+        socket::bind(local).map_err(failed)?,
+        Arc::new(TokioRuntime),
+    )
+    .map_err(failed)?;
     let connection = endpoint
         .connect_with(config.clone(), remote, SERVER_NAME)
         .map_err(|error| QuicError::cannot_start(address, &error))?

@@ -24,6 +24,7 @@ mod error;
 mod frame;
 mod limits;
 mod server;
+mod socket;
 mod tls;
 
 pub use admin::{AdminClient, AdminError, CharterState, Watch};

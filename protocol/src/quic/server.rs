@@ -1,7 +1,7 @@
 //! The listening side.
 
 use std::io::ErrorKind;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use quinn::crypto::rustls::HandshakeData;
@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 
 use super::limits::{ACCEPT_QUEUE, HANDSHAKE_TIMEOUT, MAX_HANDSHAKES, MAX_JOINING};
 use super::tls::{self, ALPN_JOIN, ALPN_MEMBER};
-use super::{CloseCode, Connection, QuicError};
+use super::{CloseCode, Connection, QuicError, socket};
 use crate::pki::{AuthorityCertificate, Peer, Revocations, TlsIdentity};
 
 /// First bytes that the server sends on a new connection, as a unidirectional stream:
@@ -70,7 +70,7 @@ impl Server {
                 source,
             },
         };
-        let socket = UdpSocket::bind(config.listen).map_err(failed)?;
+        let socket = socket::bind(config.listen).map_err(failed)?;
         let endpoint = Endpoint::new(
             EndpointConfig::default(),
             Some(tls),
