@@ -9,13 +9,11 @@
 //! the four hospitals' tables.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use collegium_automl::ask::{Encoder, PartTotals, Segment};
-use collegium_automl::erased_serde;
 use collegium_automl::family::{
     self, AnyObject, AnyPart, Family, FamilyObject, FamilyPart, FoldModel, Head, Offer, Proposal,
-    Setting, Trainer, sigmoid,
+    Reads, Setting, Trainer, sigmoid,
 };
 use collegium_automl::features::{MAX_BINS, Row, TargetCoding};
 use collegium_automl::fixed::MAX_ROWS;
@@ -72,18 +70,8 @@ impl Family for NaiveBayes {
         Ok(Box::new(Counting::new(smoothing, setting)))
     }
 
-    fn read_part(
-        &self,
-        json: &mut dyn erased_serde::Deserializer<'_>,
-    ) -> Result<Arc<dyn FamilyPart>, erased_serde::Error> {
-        Ok(Arc::new(erased_serde::deserialize::<CountPart>(json)?))
-    }
-
-    fn read_object(
-        &self,
-        json: &mut dyn erased_serde::Deserializer<'_>,
-    ) -> Result<Arc<dyn FamilyObject>, erased_serde::Error> {
-        Ok(Arc::new(erased_serde::deserialize::<LogOdds>(json)?))
+    fn reads(&self) -> Reads {
+        Reads::of::<CountPart, LogOdds>()
     }
 }
 

@@ -22,8 +22,8 @@ use crate::object::{Object, ObjectId};
 use crate::task::MAX_CLASSES;
 
 pub use registry::{
-    AnyObject, AnyPart, Family, FamilyObject, FamilyPart, Offer, Proposal, families, find, names,
-    register,
+    AnyObject, AnyPart, Family, FamilyObject, FamilyPart, Offer, Proposal, Reads, families, find,
+    names, register,
 };
 
 use serde::{Deserialize, Serialize};

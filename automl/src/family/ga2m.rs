@@ -24,12 +24,10 @@ mod trainer;
 pub use effects::{ColumnEffect, Effects, PairEffect};
 pub use trainer::Ga2mTrainer;
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 
 use crate::family::additive::{AdditiveObject, AdditivePart, AdditiveTrainer, Ground, MAX_POINTS};
-use crate::family::{Family, FamilyObject, FamilyPart, Offer, Proposal, Setting, Trainer};
+use crate::family::{Family, Offer, Proposal, Reads, Setting, Trainer};
 
 /// The family's name.
 pub const NAME: &str = "ga2m";
@@ -75,18 +73,8 @@ impl Family for Ga2m {
         Ok(Box::new(AdditiveTrainer::new(NAME, fitting)))
     }
 
-    fn read_part(
-        &self,
-        json: &mut dyn erased_serde::Deserializer<'_>,
-    ) -> Result<Arc<dyn FamilyPart>, erased_serde::Error> {
-        Ok(Arc::new(erased_serde::deserialize::<AdditivePart>(json)?))
-    }
-
-    fn read_object(
-        &self,
-        json: &mut dyn erased_serde::Deserializer<'_>,
-    ) -> Result<Arc<dyn FamilyObject>, erased_serde::Error> {
-        Ok(Arc::new(erased_serde::deserialize::<AdditiveObject>(json)?))
+    fn reads(&self) -> Reads {
+        Reads::of::<AdditivePart, AdditiveObject>()
     }
 }
 

@@ -45,13 +45,9 @@ pub use part::GbdtPart;
 pub use trainer::GbdtTrainer;
 pub use tree::{MAX_DEPTH, Node, Test, Tree};
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 
-use crate::family::{
-    Family, FamilyObject, FamilyPart, FoldModel, Offer, Proposal, Setting, Trainer,
-};
+use crate::family::{Family, FamilyObject, FoldModel, Offer, Proposal, Reads, Setting, Trainer};
 
 /// The family's name.
 pub const NAME: &str = "gbdt";
@@ -82,18 +78,8 @@ impl Family for Gbdt {
         Ok(Box::new(GbdtTrainer::new(read, setting)?))
     }
 
-    fn read_part(
-        &self,
-        json: &mut dyn erased_serde::Deserializer<'_>,
-    ) -> Result<Arc<dyn FamilyPart>, erased_serde::Error> {
-        Ok(Arc::new(erased_serde::deserialize::<GbdtPart>(json)?))
-    }
-
-    fn read_object(
-        &self,
-        json: &mut dyn erased_serde::Deserializer<'_>,
-    ) -> Result<Arc<dyn FamilyObject>, erased_serde::Error> {
-        Ok(Arc::new(erased_serde::deserialize::<GbdtObject>(json)?))
+    fn reads(&self) -> Reads {
+        Reads::of::<GbdtPart, GbdtObject>()
     }
 }
 

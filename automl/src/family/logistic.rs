@@ -10,14 +10,12 @@ mod newton;
 
 pub use newton::{LogisticCandidate, LogisticTrainer};
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 
 use crate::ask::{EncodeError, Encoder, PartTotals, Segment};
 use crate::family::{
-    Family, FamilyObject, FamilyPart, FoldModel, Head, Offer, Proposal, Setting, Trainer, sigmoid,
-    softplus,
+    Family, FamilyObject, FamilyPart, FoldModel, Head, Offer, Proposal, Reads, Setting, Trainer,
+    sigmoid, softplus,
 };
 use crate::features::{Numbers, Row};
 use crate::fixed::FixedPoint;
@@ -81,18 +79,8 @@ impl Family for Logistic {
         Ok(Box::new(LogisticTrainer::new(candidate, setting.clone())))
     }
 
-    fn read_part(
-        &self,
-        json: &mut dyn erased_serde::Deserializer<'_>,
-    ) -> Result<Arc<dyn FamilyPart>, erased_serde::Error> {
-        Ok(Arc::new(erased_serde::deserialize::<NewtonPart>(json)?))
-    }
-
-    fn read_object(
-        &self,
-        json: &mut dyn erased_serde::Deserializer<'_>,
-    ) -> Result<Arc<dyn FamilyObject>, erased_serde::Error> {
-        Ok(Arc::new(erased_serde::deserialize::<LogisticModel>(json)?))
+    fn reads(&self) -> Reads {
+        Reads::of::<NewtonPart, LogisticModel>()
     }
 }
 

@@ -34,11 +34,9 @@ pub use server::Server;
 pub use shape::{Embedding, NetShape};
 pub use trainer::{NetCandidate, NetTrainer, update_levels};
 
-use std::sync::Arc;
-
 use serde::Deserialize;
 
-use crate::family::{Family, FamilyObject, FamilyPart, Offer, Proposal, Setting, Trainer};
+use crate::family::{Family, Offer, Proposal, Reads, Setting, Trainer};
 
 /// The family's name.
 pub const NAME: &str = "net";
@@ -66,20 +64,8 @@ impl Family for Net {
         Ok(Box::new(NetTrainer::new(candidate, setting.clone())?))
     }
 
-    fn read_part(
-        &self,
-        json: &mut dyn erased_serde::Deserializer<'_>,
-    ) -> Result<Arc<dyn FamilyPart>, erased_serde::Error> {
-        let part: NetPart = erased_serde::deserialize(json)?;
-        Ok(Arc::new(part))
-    }
-
-    fn read_object(
-        &self,
-        json: &mut dyn erased_serde::Deserializer<'_>,
-    ) -> Result<Arc<dyn FamilyObject>, erased_serde::Error> {
-        let model: NetModel = erased_serde::deserialize(json)?;
-        Ok(Arc::new(model))
+    fn reads(&self) -> Reads {
+        Reads::of::<NetPart, NetModel>()
     }
 }
 

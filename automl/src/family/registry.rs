@@ -10,7 +10,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, OnceLock, RwLock};
 
-use serde::de::{DeserializeSeed, Error as _};
+use serde::de::{DeserializeOwned, DeserializeSeed, Error as _};
 use serde::{Deserializer, Serialize};
 
 use super::{FoldModel, Head, Setting, Trainer, ga2m, gbdt, logistic, net, scorecard};
@@ -52,23 +52,33 @@ pub trait Family: Sync {
         setting: &Setting,
     ) -> Result<Box<dyn Trainer>, String>;
 
-    /// Reads what it asks of sites: `erased_serde::deserialize` of its own type.
-    ///
-    /// # Errors
-    /// When the JSON is no part of this family.
-    fn read_part(
-        &self,
-        json: &mut dyn erased_serde::Deserializer<'_>,
-    ) -> Result<Arc<dyn FamilyPart>, erased_serde::Error>;
+    /// How its parts and objects are read: [`Reads::of`] its two types.
+    fn reads(&self) -> Reads;
+}
 
-    /// Reads what it publishes.
-    ///
-    /// # Errors
-    /// When the JSON is no object of this family.
-    fn read_object(
-        &self,
-        json: &mut dyn erased_serde::Deserializer<'_>,
-    ) -> Result<Arc<dyn FamilyObject>, erased_serde::Error>;
+/// Reads one thing of a family; the error says why the JSON is none.
+type Read<T> = fn(&mut dyn erased_serde::Deserializer<'_>) -> Result<Arc<T>, erased_serde::Error>;
+
+/// How a family's JSON is read.
+#[derive(Clone, Copy)]
+pub struct Reads {
+    part: Read<dyn FamilyPart>,
+    object: Read<dyn FamilyObject>,
+}
+
+impl Reads {
+    /// Of a family that asks sites for `P` and publishes `O`; each may be an enum.
+    #[must_use]
+    pub fn of<P, O>() -> Self
+    where
+        P: FamilyPart + DeserializeOwned,
+        O: FamilyObject + DeserializeOwned,
+    {
+        Self {
+            part: |json| Ok(Arc::new(erased_serde::deserialize::<P>(json)?)),
+            object: |json| Ok(Arc::new(erased_serde::deserialize::<O>(json)?)),
+        }
+    }
 }
 
 /// What a family makes its candidates for.
@@ -215,7 +225,7 @@ impl<'de> DeserializeSeed<'de> for PartOf {
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<AnyPart, D::Error> {
         let mut json = <dyn erased_serde::Deserializer<'_>>::erase(json);
-        let part = self.0.read_part(&mut json).map_err(D::Error::custom)?;
+        let part = (self.0.reads().part)(&mut json).map_err(D::Error::custom)?;
         Ok(AnyPart {
             family: self.0.name(),
             part,
@@ -228,7 +238,7 @@ impl<'de> DeserializeSeed<'de> for ObjectOf {
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<AnyObject, D::Error> {
         let mut json = <dyn erased_serde::Deserializer<'_>>::erase(json);
-        let object = self.0.read_object(&mut json).map_err(D::Error::custom)?;
+        let object = (self.0.reads().object)(&mut json).map_err(D::Error::custom)?;
         Ok(AnyObject {
             family: self.0.name(),
             object,

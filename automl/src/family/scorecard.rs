@@ -14,12 +14,10 @@ pub use points::{PointsRow, PointsTable, Scaling};
 pub use trainer::ScorecardTrainer;
 pub use woe::Shape;
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 
 use crate::family::additive::{AdditiveObject, AdditivePart, AdditiveTrainer, Ground, MAX_POINTS};
-use crate::family::{Family, FamilyObject, FamilyPart, Head, Offer, Proposal, Setting, Trainer};
+use crate::family::{Family, Head, Offer, Proposal, Reads, Setting, Trainer};
 
 /// The family's name.
 pub const NAME: &str = "scorecard";
@@ -71,18 +69,8 @@ impl Family for Scorecard {
         Ok(Box::new(AdditiveTrainer::new(NAME, fitting)))
     }
 
-    fn read_part(
-        &self,
-        json: &mut dyn erased_serde::Deserializer<'_>,
-    ) -> Result<Arc<dyn FamilyPart>, erased_serde::Error> {
-        Ok(Arc::new(erased_serde::deserialize::<AdditivePart>(json)?))
-    }
-
-    fn read_object(
-        &self,
-        json: &mut dyn erased_serde::Deserializer<'_>,
-    ) -> Result<Arc<dyn FamilyObject>, erased_serde::Error> {
-        Ok(Arc::new(erased_serde::deserialize::<AdditiveObject>(json)?))
+    fn reads(&self) -> Reads {
+        Reads::of::<AdditivePart, AdditiveObject>()
     }
 }
 

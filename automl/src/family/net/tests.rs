@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use super::stack::stacked;
 use super::*;
 use crate::ask::{Ask, Encoder, Part, Stage, Totals};
-use crate::family::{AnyPart, Head, softplus};
+use crate::family::{AnyPart, FamilyObject, FamilyPart, Head, softplus};
 use crate::features::Matrix;
 use crate::metric::LossSums;
 use crate::object::{Object, ObjectId};
