@@ -2,9 +2,9 @@
 //!
 //! Five steps. *Schema* spells the names of the columns (names travel, values
 //! never do). *Survey* counts types, classes, values of categories, a coarse
-//! grid of magnitudes and usual codes for "missing". *Refine* lays at most 64
+//! grid of magnitudes and usual codes for "missing". *Refine* lays at most 256
 //! cells over each column of numbers, twice, the second time where the rows are:
-//! this gives its quantiles. Beside the first look, *Screen* counts derived columns,
+//! this gives its quantiles, and the edges of its at most 64 bins. Beside the first look, *Screen* counts derived columns,
 //! the values of large categories and words by target, and what tells something is
 //! kept. The last step sums each clipped number and its square (*Moments*), counts
 //! the bins of every column by target and fold (*Tables*: weight of evidence,
@@ -66,8 +66,10 @@ pub const FINE_BUCKETS: usize = 1 << 14;
 pub const MAX_ENCODED: usize = 2048;
 /// Most values of a declared vocabulary.
 pub const MAX_VOCABULARY: usize = 256;
-/// Most cells laid over a column of numbers.
+/// Most bins of a column that are counted by target, and that a model may use.
 pub const MAX_CELLS: usize = 64;
+/// Most cells laid over a column of numbers in one look, from whose edges the bins are taken.
+pub const MAX_GRID: usize = 256;
 /// A category value with fewer training rows over all sites becomes "other".
 pub const MIN_LEVEL_ROWS: u64 = 10;
 /// Most values of a category that get a feature of their own.

@@ -26,8 +26,8 @@ pub const MAX_TEXT_BYTES: usize = 512;
 /// Bytes of a parameter set's id, such as `collegium-glwe-n4096-q64-cbd80-v1` (33).
 pub const MAX_PARAMS_ID_BYTES: usize = 64;
 
-/// Bytes of an ask: the largest one lists every bin edge of 1 000 columns x 64 bins as decimal
-/// text of about 12 bytes (0.8 MB); model weights travel as objects, not inside the ask.
+/// Bytes of an ask: the largest one lists 2^15 cells' edges of 512 columns as decimal text of about
+/// 19 bytes (0.6 MB); model weights travel as objects, not inside the ask.
 pub const MAX_ASK_BYTES: usize = 1 << 20;
 
 /// Bytes of a task file: it is written by a person.

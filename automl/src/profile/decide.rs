@@ -97,7 +97,7 @@ impl Surveyed {
     }
 
     /// The grid to lay over its numbers or dates.
-    pub(super) fn refined(&self, source: Source) -> RefineColumn {
+    pub(super) fn refined(&self, source: Source, most: usize) -> RefineColumn {
         let dates = source == Source::Dates;
         let coarse = if dates {
             &self.coarse_dates
@@ -106,19 +106,20 @@ impl Surveyed {
         };
         RefineColumn {
             name: self.name.clone(),
-            edges: grid::refined_edges(coarse, self.whole(dates)),
+            edges: grid::refined_edges(coarse, self.whole(dates), most),
             source,
         }
     }
 
     /// The grid of the second look, from the rows in the first one's cells.
-    pub(super) fn again(&self, first: &RefineColumn, counts: &[u64]) -> RefineColumn {
+    pub(super) fn again(&self, first: &RefineColumn, counts: &[u64], most: usize) -> RefineColumn {
         RefineColumn {
             name: first.name.clone(),
             edges: grid::edges_again(
                 &first.edges,
                 counts,
                 self.whole(first.source == Source::Dates),
+                most,
             ),
             source: first.source.clone(),
         }
@@ -192,8 +193,9 @@ impl Taken<'_> {
         }
     }
 
-    pub(super) fn refined(&self) -> Option<RefineColumn> {
-        self.source().map(|source| self.column.refined(source))
+    pub(super) fn refined(&self, most: usize) -> Option<RefineColumn> {
+        self.source()
+            .map(|source| self.column.refined(source, most))
     }
 
     /// How the screening reads it, where derived columns are made of it.
@@ -273,11 +275,11 @@ pub(super) fn kind_of_number(small: Option<&Levels>) -> ColumnKind {
 }
 
 /// The grid of a derived column's first look.
-pub(super) fn derived_grid(screened: &Screened) -> RefineColumn {
+pub(super) fn derived_grid(screened: &Screened, most: usize) -> RefineColumn {
     let whole = screened.rows > 0 && screened.whole_numbers == screened.rows;
     RefineColumn {
         name: screened.column.name.clone(),
-        edges: grid::refined_edges(&screened.coarse, whole),
+        edges: grid::refined_edges(&screened.coarse, whole, most),
         source: screened.column.source.clone(),
     }
 }

@@ -1,6 +1,15 @@
 //! Grids over numbers: coarse by powers of two, then fine where the rows are.
 
-use super::MAX_CELLS;
+use super::{MAX_CELLS, MAX_GRID};
+
+/// Cells of all columns of one look together: at 18 bytes an edge about half of the largest ask.
+const ALL_CELLS: usize = 1 << 15;
+
+/// Most cells of a column in a look at this many columns: [`MAX_GRID`], less where the ask
+/// would grow too large, never under [`MAX_CELLS`].
+pub(super) fn cells_each(columns: usize) -> usize {
+    (ALL_CELLS / columns.max(1)).clamp(MAX_CELLS, MAX_GRID)
+}
 
 /// Magnitudes below 2^-40 count as zero, above 2^56 as the largest.
 const LOWEST_EXPONENT: i32 = -40;
@@ -87,16 +96,15 @@ struct Piece {
     divisible: bool,
 }
 
-/// Ascending edges of at most [`MAX_CELLS`] cells that cover every non-empty
-/// coarse cell, finer where there are more rows. Empty when nothing was
+/// Ascending edges of at most `most` cells that cover every non-empty coarse cell, finer where there are more rows. Empty when nothing was
 /// counted. For columns of whole numbers no cell is narrower than one.
-pub(super) fn refined_edges(coarse: &[u64], whole: bool) -> Vec<f64> {
-    lay(&pieces(coarse), whole)
+pub(super) fn refined_edges(coarse: &[u64], whole: bool, most: usize) -> Vec<f64> {
+    lay(&pieces(coarse), whole, most)
 }
 
 /// Edges again, from the rows in the cells of a first grid: neighbours with few rows are one
 /// piece, so that the cells go to where the rows are, however narrow that is.
-pub(super) fn edges_again(edges: &[f64], counts: &[u64], whole: bool) -> Vec<f64> {
+pub(super) fn edges_again(edges: &[f64], counts: &[u64], whole: bool, most: usize) -> Vec<f64> {
     let pieces: Vec<Piece> = edges
         .windows(2)
         .zip(counts)
@@ -108,7 +116,7 @@ pub(super) fn edges_again(edges: &[f64], counts: &[u64], whole: bool) -> Vec<f64
             divisible: bounds[0] != -power(LOWEST_EXPONENT),
         })
         .collect();
-    lay(&pieces, whole)
+    lay(&pieces, whole, most)
 }
 
 /// Cuts between at most `most` bins of about equally many rows, each an inner edge.
@@ -162,8 +170,8 @@ fn merged(pieces: &[Piece], most: u64) -> Vec<Piece> {
 }
 
 /// Edges over neighbouring pieces: cells of about equally many rows, with as few rows
-/// in each as [`MAX_CELLS`] of them allow.
-fn lay(pieces: &[Piece], whole: bool) -> Vec<f64> {
+/// in each as `room` of them allow.
+fn lay(pieces: &[Piece], whole: bool, room: usize) -> Vec<f64> {
     let total: u64 = pieces.iter().map(|piece| piece.rows).sum();
     if total == 0 {
         return Vec::new();
@@ -176,7 +184,7 @@ fn lay(pieces: &[Piece], whole: bool) -> Vec<f64> {
     let (mut low, mut most) = (1, total);
     while low < most {
         let middle = low + (most - low) / 2;
-        if cells(middle) <= MAX_CELLS {
+        if cells(middle) <= room {
             most = middle;
         } else {
             low = middle + 1;

@@ -10,7 +10,7 @@ use super::slots::{Coding, SlotKey};
 use super::source::Source;
 use super::tally::TableColumn;
 use super::target::TargetAsk;
-use super::{MAX_CELLS, MAX_VOCABULARY, classes, grid};
+use super::{MAX_GRID, MAX_VOCABULARY, classes, grid};
 use crate::ask::{MAX_CODE, Segment};
 use crate::object::ObjectId;
 use crate::split::SplitPlan;
@@ -338,7 +338,7 @@ fn check_edges(column: &RefineColumn) -> Result<(), String> {
     let cells = column.edges.len().saturating_sub(1);
     let ascending = column.edges.is_sorted_by(|a, b| a < b);
     let finite = column.edges.iter().all(|edge| edge.is_finite());
-    if !(1..=MAX_CELLS).contains(&cells) || !ascending || !finite {
+    if !(1..=MAX_GRID).contains(&cells) || !ascending || !finite {
         return Err(format!("edges of `{}` are out of bounds", column.name));
     }
     Ok(())

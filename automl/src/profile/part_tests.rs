@@ -55,7 +55,7 @@ fn coarse_cells_hold_their_numbers() {
         let number = libm::ldexp(random.unit() - 0.5, random.below(90) as i32 - 38);
         let mut counts = vec![0; grid::COARSE_CELLS];
         counts[grid::coarse_cell(number)] = 1;
-        let edges = grid::refined_edges(&counts, false);
+        let edges = grid::refined_edges(&counts, false, MAX_CELLS);
         assert!(
             edges[0] <= number && number <= edges[edges.len() - 1],
             "{number} in {edges:?}"
@@ -85,16 +85,71 @@ fn refined_edges_stay_within_their_caps() {
             })
             .collect();
         for whole in [false, true] {
-            let edges = grid::refined_edges(&counts, whole);
-            assert!(edges.is_sorted_by(|a, b| a < b), "seed {seed}");
-            assert!(
-                edges.len() <= MAX_CELLS + 1,
-                "seed {seed}: {} edges",
-                edges.len()
-            );
+            for most in [MAX_CELLS, MAX_GRID] {
+                let edges = grid::refined_edges(&counts, whole, most);
+                assert!(edges.is_sorted_by(|a, b| a < b), "seed {seed}");
+                assert!(
+                    edges.len() <= most + 1,
+                    "seed {seed}: {} edges",
+                    edges.len()
+                );
+            }
         }
     }
-    assert!(grid::refined_edges(&vec![0; grid::COARSE_CELLS], true).is_empty());
+    assert!(grid::refined_edges(&vec![0; grid::COARSE_CELLS], true, MAX_GRID).is_empty());
+}
+
+/// Like the capital gains of a census: nearly all rows are zero, and among the others single
+/// values that lie close together are frequent.
+#[test]
+fn two_looks_tell_frequent_neighbours_apart() {
+    let mut random = Stream::new("atoms-test", &[b"1"]);
+    let pairs = [(3103, 3137), (4386, 4416), (7688, 7696)];
+    let mut numbers = vec![0.0; 36_000];
+    let apart = (0..40).map(|place: i32| 114 + 251 * place);
+    for atom in apart.chain(pairs.iter().flat_map(|pair| [pair.0, pair.1])) {
+        numbers.extend(vec![f64::from(atom); 40 + random.below(60)]);
+    }
+    numbers.extend(vec![99_999.0; 240]);
+    let count = |edges: &[f64]| {
+        let mut counts = vec![0_u64; edges.len() - 1];
+        numbers
+            .iter()
+            .for_each(|&number| counts[grid::cell(edges, number)] += 1);
+        counts
+    };
+    let mut coarse = vec![0; grid::COARSE_CELLS];
+    numbers
+        .iter()
+        .for_each(|&number| coarse[grid::coarse_cell(number)] += 1);
+    let shared = |most: usize| {
+        let first = grid::refined_edges(&coarse, true, most);
+        let edges = grid::edges_again(&first, &count(&first), true, most);
+        let cuts = grid::cuts(&edges, &count(&edges), MAX_CELLS);
+        assert!(cuts.len() < MAX_CELLS, "{} cuts", cuts.len());
+        let bin = |atom: i32| cuts.partition_point(|&cut| cut <= f64::from(atom));
+        let mut shared = pairs.to_vec();
+        shared.retain(|pair| bin(pair.0) == bin(pair.1));
+        shared
+    };
+    assert_eq!(shared(grid::cells_each(14)), []);
+    // As many cells as bins are too few to find them.
+    assert!(!shared(MAX_CELLS).is_empty());
+}
+
+#[test]
+fn a_look_at_the_widest_table_fits_an_ask() {
+    for columns in [1, 100, 400, MAX_NAMES] {
+        let cells = grid::cells_each(columns);
+        assert!((MAX_CELLS..=MAX_GRID).contains(&cells));
+        // Most edges are short; those of a column of tiny fractions have 17 digits and more.
+        let edges: Vec<f64> = (0..=cells).map(|cell| cell as f64 / 3.0).collect();
+        let bytes = serde_json::to_vec(&edges).map_or(usize::MAX, |text| text.len());
+        assert!(
+            bytes * columns <= crate::ask::MAX_ASK_BYTES,
+            "{columns} columns take {bytes} bytes each"
+        );
+    }
 }
 
 #[test]
@@ -139,7 +194,7 @@ fn asks_out_of_bounds_are_refused() {
         refine(&["a"], vec![0.0]),
         refine(&["a"], vec![1.0, 0.0]),
         refine(&["a"], vec![0.0, f64::INFINITY]),
-        refine(&["a"], (0..=MAX_CELLS as u32 + 1).map(f64::from).collect()),
+        refine(&["a"], (0..=MAX_GRID as u32 + 1).map(f64::from).collect()),
     ] {
         assert!(part.check().is_err(), "{part:?}");
     }

@@ -31,9 +31,13 @@ pub(super) fn first_look(
     rows: u64,
     sum: &mut Sum<'_>,
 ) -> Result<(Counted, Found), ProfileError> {
-    let mut columns: Vec<RefineColumn> = taken.iter().filter_map(Taken::refined).collect();
+    let cells = grid::cells_each(taken.len() + 1);
+    let mut columns: Vec<RefineColumn> = taken
+        .iter()
+        .filter_map(|taken| taken.refined(cells))
+        .collect();
     if let (TargetAsk::Number { .. }, Some(target)) = (ask, target) {
-        columns.push(target.refined(Source::Numbers));
+        columns.push(target.refined(Source::Numbers, cells));
         columns.sort_by(|a, b| a.name.cmp(&b.name));
     }
     let screening = screen::ask(task, ask.clone(), taken, rows);
@@ -69,14 +73,18 @@ pub(super) fn second_look(
     found: &Found,
     sum: &mut Sum<'_>,
 ) -> Result<Counted, ProfileError> {
+    let cells = grid::cells_each(coarse.len() + found.derived.len());
     let mut columns: Vec<RefineColumn> = coarse
         .iter()
         .filter_map(|(column, counts)| {
             let known = surveyed.iter().find(|known| known.name == column.name)?;
-            Some(known.again(column, counts))
+            Some(known.again(column, counts, cells))
         })
         .collect();
-    let derived = found.derived.iter().map(decide::derived_grid);
+    let derived = found
+        .derived
+        .iter()
+        .map(|screened| decide::derived_grid(screened, cells));
     // A derived column without a single value has no grid.
     columns.extend(derived.filter(|column| column.edges.len() > 1));
     columns.sort_by(|a, b| a.name.cmp(&b.name));
