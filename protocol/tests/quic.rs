@@ -126,6 +126,38 @@ async fn both_sides_learn_who_the_other_is() {
     assert!(near.bytes_sent() > 0 && near.bytes_received() > 0);
 }
 
+#[test]
+fn a_server_that_was_killed_and_came_back_says_so() {
+    let runtime = || {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let consortium = Consortium::new("Test");
+    let identity = consortium.identity(Role::Coordinator, "coordinator");
+    let config = |listen| ServerConfig {
+        identity: identity.clone(),
+        ..consortium.server_config(listen)
+    };
+    let (first, second, clients) = (runtime(), runtime(), runtime());
+    let server = first.block_on(async { Server::bind(config(loopback())).unwrap() });
+    let address = server.local_address();
+    let client = consortium.client(&consortium.identity(Role::Node, "hospital-a"));
+    let (near, far) = clients.block_on(meet(&client, &server));
+    // As a kill would: its tasks are gone before they could say anything.
+    first.shutdown_timeout(PATIENCE);
+    drop((server, far));
+    let _server = second.block_on(async { Server::bind(config(address)).unwrap() });
+    let error = clients.block_on(within(near.closed()));
+    // It was told, and did not have to wait for the idle timeout.
+    assert!(
+        matches!(&error, QuicError::Lost(why) if why.contains("restarted")),
+        "{error}"
+    );
+}
+
 #[tokio::test]
 async fn a_certificate_of_another_consortium_is_refused_in_the_handshake() {
     let ours = Consortium::new("Ours");

@@ -225,6 +225,9 @@ impl From<ConnectionError> for QuicError {
                 "nothing was heard from the peer for {} s",
                 IDLE_TIMEOUT.as_secs()
             )),
+            ConnectionError::Reset => Self::Lost(
+                "the peer has restarted and does not know this connection any more".to_owned(),
+            ),
             other => Self::Lost(other.to_string()),
         }
     }

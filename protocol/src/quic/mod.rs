@@ -23,6 +23,7 @@ mod connection;
 mod error;
 mod frame;
 mod limits;
+mod reset;
 mod server;
 mod socket;
 mod tls;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use quinn::crypto::rustls::HandshakeData;
-use quinn::{Endpoint, EndpointConfig, Incoming, TokioRuntime};
+use quinn::{Endpoint, Incoming, TokioRuntime};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::task::AbortHandle;
@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 
 use super::limits::{ACCEPT_QUEUE, HANDSHAKE_TIMEOUT, MAX_HANDSHAKES, MAX_JOINING};
 use super::tls::{self, ALPN_JOIN, ALPN_MEMBER};
-use super::{CloseCode, Connection, QuicError, socket};
+use super::{CloseCode, Connection, QuicError, reset, socket};
 use crate::pki::{AuthorityCertificate, Peer, Revocations, TlsIdentity};
 
 /// First bytes that the server sends on a new connection, as a unidirectional stream:
@@ -72,7 +72,7 @@ impl Server {
         };
         let socket = socket::bind(config.listen).map_err(failed)?;
         let endpoint = Endpoint::new(
-            EndpointConfig::default(),
+            reset::endpoint_config(&config.identity.key()),
             Some(tls),
             socket,
             Arc::new(TokioRuntime),
