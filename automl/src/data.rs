@@ -11,7 +11,7 @@ use crate::task::{ColumnType, Kind, Task};
 
 mod policy;
 
-pub use policy::SitePolicy;
+pub use policy::{SitePolicy, Withheld};
 
 /// A table, split and checked for one task.
 #[derive(Clone, Debug)]
@@ -218,6 +218,24 @@ impl SiteData {
     #[must_use]
     pub fn withholds_training(&self) -> bool {
         (self.train.len() as u64) < self.policy.min_rows
+    }
+
+    /// Whether the same holds for its test rows.
+    #[must_use]
+    pub fn withholds_test(&self) -> bool {
+        (self.test.len() as u64) < self.policy.min_rows
+    }
+
+    /// Whether rows of some fold of this pipeline are held back from validation.
+    #[must_use]
+    pub fn withholds_fold(&self, pipeline: &Pipeline) -> bool {
+        if self.policy.min_rows == 0 {
+            return false;
+        }
+        let rows = self.shown(&self.train).iter();
+        let slots: Vec<Slot> = rows.map(|row| self.slot(pipeline, *row)).collect();
+        let held = self.policy.held_folds(&slots, pipeline.folds());
+        !held.is_empty()
     }
 
     /// Hash of the mapped content of the table.

@@ -9,6 +9,7 @@ pub(crate) mod cholesky;
 pub mod ga2m;
 pub mod gbdt;
 pub mod logistic;
+pub(crate) mod monotone;
 pub mod net;
 pub mod registry;
 pub mod scorecard;

@@ -3,14 +3,15 @@
 
 mod view;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ask::{Answer, Ask, AskError, EncodeError, Encoder, Part};
-use crate::data::{Design, SiteData, SiteDataError, SitePolicy};
+use crate::data::{Design, SiteData, SiteDataError, SitePolicy, Withheld};
 use crate::family::FoldModel;
 use crate::features::{Cells, Matrix, Pipeline, Row, TargetCoding};
 use crate::metric::Rows as ScoredRows;
 use crate::object::{ObjectError, ObjectId, Objects};
+use crate::profile::ProfilePart;
 use crate::table::Table;
 use crate::task::Task;
 
@@ -35,6 +36,12 @@ pub trait Site: Send {
     /// When the ask is of another task or out of bounds, an object is missing,
     /// or the data do not fit.
     fn answer(&mut self, ask: &Ask) -> Result<Answer, SiteError>;
+
+    /// What the site's own limits keep out of its answer to this ask, whose objects it holds: for
+    /// the site's eyes only, as peers cannot tell it from having no such rows.
+    fn withheld(&self, _ask: &Ask) -> BTreeSet<Withheld> {
+        BTreeSet::new()
+    }
 }
 
 /// Why a site cannot answer.
@@ -327,5 +334,32 @@ impl Site for TableSite {
         self.objects.used(&needed);
         self.cache.asked();
         Ok(Answer { codes })
+    }
+
+    fn withheld(&self, ask: &Ask) -> BTreeSet<Withheld> {
+        let mut withheld = BTreeSet::new();
+        for part in &ask.parts {
+            let pipeline = match part {
+                // Names of columns, no rows.
+                Part::Profile(ProfilePart::Schema { .. }) => continue,
+                Part::Profile(_) => None,
+                Part::Train(part) => Some(part.pipeline()),
+                Part::Score(part) if part.on == ScoredRows::Test => {
+                    if self.data.withholds_test() {
+                        withheld.insert(Withheld::Test);
+                    }
+                    continue;
+                }
+                Part::Score(part) => Some(part.pipeline),
+            };
+            if self.data.withholds_training() {
+                withheld.insert(Withheld::Training);
+            }
+            let pipeline = pipeline.and_then(|id| self.pipeline(id).ok());
+            if pipeline.is_some_and(|pipeline| self.data.withholds_fold(pipeline)) {
+                withheld.insert(Withheld::Fold);
+            }
+        }
+        withheld
     }
 }

@@ -58,7 +58,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), NodeError> {
     config.training.device.choose()?;
-    let tables = Tables::new(config.data.clone());
+    let tables = Tables::new(config.data.clone(), config.policy.site());
     run_with(config, tables, shutdown).await
 }
 

@@ -8,6 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use collegium_automl::data::SitePolicy;
+use collegium_automl::table::Table;
 use collegium_protocol::charter::{SignedCharter, VerifiedCharter};
 use collegium_protocol::pki::keyfile;
 use collegium_protocol::step::Place;
@@ -86,7 +88,10 @@ pub async fn check(config: &Config) -> CheckReport {
         Err(error) => report.add("keys", Err(error.to_string())),
     }
     report.add("charter", charter(config, keys.as_ref().ok()).await);
-    report.add("data", table(config));
+    let table = data::load(&config.data).map_err(|error| error.to_string());
+    let rows = table.as_ref().map_or(0, Table::rows);
+    report.add("data", table.and_then(|table| described(&table)));
+    report.add("policy", policy(config.policy.site(), rows));
     report.add("ledger", ledger(config));
     if let Ok(keys) = &keys {
         report.add("coordinator", coordinator(config, keys).await);
@@ -194,8 +199,7 @@ async fn charter(config: &Config, keys: Option<&NodeKeys>) -> Result<String, Str
     ))
 }
 
-fn table(config: &Config) -> Result<String, String> {
-    let table = data::load(&config.data).map_err(|error| error.to_string())?;
+fn described(table: &Table) -> Result<String, String> {
     let names: Vec<&str> = table.columns().iter().map(|column| column.name()).collect();
     let shown = names[..names.len().min(SHOWN_COLUMNS)].join(", ");
     let more = names.len().saturating_sub(SHOWN_COLUMNS);
@@ -211,6 +215,18 @@ fn table(config: &Config) -> Result<String, String> {
         ));
     }
     Ok(format!("{} rows, columns {shown}{more}", table.rows()))
+}
+
+/// What the site holds back; `rows` is 0 where there is no table.
+fn policy(policy: SitePolicy, rows: usize) -> Result<String, String> {
+    let SitePolicy { min_rows, min_cell } = policy;
+    if (1..min_rows).contains(&(rows as u64)) {
+        return Err(format!(
+            "all {rows} rows are held back: they are fewer than `policy.min_rows` = {min_rows}; \
+             lower it, or do not take part"
+        ));
+    }
+    Ok(format!("min_rows = {min_rows}, min_cell = {min_cell}"))
 }
 
 fn ledger(config: &Config) -> Result<String, String> {
@@ -292,6 +308,20 @@ mod tests {
         // Checking made nothing that a later join would stumble over.
         assert!(!directory.path().join("node.db").exists());
         assert!(!directory.path().join("ledger").exists());
+    }
+
+    #[test]
+    fn a_policy_that_holds_back_all_rows_is_a_failure() {
+        let limits = |min_rows| SitePolicy {
+            min_rows,
+            min_cell: 5,
+        };
+        let shown = policy(limits(10), 10).expect("ten rows are enough");
+        assert_eq!(shown, "min_rows = 10, min_cell = 5");
+        let problem = policy(limits(11), 10).expect_err("too few rows");
+        assert!(problem.contains("policy.min_rows"), "{problem}");
+        // Without a table, that is what has to be mended.
+        assert!(policy(limits(11), 0).is_ok());
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod units;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use collegium_automl::data::SitePolicy;
 use collegium_automl::family::net::TrainingDevice;
 use collegium_automl::table::TableMapping;
 use collegium_protocol::limits::MAX_COHORT_CHANGES;
@@ -27,6 +28,8 @@ pub use units::{Bytes, Span};
 const FEWEST_CONTRIBUTORS: u16 = 3;
 /// Largest consortium whose committee is all of its members.
 const MOST_CONTRIBUTORS: u16 = 64;
+/// A site that holds back more rows than this should not take part.
+const MOST_MIN_ROWS: u64 = 1_000_000;
 /// A reconnect pause longer than an hour is a mistake in the unit.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
@@ -84,6 +87,24 @@ pub struct PolicyConfig {
     /// Whether this site checks the evidence of every step's totals, which lets it see them.
     /// Default: true.
     pub verify_totals: bool,
+    /// With fewer training rows, or fewer test rows, than this the site answers zeros for all of
+    /// them, and it validates nothing in a fold of fewer; its ledger says so. A number of rows, 0
+    /// to 1000000. Default: 0, nothing is held back.
+    pub min_rows: u64,
+    /// Counts of fewer rows than this in the profile are sent as zero, at some cost in accuracy.
+    /// A number of rows, 0 to 1000000. Default: 0, all counts are sent.
+    pub min_cell: u64,
+}
+
+impl PolicyConfig {
+    /// What the site does not show, whatever is asked.
+    #[must_use]
+    pub const fn site(&self) -> SitePolicy {
+        SitePolicy {
+            min_rows: self.min_rows,
+            min_cell: self.min_cell,
+        }
+    }
 }
 
 /// The connection to the coordinator.
@@ -164,6 +185,8 @@ impl Default for PolicyConfig {
             minimum_contributors: FEWEST_CONTRIBUTORS,
             max_cohort_changes: 8,
             verify_totals: true,
+            min_rows: 0,
+            min_cell: 0,
         }
     }
 }
@@ -301,6 +324,13 @@ impl Config {
             &policy.max_cohort_changes,
             &format!("from 1 to {MAX_COHORT_CHANGES}"),
         )?;
+        for (key, rows) in [
+            ("policy.min_rows", policy.min_rows),
+            ("policy.min_cell", policy.min_cell),
+        ] {
+            let expected = format!("a number of rows from 0 to {MOST_MIN_ROWS}");
+            fits(rows <= MOST_MIN_ROWS, key, &rows, &expected)?;
+        }
         fits(
             (Span::millis(10)..=Span::millis(60_000)).contains(&link.reconnect_min),
             "link.reconnect_min",

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use collegium_automl::data::SitePolicy;
 use collegium_automl::site::TableSite;
 use collegium_automl::table::{MappingError, Table, TableMapping};
 use collegium_automl::task::Task;
@@ -66,13 +67,14 @@ fn mapping(config: &DataConfig) -> Result<TableMapping, DataError> {
 /// The real workshop: tables from the configured file.
 pub struct Tables {
     config: DataConfig,
+    policy: SitePolicy,
 }
 
 impl Tables {
-    /// Reads `config`'s file whenever a run is opened.
+    /// Reads `config`'s file whenever a run is opened, and shows what `policy` allows.
     #[must_use]
-    pub fn new(config: DataConfig) -> Self {
-        Self { config }
+    pub fn new(config: DataConfig, policy: SitePolicy) -> Self {
+        Self { config, policy }
     }
 
     fn table(&self) -> Result<Table, TrainerError> {
@@ -84,8 +86,8 @@ impl Workshop for Tables {
     fn open(&mut self, task: &Task) -> Result<OpenSite, TrainerError> {
         let table = self.table()?;
         let rows = table.rows();
-        let site =
-            TableSite::new(task, table).map_err(|error| TrainerError::Data(error.to_string()))?;
+        let site = TableSite::with_policy(task, table, self.policy)
+            .map_err(|error| TrainerError::Data(error.to_string()))?;
         let data = Digest(site.data_digest().0);
         Ok(OpenSite {
             site: Box::new(site),
@@ -104,6 +106,9 @@ impl Workshop for Tables {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use collegium_automl::ask::{Ask, Part, Stage};
+    use collegium_automl::data::Withheld;
+    use collegium_automl::profile::{Coding, ColumnAsk, ProfilePart, SlotKey};
 
     const ROWS: &str = "age;num;chol\n63;0;233\n41;2;0\n57;1;354\n";
     const TASK: &str = "name = \"heart\"\ntarget = \"disease\"\n";
@@ -150,13 +155,57 @@ mod tests {
         let directory = tempfile::tempdir().expect("tempdir");
         let config = site(directory.path());
         let task = Task::from_toml(TASK).expect("a task");
-        let mut tables = Tables::new(config.clone());
+        let mut tables = Tables::new(config.clone(), SitePolicy::default());
         let first = tables.open(&task).expect("opens");
         assert_eq!(first.rows, 3);
         assert_eq!(tables.open(&task).expect("opens").data, first.data);
         let path = config.path.expect("a path");
         std::fs::write(path, format!("{ROWS}70;0;200\n")).expect("writes");
         assert_ne!(tables.open(&task).expect("opens").data, first.data);
+    }
+
+    /// A site with fewer rows than its own limit answers zeros, and knows it; what others asked
+    /// for cannot tell.
+    #[test]
+    fn few_rows_are_answered_with_zeros() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let config = site(directory.path());
+        let task = Task::from_toml(TASK).expect("a task");
+        let column = |name: &str, coding| ColumnAsk {
+            name: name.to_owned(),
+            coding,
+        };
+        let survey = ProfilePart::Survey {
+            key: SlotKey::of(&task),
+            columns: vec![
+                column("age", Coding::Buckets),
+                column("chol", Coding::Buckets),
+                column("disease", Coding::Whole),
+            ],
+            classes: Vec::new(),
+        };
+        let ask = Ask {
+            sequence: 1,
+            stage: Stage::Profile,
+            task: task.digest(),
+            parts: vec![Part::Profile(survey)],
+        };
+        let answered = |min_rows: u64| {
+            let policy = SitePolicy {
+                min_rows,
+                min_cell: 0,
+            };
+            let mut open = Tables::new(config.clone(), policy)
+                .open(&task)
+                .expect("opens");
+            let answer = open.site.answer(&ask).expect("answers");
+            (answer.codes, open.site.withheld(&ask))
+        };
+        let (shown, none) = answered(0);
+        assert!(none.is_empty() && shown.iter().any(|code| *code > 0));
+        let (held, withheld) = answered(100);
+        assert_eq!(Vec::from_iter(withheld), [Withheld::Training]);
+        assert_eq!(held, vec![0; shown.len()]);
     }
 
     #[test]
@@ -168,7 +217,7 @@ mod tests {
 
         let mut config = site(directory.path());
         let task = Task::from_toml("name = \"x\"\ntarget = \"diseased\"\n").expect("a task");
-        let error = Tables::new(config.clone())
+        let error = Tables::new(config.clone(), SitePolicy::default())
             .open(&task)
             .map(|site| site.rows);
         let error = error.expect_err("no such column").to_string();

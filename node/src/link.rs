@@ -28,7 +28,6 @@ mod work;
 use std::sync::Arc;
 use std::time::Duration;
 
-use collegium_automl::ask::Answer;
 use collegium_crypto::os_rng;
 use collegium_protocol::charter::CharterError;
 use collegium_protocol::codec::CodecError;
@@ -46,7 +45,7 @@ use crate::ledger::{Action, Entry, Ledger, LedgerError, Outcome};
 use crate::spool::UploadSpool;
 use crate::state::{StateDirectory, Status};
 use crate::store::{Store, StoreError};
-use crate::trainer::{Opened, Trainer, TrainerError};
+use crate::trainer::{Answered, Opened, Trainer, TrainerError};
 
 use backoff::Backoff;
 use member::Member;
@@ -117,7 +116,7 @@ enum Event {
         step: StepNumber,
         /// What was asked, for the ledger.
         about: serde_json::Value,
-        result: Result<Answer, Refusal>,
+        result: Result<Answered, Refusal>,
     },
     /// The body sent in an opened step is hashed.
     Hashed {

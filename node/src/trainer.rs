@@ -4,13 +4,14 @@
 //! responsive while a model trains, and a panic in the computing becomes a refusal of that one
 //! step: the thread goes on, and the run's site is built anew for the next ask.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::thread;
 
 use collegium_automl::ask::{Answer, Ask};
+use collegium_automl::data::Withheld;
 use collegium_automl::object::ObjectId;
 use collegium_automl::site::Site;
 use collegium_automl::task::Task;
@@ -78,6 +79,17 @@ pub struct Opened {
     pub data: Digest,
     /// How many rows there are, for this site's log only.
     pub rows: usize,
+}
+
+/// An answer, and what this site should know about it.
+#[derive(Debug)]
+pub struct Answered {
+    /// What peers get, encrypted.
+    pub answer: Answer,
+    /// Hash of the rows it was computed from.
+    pub data: Digest,
+    /// What the site's own limits kept out of it.
+    pub withheld: BTreeSet<Withheld>,
 }
 
 type Job = Box<dyn FnOnce(&mut Room) + Send>;
@@ -153,16 +165,20 @@ impl Trainer {
         .await
     }
 
-    /// Computes the answer, and the hash of the rows it was computed from.
+    /// Computes the answer.
     ///
     /// # Errors
     /// [`TrainerError`]; a panic is one of them.
-    pub async fn answer(&self, run: RunId, ask: Ask) -> Result<(Answer, Digest), TrainerError> {
+    pub async fn answer(&self, run: RunId, ask: Ask) -> Result<Answered, TrainerError> {
         self.call(run, move |room| {
             let open = room.site(run)?;
             let answered = open.site.answer(&ask);
             let answer = answered.map_err(|error| TrainerError::Ask(error.to_string()))?;
-            Ok((answer, open.data))
+            Ok(Answered {
+                answer,
+                data: open.data,
+                withheld: open.site.withheld(&ask),
+            })
         })
         .await
     }

@@ -1,5 +1,7 @@
 //! What a site does not show, whatever is asked.
 
+use serde::Serialize;
+
 use crate::data::Slot;
 
 /// A site's own limits. The default shows everything.
@@ -15,17 +17,37 @@ pub struct SitePolicy {
     pub min_cell: u64,
 }
 
+/// Rows that a site held back from an answer, because they are fewer than its `min_rows`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Withheld {
+    /// All training rows: zeros were sent.
+    Training,
+    /// All test rows: zeros were sent.
+    Test,
+    /// The rows of at least one fold: nothing was validated on them.
+    Fold,
+}
+
 impl SitePolicy {
     /// Lets rows of folds with too few of them train in every fold instead.
     pub(super) fn apply(self, slots: &mut [Slot], folds: u8) {
-        for fold in 0..folds {
-            let own = slots.iter().filter(|slot| **slot == Slot::Fold(fold));
-            let few = (own.count() as u64) < self.min_rows;
-            if few {
-                for slot in slots.iter_mut().filter(|slot| **slot == Slot::Fold(fold)) {
-                    *slot = Slot::TrainOnly;
-                }
+        let held = self.held_folds(slots, folds);
+        for slot in slots {
+            if let Slot::Fold(fold) = *slot
+                && held.contains(&fold)
+            {
+                *slot = Slot::TrainOnly;
             }
         }
+    }
+
+    /// Folds that have rows here, but fewer than `min_rows`.
+    pub(super) fn held_folds(self, slots: &[Slot], folds: u8) -> Vec<u8> {
+        let few = |fold: &u8| {
+            let own = slots.iter().filter(|slot| **slot == Slot::Fold(*fold));
+            (1..self.min_rows).contains(&(own.count() as u64))
+        };
+        (0..folds).filter(few).collect()
     }
 }

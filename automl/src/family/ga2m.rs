@@ -24,10 +24,12 @@ mod trainer;
 pub use effects::{ColumnEffect, Effects, PairEffect};
 pub use trainer::Ga2mTrainer;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::family::additive::{AdditiveObject, AdditivePart, AdditiveTrainer, Ground, MAX_POINTS};
-use crate::family::{Family, Offer, Proposal, Reads, Setting, Trainer};
+use crate::family::{Family, Offer, Proposal, Reads, Setting, Trainer, monotone};
 
 /// The family's name.
 pub const NAME: &str = "ga2m";
@@ -44,18 +46,28 @@ impl Family for Ga2m {
         true
     }
 
+    fn monotone(&self) -> bool {
+        true
+    }
+
     fn candidates(&self, offer: &Offer<'_>) -> Vec<Proposal> {
         offer
             .pipelines_of(true)
             .enumerate()
-            .flat_map(|(at, (pipeline, _))| {
+            .filter_map(|(at, (pipeline, named))| {
+                Some((at, pipeline, monotone::ways(offer, &named.pipeline)?))
+            })
+            .flat_map(|(at, pipeline, ways)| {
                 let all = Ga2mCandidate::offered(offer.profile.train_rows);
                 // What other pipelines change is seen in the best guess alone.
                 let most = if at == 0 { all.len() } else { 1 };
                 all.into_iter().take(most).map(move |candidate| Proposal {
                     pipeline,
                     name: candidate.title(),
-                    hyperparameters: serde_json::json!(candidate),
+                    hyperparameters: serde_json::json!(Ga2mCandidate {
+                        monotone: ways.clone(),
+                        ..candidate
+                    }),
                 })
             })
             .collect()
@@ -69,7 +81,7 @@ impl Family for Ga2m {
         let candidate = Ga2mCandidate::deserialize(hyperparameters);
         let candidate = candidate.map_err(|error| error.to_string())?;
         candidate.check()?;
-        let fitting = Ga2mTrainer::new(candidate, Ground::of(setting));
+        let fitting = Ga2mTrainer::new(candidate, Ground::of(setting))?;
         Ok(Box::new(AdditiveTrainer::new(NAME, fitting)))
     }
 
@@ -125,6 +137,10 @@ pub struct Ga2mCandidate {
     pub weights: Weights,
     /// Multiples of those weights that are tried side by side, 1 to 16 of 0.01 to 100.
     pub multiples: Vec<f64>,
+    /// Columns along which outputs may only rise (1) or fall (-1), missing values apart: their
+    /// effects are projected after every Newton step, and no pair has them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub monotone: BTreeMap<String, i8>,
 }
 
 impl Ga2mCandidate {
@@ -186,7 +202,7 @@ impl Ga2mCandidate {
         {
             return Err("a GA2M's multiples are 0.01 to 100".to_owned());
         }
-        Ok(())
+        monotone::check(&self.monotone)
     }
 
     /// The candidates that a search tries over this many training rows, the best guess
@@ -199,6 +215,7 @@ impl Ga2mCandidate {
             side: 8,
             weights: Weights::default(),
             multiples: vec![0.3, 1.0, 3.0],
+            monotone: BTreeMap::new(),
         };
         let mut offered = vec![
             usual.clone(),

@@ -13,12 +13,15 @@
 //! before the first layer ([`Embedding`]). There is no batch normalisation: its statistics would
 //! be those of one site.
 //!
-//! Predictions do not use the framework: [`NetModel::predict`](crate::family::FoldModel::predict)
+//! Predictions of a finished model do not use the framework:
+//! [`NetModel::predict`](crate::family::FoldModel::predict)
 //! is scalar `f64` arithmetic over the stored `f32` weights, the same on every
 //! machine.
 
 mod device;
+mod forward;
 mod local;
+mod losses;
 mod model;
 mod part;
 mod portfolio;

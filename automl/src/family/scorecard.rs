@@ -3,7 +3,8 @@
 //!
 //! One step counts labels by bin; from it every fold gets its own coarse classing
 //! (`woe`), drops columns that tell next to nothing, and fits by Newton steps with
-//! coefficients of at least 0: a column whose coefficient would be negative drops out
+//! coefficients of at least 0, so that a task's `monotone` columns keep to their way once
+//! their weights do: a column whose coefficient would be negative drops out
 //! and the rest is refitted within the same step. Every sum is of integers.
 
 mod points;
@@ -14,10 +15,12 @@ pub use points::{PointsRow, PointsTable, Scaling};
 pub use trainer::ScorecardTrainer;
 pub use woe::Shape;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::family::additive::{AdditiveObject, AdditivePart, AdditiveTrainer, Ground, MAX_POINTS};
-use crate::family::{Family, Head, Offer, Proposal, Reads, Setting, Trainer};
+use crate::family::{Family, Head, Offer, Proposal, Reads, Setting, Trainer, monotone};
 
 /// The family's name.
 pub const NAME: &str = "scorecard";
@@ -34,6 +37,10 @@ impl Family for Scorecard {
         true
     }
 
+    fn monotone(&self) -> bool {
+        true
+    }
+
     fn candidates(&self, offer: &Offer<'_>) -> Vec<Proposal> {
         if offer.head != Head::Binary {
             return Vec::new();
@@ -41,14 +48,20 @@ impl Family for Scorecard {
         offer
             .pipelines_of(true)
             .enumerate()
-            .flat_map(|(at, (pipeline, _))| {
+            .filter_map(|(at, (pipeline, named))| {
+                Some((at, pipeline, monotone::ways(offer, &named.pipeline)?))
+            })
+            .flat_map(|(at, pipeline, ways)| {
                 let all = ScorecardCandidate::offered();
                 // What other pipelines change is seen in the best guess alone.
                 let most = if at == 0 { all.len() } else { 1 };
                 all.into_iter().take(most).map(move |candidate| Proposal {
                     pipeline,
                     name: candidate.title(),
-                    hyperparameters: serde_json::json!(candidate),
+                    hyperparameters: serde_json::json!(ScorecardCandidate {
+                        monotone: ways.clone(),
+                        ..candidate
+                    }),
                 })
             })
             .collect()
@@ -65,7 +78,7 @@ impl Family for Scorecard {
         if setting.head != Head::Binary {
             return Err("a scorecard predicts one of two classes".to_owned());
         }
-        let fitting = ScorecardTrainer::new(candidate, Ground::of(setting));
+        let fitting = ScorecardTrainer::new(candidate, Ground::of(setting))?;
         Ok(Box::new(AdditiveTrainer::new(NAME, fitting)))
     }
 
@@ -89,6 +102,9 @@ pub struct ScorecardCandidate {
     /// Weights of ½·Σ coefficient² against the sum of losses over rows, 1 to 16 of them:
     /// they train side by side, and the one with the least validation loss is shown.
     pub ridges: Vec<f64>,
+    /// Columns along which the risk may only rise (1) or fall (-1), missing values apart.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub monotone: BTreeMap<String, i8>,
 }
 
 impl ScorecardCandidate {
@@ -101,6 +117,7 @@ impl ScorecardCandidate {
             shape: Shape::Monotone,
             least_value: 0.02,
             ridges: vec![0.1, 5.0, 20.0, 80.0],
+            monotone: BTreeMap::new(),
         }
     }
 
@@ -164,7 +181,7 @@ impl ScorecardCandidate {
                 "a scorecard's least information value and ridges are 0 or more".to_owned(),
             );
         }
-        Ok(())
+        monotone::check(&self.monotone)
     }
 }
 

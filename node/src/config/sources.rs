@@ -13,7 +13,7 @@ const PREFIX: &str = "COLLEGIUM_NODE";
 const NOT_KEYS: [&str; 1] = ["COLLEGIUM_NODE_CONFIG"];
 
 /// Every key there is; `*` stands for names that the site chooses.
-pub(super) const KEYS: [&str; 22] = [
+pub(super) const KEYS: [&str; 24] = [
     "state",
     "coordinator",
     "data.path",
@@ -28,6 +28,8 @@ pub(super) const KEYS: [&str; 22] = [
     "policy.minimum_contributors",
     "policy.max_cohort_changes",
     "policy.verify_totals",
+    "policy.min_rows",
+    "policy.min_cell",
     "link.reconnect_min",
     "link.reconnect_max",
     "link.connect_timeout",

@@ -164,6 +164,10 @@ fn values_out_of_range_or_of_another_type_are_refused() {
     for (text, part) in [
         ("[policy]\nminimum_contributors = 2", "from 3 to 64"),
         ("[policy]\nmax_cohort_changes = 0", "from 1 to 8"),
+        ("[policy]\nmin_rows = 1000001", "policy.min_rows"),
+        ("[policy]\nmin_cell = 1000001", "from 0 to 1000000"),
+        ("[policy]\nmin_cell = -1", "policy.min_cell"),
+        ("[policy]\nmin_rows = \"few\"", "policy.min_rows"),
         ("[link]\nreconnect_max = \"1ms\"", "link.reconnect_max"),
         ("[link]\nreconnect_min = \"1ms\"", "link.reconnect_min"),
         ("[limits]\nopen_runs = 0", "limits.open_runs"),

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use collegium_automl::ask::{Answer, Ask, Part};
+use collegium_automl::ask::{Ask, Part};
 use collegium_protocol::context::ask_digest;
 use collegium_protocol::limits::MAX_ASK_BYTES;
 use collegium_protocol::message::session::ToCoordinator;
@@ -19,6 +19,7 @@ use super::LinkError;
 use super::member::{Member, Run};
 use crate::ledger::{Action, Entry, Outcome};
 use crate::store::StoreError;
+use crate::trainer::Answered;
 
 /// A record as it is stored: key and bytes.
 type Row = (String, Vec<u8>);
@@ -142,14 +143,14 @@ impl Member {
         run: RunId,
         step: StepNumber,
         about: serde_json::Value,
-        result: Result<Answer, Refusal>,
+        result: Result<Answered, Refusal>,
     ) -> Result<(), LinkError> {
         let desk = self.desk.as_mut();
         let Some(contributor) = desk.and_then(|desk| desk.contributors.get_mut(&run)) else {
             return Ok(());
         };
-        let codes = match result {
-            Ok(answer) => answer.codes,
+        let (codes, withheld) = match result {
+            Ok(answered) => (answered.answer.codes, answered.withheld),
             Err(refusal) => {
                 let actions = contributor.failed(step, refusal);
                 return self.perform(actions).await;
@@ -160,12 +161,15 @@ impl Member {
             return Ok(());
         };
         let entry = Entry::new(Action::Ask, format!("{run}/{step}"), Outcome::Done);
-        let evidence = json!({
+        let mut evidence = json!({
             "asked": about,
             "context": sealing.step().context,
             "numbers": numbers,
             "bytes": sealing.header().body_len,
         });
+        if !withheld.is_empty() {
+            evidence["withheld"] = json!(withheld);
+        }
         let synced = match &self.unsynced {
             Some(unsynced) => unsynced.synced.clone(),
             None => watch::channel(true).1,

@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use collegium_automl::ask::{Answer, Ask};
+use collegium_automl::ask::Ask;
 use collegium_automl::object::ObjectId;
 use collegium_protocol::limits::{MAX_EVIDENCE_BYTES, MAX_OBJECT_BYTES};
 use collegium_protocol::message::verify::{EvidenceReady, OpenedStep};
@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use super::verify::CheckError;
 use super::{Event, Shared};
 use crate::store::RunRecord;
-use crate::trainer::TrainerError;
+use crate::trainer::{Answered, TrainerError};
 
 /// Pieces of evidence that may wait to be checked: 64 KiB each at most, so at most 1 MiB.
 const AHEAD: usize = 16;
@@ -128,17 +128,17 @@ impl Shared {
         let _ = self.events.send(event);
     }
 
-    async fn answer(&self, run: RunId, ask: Ask, accepted: Digest) -> Result<Answer, WorkError> {
+    async fn answer(&self, run: RunId, ask: Ask, accepted: Digest) -> Result<Answered, WorkError> {
         for id in self.trainer.missing(run, ask.clone()).await? {
             let bytes = self.fetch(Digest(id.0)).await?;
             self.trainer.insert(run, bytes).await?;
         }
-        let (answer, data) = self.trainer.answer(run, ask).await?;
+        let answered = self.trainer.answer(run, ask).await?;
         // The rows may have been read again since the run was accepted (after a fault inside).
-        if accepted != data {
+        if accepted != answered.data {
             return Err(WorkError::DataChanged);
         }
-        Ok(answer)
+        Ok(answered)
     }
 
     async fn report(

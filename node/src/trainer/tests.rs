@@ -69,9 +69,9 @@ fn run(number: u8) -> RunId {
 const TASK: &str = "name = \"toy\"\ntarget = \"y\"\n";
 
 async fn codes(trainer: &Trainer, id: RunId, sequence: u32) -> Vec<u64> {
-    let (answer, data) = trainer.answer(id, ask(sequence)).await.expect("answers");
-    assert_eq!(data, Digest([7; 32]));
-    answer.codes
+    let answered = trainer.answer(id, ask(sequence)).await.expect("answers");
+    assert_eq!(answered.data, Digest([7; 32]));
+    answered.answer.codes
 }
 
 #[tokio::test]
@@ -111,7 +111,10 @@ async fn a_panic_refuses_one_step_and_the_next_is_answered() {
     assert_eq!(codes(&trainer, run(1), 1).await, [1, 1]);
     match trainer.answer(run(1), ask(PANICS)).await {
         Err(TrainerError::Panicked(text)) => assert!(text.contains("thirteenth"), "{text}"),
-        other => panic!("a panic must become an error: {:?}", other.map(|(a, _)| a)),
+        other => panic!(
+            "a panic must become an error: {:?}",
+            other.map(|answered| answered.answer)
+        ),
     }
     // Built anew: whatever the panic left half-done is gone.
     assert_eq!(codes(&trainer, run(1), 2).await, [2, 2]);

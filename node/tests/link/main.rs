@@ -86,7 +86,7 @@ async fn nodes_answer_vote_and_release_and_the_sum_opens() {
         ToCoordinator::RunReportReady { run: run_id() }
     );
 
-    for site in sites {
+    for (i, site) in sites.into_iter().enumerate() {
         let state = site.stop().await;
         // Start and stop are the daemon's; the link's own: charter, run, two answers, two votes,
         // two releases, close, report.
@@ -97,6 +97,8 @@ async fn nodes_answer_vote_and_release_and_the_sum_opens() {
         for part in ["\"stage\":\"profile\"", "\"contributors\":[\"site-0\""] {
             assert!(text.contains(part), "no {part} in\n{text}");
         }
+        let held = text.matches("\"withheld\":[\"training\",\"fold\"]").count();
+        assert_eq!(held, if i == 2 { 2 } else { 0 }, "{text}");
     }
 }
 

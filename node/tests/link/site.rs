@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use std::collections::BTreeSet;
+
 use collegium_automl::ask::{Answer, Ask};
+use collegium_automl::data::Withheld;
 use collegium_automl::object::ObjectId;
 use collegium_automl::site::{Site as Answering, SiteError};
 use collegium_automl::task::Task;
@@ -100,6 +103,12 @@ impl Answering for Toy {
         Ok(Answer {
             codes: vec![self.number + 1, ask.sequence.into(), 7],
         })
+    }
+
+    /// The third toy says that it held something back.
+    fn withheld(&self, _ask: &Ask) -> BTreeSet<Withheld> {
+        let held = (self.number == 2).then_some([Withheld::Training, Withheld::Fold]);
+        held.into_iter().flatten().collect()
     }
 }
 

@@ -162,6 +162,36 @@ pub(crate) fn predict(model: &AdditiveModel, bins: &[u8]) -> f64 {
     scores.last().copied().expect("a score")
 }
 
+/// Checks that predictions go one way along the bins of `columns`, the one of missing values
+/// apart, whatever a row has elsewhere; returns how often they moved.
+pub(crate) fn one_way(
+    model: &AdditiveModel,
+    data: &Data,
+    bins: &[(usize, bool)],
+    columns: &[usize],
+    way: i8,
+) -> usize {
+    let mut moved = 0;
+    for row in data.bins.iter().take(50) {
+        for column in columns {
+            let mut row = row.clone();
+            let mut last = None;
+            for bin in 1..bins[*column].0 {
+                row[*column] = bin as u8;
+                let prediction = predict(model, &row);
+                let rise = prediction - last.unwrap_or(prediction);
+                assert!(
+                    rise * f64::from(way) >= 0.0,
+                    "column {column} bin {bin}: {rise}"
+                );
+                moved += usize::from(rise != 0.0);
+                last = Some(prediction);
+            }
+        }
+    }
+    moved
+}
+
 /// Recorded by `tests/oracle/additive.py`.
 #[derive(Deserialize)]
 pub(crate) struct Case {

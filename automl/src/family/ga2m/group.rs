@@ -54,6 +54,15 @@ impl Grouping {
         self.size > 1
     }
 
+    /// Rows in each group, at least 1: a weight for what is known of it.
+    pub(crate) fn weights(&self, rows: &[u64]) -> Vec<f64> {
+        let mut weights = vec![0.0; self.size];
+        for (group, rows) in self.groups.iter().zip(rows) {
+            weights[usize::from(*group)] += *rows as f64;
+        }
+        weights.iter().map(|rows: &f64| rows.max(1.0)).collect()
+    }
+
     /// As a term of a model.
     pub(crate) fn term(&self, column: usize) -> Term {
         Term::Groups {

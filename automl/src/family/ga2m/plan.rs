@@ -4,6 +4,7 @@ use super::Ga2mCandidate;
 use super::group::Grouping;
 use crate::family::Head;
 use crate::family::additive::{BinCounts, Ground, MAX_COLUMNS, MOST_NUMBERS};
+use crate::family::monotone::project;
 
 /// Fewest groups that a column is worth keeping for.
 const LEAST_GROUPS: usize = 3;
@@ -16,6 +17,10 @@ const MOST_PARAMETERS: usize = 1200;
 pub(crate) struct Plan {
     /// Training rows of each fold.
     pub(crate) rows: Vec<u64>,
+    /// The way that outputs have to go along each column of the pipeline; 0 where it is free.
+    pub(crate) ways: Vec<i8>,
+    /// Rows in each group of every column, over all folds.
+    pub(crate) weights: Vec<Vec<f64>>,
     /// Groups of every column of the pipeline.
     pub(crate) groupings: Vec<Grouping>,
     /// The columns of each fold, ascending.
@@ -27,7 +32,12 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn new(candidate: &Ga2mCandidate, ground: &Ground, counts: &[BinCounts]) -> Self {
+    pub(crate) fn new(
+        candidate: &Ga2mCandidate,
+        ground: &Ground,
+        ways: &[i8],
+        counts: &[BinCounts],
+    ) -> Self {
         let rows: Vec<Vec<u64>> = (0..ground.columns.len())
             .map(|column| rows_of(counts, column))
             .collect();
@@ -63,6 +73,12 @@ impl Plan {
                 .iter()
                 .map(|fold| fold.totals().iter().sum())
                 .collect(),
+            ways: ways.to_vec(),
+            weights: groupings
+                .iter()
+                .zip(&rows)
+                .map(|(grouping, rows)| grouping.weights(rows))
+                .collect(),
             groupings,
             columns,
             screened: Vec::new(),
@@ -89,8 +105,9 @@ impl Plan {
                 .filter(|own| own.contains(&column))
                 .count()
         };
+        // A cell of a pair could turn a monotone effect around.
         let mut columns: Vec<usize> = (0..rows.len())
-            .filter(|column| users(*column) > 0)
+            .filter(|column| users(*column) > 0 && self.ways[*column] == 0)
             .collect();
         columns.sort_by_key(|column| (std::cmp::Reverse(users(*column)), *column));
         columns.truncate(MAX_COLUMNS);
@@ -111,6 +128,22 @@ impl Plan {
             (column, Grouping::new(&rows[column], ordered, side))
         });
         grouped.filter(|(_, grouping)| grouping.tells()).collect()
+    }
+}
+
+impl Plan {
+    /// Projects one output's coefficients in a fold to effects that go the ways asked for.
+    pub(crate) fn project(&self, fold: usize, coefficients: &mut [f64]) {
+        let mut start = 1;
+        for column in &self.columns[fold] {
+            let grouping = &self.groupings[*column];
+            let way = self.ways[*column];
+            if way != 0 {
+                let run = &mut coefficients[start..start + grouping.run];
+                project(run, &self.weights[*column], way);
+            }
+            start += grouping.size;
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! GA2Ms against scikit-learn, against the truth, and against themselves over other
 //! partitions.
 
+use std::collections::BTreeMap;
+
 use super::effects::Effects;
 use super::{Ga2mCandidate, Ga2mTrainer, Weights};
 use crate::family::additive::Term;
-use crate::family::additive::testing::{Case, Data, Fitted, fit, ground, predict};
+use crate::family::additive::testing::{Case, Data, Fitted, fit, ground, one_way, predict};
 use crate::family::{Head, sigmoid};
 use crate::random::Stream;
 
@@ -17,7 +19,7 @@ fn fit_over(
 ) -> Fitted {
     let ground = ground(head, 5, data.targets.len(), bins);
     fit(
-        Ga2mTrainer::new(candidate.clone(), ground),
+        Ga2mTrainer::new(candidate.clone(), ground).expect("columns of the ground"),
         &data.spread(sites),
     )
 }
@@ -36,6 +38,7 @@ fn plain(ridge: f64, bends: f64, pairs: u8) -> Ga2mCandidate {
             pairs: 4.0,
         },
         multiples: vec![1.0],
+        monotone: BTreeMap::new(),
     }
 }
 
@@ -75,13 +78,61 @@ fn draw(seed: u64, rows: usize, head: Head, planted: f64) -> Data {
     })
 }
 
+/// The wave and the step, each way, with pairs of the other columns; and with other sites.
+#[test]
+fn predictions_go_the_way_asked_for() {
+    for (head, way) in [(Head::Binary, 1), (Head::Binary, -1), (Head::Number, 1)] {
+        let data = draw(11, 1500, head, 0.6);
+        let ways = [0, 1].map(|column| (format!("column {column}"), way));
+        let candidate = Ga2mCandidate {
+            monotone: ways.into(),
+            ..usual(4)
+        };
+        let fitted = fit_over(&candidate, head, &data, &BINS, 3);
+        let merged = fit_over(&candidate, head, &data, &BINS, 1);
+        assert_eq!(fitted.model, merged.model);
+        let moved = one_way(&fitted.model, &data, &BINS, &[0, 1], way);
+        // Down, there is nothing to find in the step.
+        assert!(moved > 100, "{moved}");
+        let terms = fitted
+            .model
+            .folds
+            .iter()
+            .flat_map(|fold| &fold.design.terms);
+        let mut pairs = 0;
+        for term in terms {
+            if let Term::Pair { columns, .. } = term {
+                pairs += 1;
+                assert!(columns.iter().all(|column| *column > 1), "{columns:?}");
+            }
+        }
+        assert!(pairs > 0, "the others still have pairs");
+        // It still learns: the category and the pair are there.
+        let (first, last) = (
+            fitted.losses[0].mean(),
+            fitted.losses.last().expect("some").mean(),
+        );
+        assert!(last < 0.95 * first, "{head:?} {way}: {first} to {last}");
+    }
+    let ground = ground(Head::Classes(3), 5, 10, &BINS);
+    let candidate = Ga2mCandidate {
+        monotone: [("column 0".to_owned(), 1)].into(),
+        ..usual(0)
+    };
+    assert!(
+        Ga2mTrainer::new(candidate, ground).is_err(),
+        "of three classes"
+    );
+}
+
 #[test]
 fn effects_equal_those_of_scikit_learn() {
     for (kind, head) in [("ga2m", Head::Binary), ("ga2m number", Head::Number)] {
         for case in Case::all(kind) {
             let bins = vec![(case.bins + 1, true); case.x[0].len()];
             let ground = ground(head, 1, case.y.len(), &bins);
-            let trainer = Ga2mTrainer::new(plain(case.ridge, 0.0, 0), ground);
+            let trainer =
+                Ga2mTrainer::new(plain(case.ridge, 0.0, 0), ground).expect("no monotone columns");
             let mut fitted = fit(trainer, &case.data().merged());
             let folds = &mut fitted.last.folds;
             for (ours, theirs) in folds[0].coefficients[0].iter().zip(&case.weights) {

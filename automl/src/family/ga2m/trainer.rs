@@ -10,6 +10,7 @@ use crate::family::additive::{
     AdditiveModel, AdditivePart, AdditivePath, BinCounts, Descent, Design, Fitting, Ground,
     PairGrid, PathSums, Penalty, PointSums, ScreenPart, Signs, Slope, SumsPart, Term,
 };
+use crate::family::monotone;
 use crate::metric::LossSums;
 
 /// Newton steps over columns, and over columns and pairs: the first scores where it
@@ -41,6 +42,8 @@ enum Phase {
 pub struct Ga2mTrainer {
     candidate: Ga2mCandidate,
     ground: Ground,
+    /// The way that outputs have to go along each column.
+    ways: Vec<i8>,
     phase: Phase,
     plan: Plan,
     path: AdditivePath,
@@ -68,7 +71,10 @@ pub struct Ga2mTrainer {
 }
 
 impl Ga2mTrainer {
-    pub(crate) fn new(candidate: Ga2mCandidate, ground: Ground) -> Self {
+    /// # Errors
+    /// When the candidate's monotone columns are none of the ground's with an order.
+    pub(crate) fn new(candidate: Ga2mCandidate, ground: Ground) -> Result<Self, String> {
+        let ways = monotone::along(&candidate.monotone, ground.head, &ground.columns)?;
         let folds = usize::from(ground.folds);
         let outputs = ground.head.outputs();
         let path = ground.path(
@@ -76,8 +82,9 @@ impl Ga2mTrainer {
             vec![vec![vec![0.0]; outputs]; folds],
         );
         let model = path.model(0);
-        Self {
+        Ok(Self {
             candidate,
+            ways,
             phase: Phase::Counting,
             plan: Plan::default(),
             path,
@@ -93,7 +100,7 @@ impl Ga2mTrainer {
             shown: model,
             finished: false,
             ground,
-        }
+        })
     }
 
     fn sums_part(&self) -> SumsPart {
@@ -117,7 +124,7 @@ impl Ga2mTrainer {
 
     /// Lays out the effects of columns, with nothing but the intercept above 0.
     fn start(&mut self, counts: &[BinCounts]) {
-        self.plan = Plan::new(&self.candidate, &self.ground, counts);
+        self.plan = Plan::new(&self.candidate, &self.ground, &self.ways, counts);
         let outputs = self.ground.head.outputs();
         let mut designs = Vec::new();
         let mut point = Vec::new();
@@ -230,6 +237,10 @@ impl Ga2mTrainer {
                             true
                         },
                     );
+                    // A step that this makes too far is halved: what lies between two sets of
+                    // monotone effects is monotone.
+                    let coefficients = &mut self.path.points[point][fold][output];
+                    self.plan.project(fold, coefficients);
                 }
             }
         }

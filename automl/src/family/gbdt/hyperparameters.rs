@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::model::{MAX_FOREST, MAX_STAGES};
 use super::tree::MAX_DEPTH;
+use crate::family::monotone;
 
 /// Hyperparameters of boosted trees. Names and meanings are XGBoost's and
 /// LightGBM's, where they have them.
@@ -134,12 +135,7 @@ impl GbdtHyperparameters {
                 return Err(format!("`{name}` is {value}, allowed are 1 to {most}"));
             }
         }
-        match self.monotone.iter().find(|(_, way)| way.abs() != 1) {
-            Some((name, way)) => Err(format!(
-                "`monotone` of `{name}` is {way}, allowed are 1 (rising) and -1 (falling)"
-            )),
-            None => Ok(()),
-        }
+        monotone::check(&self.monotone)
     }
 }
 

@@ -1,12 +1,10 @@
 //! The candidates that the search tries first.
 
-use std::collections::BTreeMap;
-
 use super::hyperparameters::GbdtHyperparameters;
 use crate::ask::MAX_NUMBERS;
-use crate::family::{Head, Offer, Proposal};
+use crate::family::{Head, Offer, Proposal, monotone};
 use crate::features::Pipeline;
-use crate::task::{Direction, Preset};
+use crate::task::Preset;
 
 /// Numbers of a candidate's largest step; so many that a handful of candidates
 /// fit one step of the race.
@@ -79,7 +77,7 @@ pub(super) fn candidates(offer: &Offer<'_>) -> Vec<Proposal> {
     let mut proposals = Vec::new();
     for (place, (pipeline, named)) in offer.pipelines_of(true).enumerate() {
         let most = if place == 0 { variants.len() } else { 2 };
-        let Some(monotone) = monotone(offer, &named.pipeline) else {
+        let Some(monotone) = monotone::ways(offer, &named.pipeline) else {
             continue;
         };
         for (guess, variant) in variants[..most].iter().enumerate() {
@@ -104,31 +102,6 @@ pub(super) fn candidates(offer: &Offer<'_>) -> Vec<Proposal> {
         }
     }
     proposals
-}
-
-/// Which way predictions may go along the pipeline's columns, by name; `None`
-/// where trees cannot promise it.
-fn monotone(offer: &Offer<'_>, pipeline: &Pipeline) -> Option<BTreeMap<String, i8>> {
-    let mut ways = BTreeMap::new();
-    let columns = pipeline.bin_columns();
-    for (name, direction) in &offer.task.constraints.monotone {
-        // With more than two classes no one score rises or falls.
-        if matches!(offer.head, Head::Classes(_)) {
-            return None;
-        }
-        match columns.iter().find(|column| column.name == *name) {
-            // Nothing rises along a category.
-            Some(column) if !column.ordered => return None,
-            Some(_) => {}
-            None => continue,
-        }
-        let way = match direction {
-            Direction::Increasing => 1,
-            Direction::Decreasing => -1,
-        };
-        ways.insert(name.clone(), way);
-    }
-    Some(ways)
 }
 
 fn name(candidate: &GbdtHyperparameters) -> String {

@@ -10,7 +10,7 @@ use super::split::{ColumnKind, Histogram, Rules};
 use super::tree::Tree;
 use super::{GbdtObject, NAME};
 use crate::ask::PartTotals;
-use crate::family::{AnyObject, AnyPart, Head, Setting, Trainer};
+use crate::family::{AnyObject, AnyPart, Head, Setting, Trainer, monotone};
 use crate::features::BinColumn;
 use crate::metric::LossSums;
 use crate::object::{Object, ObjectId};
@@ -265,27 +265,15 @@ fn kinds(
     head: Head,
     columns: &[BinColumn],
 ) -> Result<Vec<ColumnKind>, String> {
-    let monotone = &hyperparameters.monotone;
-    if !monotone.is_empty() && matches!(head, Head::Classes(_)) {
-        return Err("predictions of more than two classes cannot be monotone".to_owned());
-    }
-    if let Some(name) = monotone.keys().find(|name| {
-        !columns
-            .iter()
-            .any(|column| column.ordered && column.name == **name)
-    }) {
-        return Err(format!(
-            "`monotone` names `{name}`, which is no column of ordered values"
-        ));
-    }
-    let kind = |column: &BinColumn| {
+    let ways = monotone::along(&hyperparameters.monotone, head, columns)?;
+    let kind = |(column, way): (&BinColumn, i8)| {
         if column.ordered {
-            ColumnKind::Ordered(monotone.get(&column.name).copied().unwrap_or(0))
+            ColumnKind::Ordered(way)
         } else {
             ColumnKind::Levels
         }
     };
-    Ok(columns.iter().map(kind).collect())
+    Ok(columns.iter().zip(ways).map(kind).collect())
 }
 
 /// The margins at which the mean prediction is the share of each class, half a

@@ -9,9 +9,10 @@ use burn::optim::{AdamW, AdamWConfig, AdamWState, Optimizer};
 use burn::tensor::{Device, Gradients, Tensor, TensorData, activation};
 
 use super::device;
+use super::forward::{Layout, forward, load};
 use super::model::NetModel;
 use super::part::{LocalTraining, NetPart};
-use super::stack::{Stacked, stacked};
+use super::stack::Stacked;
 use crate::family::Head;
 use crate::random::Stream;
 use crate::site::{Rows, Slot};
@@ -29,7 +30,7 @@ struct Trained {
     state: Option<AdamWState<3>>,
 }
 
-/// One batch: inputs as [`Gather`] lays them out, targets `[1, row, output]`, and
+/// One batch: inputs as [`Layout`] lays them out, targets `[1, row, output]`, and
 /// each row's weight in each fold's mean loss `[fold, row, 1]`.
 struct Batch {
     inputs: Tensor<3>,
@@ -55,7 +56,7 @@ pub(super) fn train(part: &NetPart, model: &NetModel, rows: &Rows) -> Vec<Vec<f3
     let optimizer = AdamWConfig::new()
         .with_weight_decay(part.local.weight_decay as f32)
         .build();
-    let mut net = load(model, &device);
+    let mut net = trained(model, &device);
     let mut gather = Gather::new(part, rows);
     let mut order: Vec<usize> = (0..rows.len()).collect();
     for _ in 0..part.local.epochs {
@@ -80,19 +81,14 @@ fn batches(order: &[usize], local: LocalTraining) -> impl Iterator<Item = &[usiz
     })
 }
 
-fn load(model: &NetModel, device: &Device) -> Vec<Trained> {
-    let trained = |stacked: Stacked| {
-        let dims = [model.folds.len(), stacked.rows, stacked.columns];
-        let data = TensorData::new(stacked.pack(&model.folds), dims);
-        let values = Tensor::<3>::from_data(data, device);
-        Trained {
-            stacked,
-            start: values.clone().inner(),
-            values,
-            state: None,
-        }
+fn trained(model: &NetModel, device: &Device) -> Vec<Trained> {
+    let trained = |(stacked, values): (Stacked, Tensor<3>)| Trained {
+        stacked,
+        start: values.clone().inner(),
+        values,
+        state: None,
     };
-    stacked(&model.shape).into_iter().map(trained).collect()
+    load(model, device).into_iter().map(trained).collect()
 }
 
 fn unload(model: &NetModel, net: Vec<Trained>) -> Vec<Vec<f32>> {
@@ -110,50 +106,29 @@ fn unload(model: &NetModel, net: Vec<Trained>) -> Vec<Vec<f32>> {
 struct Gather<'a> {
     part: &'a NetPart,
     rows: &'a Rows,
-    /// Features of each embedded column; one column of all features without an embedding.
-    columns: Vec<usize>,
-    widest: usize,
+    layout: Layout,
     /// Training rows of the batch at hand, for each fold.
     counts: Vec<usize>,
 }
 
 impl<'a> Gather<'a> {
     fn new(part: &'a NetPart, rows: &'a Rows) -> Self {
-        let columns = match &part.shape.embedding {
-            None => vec![part.shape.inputs as usize],
-            Some(embedding) => embedding.columns.iter().map(|c| *c as usize).collect(),
-        };
         Self {
             part,
             rows,
-            widest: columns.iter().copied().max().unwrap_or(0),
-            columns,
+            layout: Layout::new(&part.shape),
             counts: vec![0; usize::from(part.folds)],
         }
     }
 
-    /// Inputs are `[column, row, feature of the column]`, filled up with zeros to the widest
-    /// column.
     fn batch(&mut self, chosen: &[usize], device: &Device) -> Batch {
         let rows = chosen.len();
-        let mut inputs = vec![0f32; self.columns.len() * rows * self.widest];
-        for (at, index) in chosen.iter().enumerate() {
-            let mut features = self.rows.row(*index).numbers();
-            for (column, width) in self.columns.iter().enumerate() {
-                let (own, rest) = features.split_at(*width);
-                let from = (column * rows + at) * self.widest;
-                for (input, feature) in inputs[from..from + width].iter_mut().zip(own) {
-                    *input = *feature as f32;
-                }
-                features = rest;
-            }
-        }
         let outputs = self.part.head.outputs();
         let targets = self.targets(chosen);
         let weights = self.weights(chosen);
         let tensor = |values, dims| Tensor::from_data(TensorData::new(values, dims), device);
         Batch {
-            inputs: tensor(inputs, [self.columns.len(), rows, self.widest]),
+            inputs: self.layout.inputs(self.rows, chosen, device),
             targets: tensor(targets, [1, rows, outputs]),
             weights: tensor(weights, [self.counts.len(), rows, 1]),
             rows,
@@ -198,43 +173,6 @@ impl<'a> Gather<'a> {
     }
 }
 
-/// Linear outputs `[fold, row, output]`: `net` holds weights and biases in turn, the
-/// embedding's first where there is one.
-pub(super) fn forward(
-    part: &NetPart,
-    net: &[Tensor<3>],
-    inputs: Tensor<3>,
-    masks: &[Tensor<3>],
-) -> Tensor<3> {
-    let embedded = part.shape.embedding.is_some();
-    let (embedding, dense) = net.split_at(if embedded { 2 } else { 0 });
-    let mut values = match embedding {
-        [weights, biases] => activation::silu(embed(weights, biases, inputs)),
-        _ => inputs,
-    };
-    let last = dense.len() / 2 - 1;
-    for (depth, layer) in dense.chunks_exact(2).enumerate() {
-        values = values.matmul(layer[0].clone()) + layer[1].clone();
-        if depth < last {
-            values = activation::silu(values);
-            if let Some(mask) = masks.get(depth) {
-                values = values * mask.clone();
-            }
-        }
-    }
-    values
-}
-
-/// Each column's features through weights of its own: `[fold, row, column · number]`.
-fn embed(weights: &Tensor<3>, biases: &Tensor<3>, inputs: Tensor<3>) -> Tensor<3> {
-    let [columns, rows, widest] = inputs.dims();
-    let [folds, _, width] = weights.dims();
-    let inputs: Tensor<4> = inputs.reshape([1, columns, rows, widest]);
-    let weights: Tensor<4> = weights.clone().reshape([folds, columns, widest, width]);
-    let values = inputs.matmul(weights).swap_dims(1, 2);
-    values.reshape([folds, rows, columns * width]) + biases.clone()
-}
-
 /// The folds' mean losses, added up: no fold's weights touch another's loss.
 fn loss(head: Head, outputs: Tensor<3>, batch: &Batch) -> Tensor<1> {
     let targets = batch.targets.clone();
@@ -258,7 +196,7 @@ fn leaves(net: &[Trained]) -> Vec<Tensor<3>> {
 }
 
 fn backward(part: &NetPart, leaves: &[Tensor<3>], batch: &Batch, masks: &[Tensor<3>]) -> Gradients {
-    let outputs = forward(part, leaves, batch.inputs.clone(), masks);
+    let outputs = forward(&part.shape, leaves, batch.inputs.clone(), masks);
     loss(part.head, outputs, batch).backward()
 }
 
@@ -266,7 +204,7 @@ fn backward(part: &NetPart, leaves: &[Tensor<3>], batch: &Batch, masks: &[Tensor
 #[cfg(test)]
 pub(super) fn gradients(part: &NetPart, model: &NetModel, rows: &Rows) -> Vec<Vec<f32>> {
     let device = device::device().autodiff();
-    let mut net = load(model, &device);
+    let mut net = trained(model, &device);
     let order: Vec<usize> = (0..rows.len()).collect();
     let batch = Gather::new(part, rows).batch(&order, &device);
     let leaves = leaves(&net);

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::local;
-use super::model::{BLOCK, NetModel};
+use super::losses::losses;
+use super::model::NetModel;
 use super::shape::NetShape;
 use crate::ask::{EncodeError, Encoder, PartTotals, Segment};
 use crate::family::{FamilyPart, Head};
@@ -121,34 +122,6 @@ impl NetPart {
         }
     }
 
-    /// Validation losses of a model, a block of rows at a time.
-    pub(super) fn losses(&self, model: &NetModel, rows: &Rows) -> LossCounter {
-        let mut losses = LossCounter::new(self.head, self.rows);
-        let mut scores = vec![0.0; self.head.scores()];
-        let mut features = Vec::new();
-        let mut block = Vec::with_capacity(BLOCK);
-        for fold in 0..self.folds {
-            let mut validates = (0..rows.len()).filter(|at| rows.slots[*at] == Slot::Fold(fold));
-            loop {
-                block.clear();
-                block.extend(validates.by_ref().take(BLOCK));
-                if block.is_empty() {
-                    break;
-                }
-                features.clear();
-                for at in &block {
-                    features.extend_from_slice(rows.row(*at).numbers());
-                }
-                let outputs = model.outputs(usize::from(fold), block.len(), &features);
-                for (at, outputs) in block.iter().zip(outputs.chunks_exact(self.head.outputs())) {
-                    model.scores(outputs, &mut scores);
-                    losses.add(&scores, rows.targets[*at]);
-                }
-            }
-        }
-        losses
-    }
-
     pub(super) fn encode(
         &self,
         start: &NetModel,
@@ -157,7 +130,7 @@ impl NetPart {
         out: &mut Encoder,
     ) -> Result<(), EncodeError> {
         if self.score {
-            self.losses(scored, rows).encode(out)?;
+            losses(scored, rows, self.rows).encode(out)?;
         } else {
             LossCounter::new(self.head, self.rows).encode(out)?;
         }

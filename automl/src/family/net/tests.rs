@@ -1,8 +1,7 @@
 //! Networks against independent arithmetic.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
-use super::stack::stacked;
 use super::*;
 use crate::ask::{Ask, Encoder, Part, Stage, Totals};
 use crate::family::{AnyPart, FamilyObject, FamilyPart, Head, softplus};
@@ -118,38 +117,20 @@ fn rows_of(count: usize, head: Head, name: &[u8]) -> Rows {
 }
 
 fn outputs(model: &NetModel, fold: usize, rows: &Rows, at: usize) -> Vec<f64> {
-    model.outputs(fold, 1, rows.row(at).numbers())
+    model.outputs(fold, rows.row(at).numbers())
 }
 
 /// The framework's gradient against central differences of the scalar loss needs its forward
 /// pass to be ours: [`scalar_prediction_equals_the_frameworks_forward_pass`].
-fn framework_outputs(model: &NetModel, part: &NetPart, rows: &Rows) -> Vec<f32> {
+fn framework_outputs(model: &NetModel, rows: &Rows) -> Vec<f32> {
     let device = Device::flex();
-    let tensors: Vec<Tensor<3>> = stacked(&model.shape)
+    let tensors: Vec<Tensor<3>> = forward::load(model, &device)
         .into_iter()
-        .map(|stacked| {
-            let dims = [model.folds.len(), stacked.rows, stacked.columns];
-            Tensor::from_data(TensorData::new(stacked.pack(&model.folds), dims), &device)
-        })
+        .map(|(_, tensor)| tensor)
         .collect();
-    let columns = match &model.shape.embedding {
-        None => vec![WIDTH as u32],
-        Some(embedding) => embedding.columns.clone(),
-    };
-    let widest = columns.iter().copied().max().expect("columns") as usize;
-    let mut inputs = Vec::new();
-    let mut from = 0;
-    for column in &columns {
-        for at in 0..rows.len() {
-            let mut own = rows.row(at).numbers()[from..from + *column as usize].to_vec();
-            own.resize(widest, 0.0);
-            inputs.extend(own.iter().map(|x| *x as f32));
-        }
-        from += *column as usize;
-    }
-    let dims = [columns.len(), rows.len(), widest];
-    let inputs = Tensor::from_data(TensorData::new(inputs, dims), &device);
-    let data = local::forward(part, &tensors, inputs, &[]).into_data();
+    let all: Vec<usize> = (0..rows.len()).collect();
+    let inputs = forward::Layout::new(&model.shape).inputs(rows, &all, &device);
+    let data = forward::forward(&model.shape, &tensors, inputs, &[]).into_data();
     data.as_slice::<f32>().expect("f32 outputs").to_vec()
 }
 
@@ -157,8 +138,8 @@ fn framework_outputs(model: &NetModel, part: &NetPart, rows: &Rows) -> Vec<f32> 
 fn scalar_prediction_equals_the_frameworks_forward_pass() {
     let head = Head::Classes(3);
     let rows = rows(11, head);
-    for (model, part) in [(network(head), part(head, 0.0, 11)), embedded(head)] {
-        let framework = framework_outputs(&model, &part, &rows);
+    for model in [network(head), embedded(head).0] {
+        let framework = framework_outputs(&model, &rows);
         let mut expected = framework.chunks_exact(3);
         for fold in 0..3 {
             for at in 0..rows.len() {
@@ -389,6 +370,35 @@ fn federated_training_learns_with_every_server_rule() {
         }
         assert!((loss / 260.0 - last).abs() < 1e-6, "{server:?}");
     }
+}
+
+/// Sums that `f32` cannot hold count as large errors, not as nothing.
+#[test]
+fn a_network_that_diverged_has_large_losses() {
+    let rows = rows(30, Head::Number);
+    let mut model = network(Head::Number);
+    for weight in model.folds.iter_mut().flatten() {
+        *weight *= 1e30;
+    }
+    let sound = losses::losses(&network(Head::Number), &rows, 30);
+    let diverged = losses::losses(&model, &rows, 30);
+    let sum = |losses: &crate::metric::LossCounter| {
+        let part = part(Head::Number, 0.0, 30);
+        let ask = ask(1, AnyPart::new(NAME, part.clone()));
+        let mut out = Encoder::new(&ask.segments());
+        losses.encode(&mut out).expect("within bounds");
+        let rest = part.shape.parameters() * 3;
+        (0..3).for_each(|_| out.count(0).expect("a count"));
+        (0..rest).for_each(|_| out.real(0.0).expect("a change"));
+        let sums = out.finish().expect("all numbers");
+        let totals = Totals {
+            sums,
+            contributors: vec![1],
+        };
+        part.read(&totals.part(&ask, 0)).0.mean()
+    };
+    assert!(sum(&sound) < 10.0, "{}", sum(&sound));
+    assert!(sum(&diverged) > 500.0, "{}", sum(&diverged));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::points::{PointsTable, Scaling};
 use super::{ScorecardCandidate, ScorecardTrainer, Shape};
 use crate::family::Head;
-use crate::family::additive::testing::{Case, Data, fit, ground, predict};
+use crate::family::additive::testing::{Case, Data, fit, ground, one_way, predict};
 use crate::family::additive::{AdditiveModel, Term};
 use crate::family::sigmoid;
 use crate::random::Stream;
@@ -20,7 +20,7 @@ fn fit_over(
 ) -> (AdditiveModel, usize) {
     let ground = ground(Head::Binary, 5, data.targets.len(), bins);
     let fitted = fit(
-        ScorecardTrainer::new(candidate, ground),
+        ScorecardTrainer::new(candidate, ground).expect("columns of the ground"),
         &data.spread(sites),
     );
     (fitted.model, fitted.steps)
@@ -47,10 +47,11 @@ fn weights_equal_those_of_scikit_learn() {
             least_value: 0.0,
             shape: Shape::Monotone,
             ridges: vec![case.ridge],
+            ..ScorecardCandidate::usual()
         };
         let bins = vec![(case.bins + 1, true); case.x[0].len()];
         let ground = ground(Head::Binary, 1, case.y.len(), &bins);
-        let trainer = ScorecardTrainer::new(candidate, ground);
+        let trainer = ScorecardTrainer::new(candidate, ground).expect("no monotone columns");
         // Without validation rows nothing is ever better: look at the last model.
         let fitted = fit(trainer, &case.data().merged());
         assert!(fitted.steps <= 9, "{}: {} steps", case.name, fitted.steps);
@@ -147,6 +148,38 @@ fn coefficients_are_never_negative() {
             "one dropped out"
         );
     }
+}
+
+/// Each way along a column whose risk rises, along one whose risk falls, and along noise; with
+/// other sites too.
+#[test]
+fn predictions_go_the_way_asked_for() {
+    let (data, bins) = loans(5, 900);
+    for offered in ScorecardCandidate::offered() {
+        for way in [1, -1] {
+            let ways = [0, 1, 3].map(|column| (format!("column {column}"), way));
+            let candidate = ScorecardCandidate {
+                monotone: ways.into(),
+                least_value: 0.0,
+                ..offered.clone()
+            };
+            let (model, _) = fit_over(candidate.clone(), &data, &bins, 3);
+            assert_eq!(model, train(candidate, &data, &bins));
+            let moved = one_way(&model, &data, &bins, &[0, 1, 3], way);
+            assert!(moved > 0, "the model says something");
+        }
+    }
+    let ground = ground(Head::Binary, 5, 900, &bins);
+    let refused = |name: &str, way: i8| {
+        let candidate = ScorecardCandidate {
+            monotone: [(name.to_owned(), way)].into(),
+            ..ScorecardCandidate::usual()
+        };
+        candidate.check().is_err() || ScorecardTrainer::new(candidate, ground.clone()).is_err()
+    };
+    assert!(refused("column 2", 1), "categories have no order");
+    assert!(refused("column 9", 1) && refused("column 0", 2));
+    assert!(!refused("column 0", -1));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::family::additive::{
     AdditiveModel, AdditivePart, AdditivePath, BinCounts, Descent, Design, Fitting, Ground,
     Penalty, Signs, Slope, SumsPart, Term,
 };
+use crate::family::monotone;
 use crate::metric::LossSums;
 
 /// Most columns of a scorecard: people have to read it.
@@ -21,6 +22,8 @@ const LAST_GAIN: f64 = 1e-8;
 pub struct ScorecardTrainer {
     candidate: ScorecardCandidate,
     ground: Ground,
+    /// The way that the risk has to go along each column.
+    ways: Vec<i8>,
     /// The designs once labels have been counted; one point for each ridge.
     path: AdditivePath,
     counted: bool,
@@ -36,13 +39,17 @@ pub struct ScorecardTrainer {
 }
 
 impl ScorecardTrainer {
-    pub(crate) fn new(candidate: ScorecardCandidate, ground: Ground) -> Self {
+    /// # Errors
+    /// When the candidate's monotone columns are none of the ground's with an order.
+    pub(crate) fn new(candidate: ScorecardCandidate, ground: Ground) -> Result<Self, String> {
+        let ways = monotone::along(&candidate.monotone, ground.head, &ground.columns)?;
         let designs = vec![Design::default(); usize::from(ground.folds)];
         let path = ground.path(designs, vec![vec![vec![0.0]]; usize::from(ground.folds)]);
         let model = path.model(0);
-        Self {
+        Ok(Self {
             candidate,
             ground,
+            ways,
             path,
             counted: false,
             descents: Vec::new(),
@@ -51,7 +58,7 @@ impl ScorecardTrainer {
             shown: model,
             steps: 0,
             finished: false,
-        }
+        })
     }
 
     fn sums_part(&self) -> SumsPart {
@@ -91,11 +98,13 @@ impl ScorecardTrainer {
             most: usize::from(self.candidate.groups),
             least_rows: libm::ceil(self.candidate.least_share * rows as f64).max(1.0) as u64,
             shape: self.candidate.shape,
+            way: 0,
         };
         let mut kept: Vec<(usize, Classing)> = Vec::new();
         for (at, column) in self.ground.columns.iter().enumerate() {
             let bins: Vec<[u64; 2]> = fold.classes[at].iter().map(|c| [c[0], c[1]]).collect();
-            let classing = classing(&bins, column.ordered, &rule);
+            let way = self.ways[at];
+            let classing = classing(&bins, column.ordered, &Rule { way, ..rule });
             let tells = classing.woe.iter().any(|woe| *woe != 0.0);
             let least = chance * classing.groups as f64;
             if tells && classing.value >= least.max(self.candidate.least_value) {
