@@ -116,8 +116,8 @@ impl<'de> Deserialize<'de> for LinearHash {
 
 /// Hashes a body as it streams by, cut wherever the transport or the disk cut it.
 ///
-/// The body is written in rows of [`COLUMNS`] coefficients, and rows weighed by powers of R = r^COLUMNS
-/// are added up; the hash is Σ r^k · (sum of column k).
+/// The body is written in rows of 512 coefficients, and rows weighed by powers of r^512 are added up;
+/// the hash is Σ r^k · (sum of column k).
 pub struct LinearHasher {
     challenge: Challenge,
     columns: Columns,

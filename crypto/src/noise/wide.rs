@@ -8,6 +8,7 @@
 use pulp::NullaryFnOnce;
 use pulp::x86::V4;
 use std::arch::x86_64::__m512i;
+use zeroize::Zeroizing;
 
 /// Blocks of a run.
 pub(super) const BLOCKS: usize = 16;
@@ -52,8 +53,11 @@ impl NullaryFnOnce for Fill<'_> {
     #[inline(always)]
     fn call(self) {
         let wide = Wide(self.simd);
-        let mut words = [0; 12];
-        words[..4].copy_from_slice(&CONSTANTS);
+        // As secret as the seed.
+        let mut words = Zeroizing::new([0; 12]);
+        for (word, constant) in words.iter_mut().zip(CONSTANTS) {
+            *word = constant;
+        }
         for (word, bytes) in words.iter_mut().skip(4).zip(self.key.as_chunks::<4>().0) {
             *word = u32::from_le_bytes(*bytes);
         }
