@@ -57,8 +57,8 @@ impl BodyCheck {
             *kept = byte;
         }
         let (whole, tail) = rest.as_chunks::<COEFFICIENT_BYTES>();
-        let finished = (held > 0 && head.len() == missing).then_some(&self.cut);
-        if finished.into_iter().chain(whole).any(not_canonical) {
+        let finished = (held > 0 && head.len() == missing).then_some(self.cut);
+        if !field::all_canonical_words(finished.as_slice()) || !field::all_canonical_words(whole) {
             return Err(BodyError::NotCanonical { coefficient });
         }
         if !tail.is_empty() {
@@ -88,10 +88,6 @@ impl BodyCheck {
         }
         Ok(self.hasher.finish())
     }
-}
-
-fn not_canonical(word: &[u8; COEFFICIENT_BYTES]) -> bool {
-    u64::from_le_bytes(*word) >= field::Q
 }
 
 /// The coordinator's running sum of bodies: one, whatever the number of members.
@@ -150,12 +146,10 @@ impl BodySum {
                 found: part.len(),
             });
         };
-        if words.iter().any(not_canonical) {
+        if !field::all_canonical_words(words) {
             return Err(BodyError::NotCanonical { coefficient: first });
         }
-        for (sum, word) in place.iter_mut().zip(words) {
-            *sum = field::add(*sum, u64::from_le_bytes(*word));
-        }
+        pulp::Arch::new().dispatch(AddWords { place, words });
         Ok(())
     }
 
@@ -195,6 +189,23 @@ impl BodySum {
         let mut sum = Self::new(coefficients);
         sum.add_part(0, bytes)?;
         Ok(sum)
+    }
+}
+
+/// Words onto sums, compiled for the processor's vector instructions.
+struct AddWords<'a> {
+    place: &'a mut [u64],
+    words: &'a [[u8; COEFFICIENT_BYTES]],
+}
+
+impl pulp::NullaryFnOnce for AddWords<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for (sum, word) in self.place.iter_mut().zip(self.words) {
+            *sum = field::add(*sum, u64::from_le_bytes(*word));
+        }
     }
 }
 

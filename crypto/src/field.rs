@@ -108,6 +108,33 @@ impl Dot {
     }
 }
 
+/// `a · b` as `low + 2^32 · high` modulo q, `low` in two's complement: what vector instructions,
+/// which multiply 32 bits by 32, make of it without a carry. Neither part changes by more than
+/// 2^35, so 2^28 such products may be added up, part by part, before [`from_halves`].
+#[inline(always)]
+pub(crate) const fn mul_halves(a: u64, b: u64) -> [u64; 2] {
+    let ([a0, a1], [b0, b1]) = ([a & EPSILON, a >> 32], [b & EPSILON, b >> 32]);
+    // 32 bits by 32 fit; the compiler does not see it, and would check.
+    let (p00, p01) = (a0.wrapping_mul(b0), a0.wrapping_mul(b1));
+    let (p10, p11) = (a1.wrapping_mul(b0), a1.wrapping_mul(b1));
+    // At 2^64, which is 2^32 − 1; at 2^96, which is −1.
+    let third = (p01 >> 32)
+        .wrapping_add(p10 >> 32)
+        .wrapping_add(p11 & EPSILON);
+    let low = (p00 & EPSILON).wrapping_sub(third).wrapping_sub(p11 >> 32);
+    let high = (p00 >> 32)
+        .wrapping_add(p01 & EPSILON)
+        .wrapping_add(p10 & EPSILON)
+        .wrapping_add(third);
+    [low, high]
+}
+
+/// The element that sums of both parts of [`mul_halves`] stand for.
+#[inline(always)]
+pub(crate) const fn from_halves([low, high]: [u64; 2]) -> u64 {
+    add(from_signed(low as i64), reduce_wide((high as u128) << 32))
+}
+
 /// The element congruent to a small signed number, `|value| < q`.
 #[inline(always)]
 #[must_use]
@@ -158,6 +185,27 @@ pub fn all_canonical(values: &[u64]) -> bool {
         .iter()
         .fold(0u64, |seen, &value| seen | u64::from(value >= Q));
     excess == 0
+}
+
+/// [`all_canonical`] of 8-byte little-endian words.
+#[must_use]
+pub(crate) fn all_canonical_words(words: &[[u8; 8]]) -> bool {
+    pulp::Arch::new().dispatch(Canonical { words })
+}
+
+/// Compiled for the processor's vector instructions.
+struct Canonical<'a> {
+    words: &'a [[u8; 8]],
+}
+
+impl pulp::NullaryFnOnce for Canonical<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn call(self) -> bool {
+        let excess = |seen: u64, word: &[u8; 8]| seen | u64::from(u64::from_le_bytes(*word) >= Q);
+        self.words.iter().fold(0, excess) == 0
+    }
 }
 
 #[cfg(test)]
@@ -227,6 +275,27 @@ mod tests {
             u128::from(reduce_wide(u128::MAX)),
             u128::MAX % u128::from(Q)
         );
+    }
+
+    #[test]
+    fn products_in_halves_add_up_to_products() {
+        let values = interesting();
+        let (mut sums, mut plain) = ([0u64; 2], 0);
+        for &a in &values {
+            for &b in &values {
+                let product = mul_halves(a, b);
+                assert_eq!(from_halves(product), mul(a, b), "{a} * {b}");
+                for (sum, part) in sums.iter_mut().zip(product) {
+                    *sum = sum.wrapping_add(part);
+                }
+                plain = add(plain, mul(a, b));
+                assert_eq!(from_halves(sums), plain);
+            }
+        }
+        // As many of the largest as are promised.
+        let (largest, many) = (mul_halves(Q - 1, Q - 1), 1 << 28);
+        let sums = largest.map(|part| part.wrapping_mul(many));
+        assert_eq!(from_halves(sums), many);
     }
 
     #[test]

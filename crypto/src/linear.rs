@@ -19,22 +19,27 @@
 //! Bodies hashed together have one length, which is checked elsewhere ([`crate::BodyCheck`]):
 //! zeros at the end do not change a hash.
 
+mod columns;
 mod products;
 
 pub(crate) use products::ProductHasher;
 
 use crate::body::{BodySum, COEFFICIENT_BYTES};
 use crate::error::BodyError;
-use crate::field::Q;
+use crate::field;
 use crate::hexbytes;
-use crate::quadratic::{Combination, Element};
+use crate::linear::columns::Columns;
+use crate::quadratic::Element;
 use crate::transcript::{Digest, Hasher, domain};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use crate::quadratic::ELEMENT_BYTES as HASH_BYTES;
 
-/// Coefficients hashed at a time: as many powers of r are at hand.
-const BLOCK: usize = 64;
+/// Columns that a body is hashed in: their sums, 16 KiB, stay in the first-level cache.
+const COLUMNS: usize = 512;
+
+/// Coefficients read from bytes at a time: 8 KiB.
+const AT_ONCE: usize = 1024;
 
 /// The point r of F_{q²} at which bodies are evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +77,7 @@ impl LinearHash {
     /// The hash of canonical coefficients.
     pub(crate) fn of_values(challenge: Challenge, values: &[u64]) -> Self {
         let mut hasher = LinearHasher::new(challenge);
-        hasher.absorb_all(values);
+        hasher.values(values);
         hasher.state()
     }
 
@@ -110,17 +115,12 @@ impl<'de> Deserialize<'de> for LinearHash {
 }
 
 /// Hashes a body as it streams by, cut wherever the transport or the disk cut it.
+///
+/// The body is written in rows of 512 coefficients, and rows weighed by powers of r^512 are added up;
+/// the hash is Σ r^k · (sum of column k).
 pub struct LinearHasher {
-    /// r^0 to r^(BLOCK − 1).
-    powers: [Element; BLOCK],
-    /// r^BLOCK.
-    stride: Element,
-    /// r^(coefficients of all finished blocks).
-    weight: Element,
-    sum: Element,
-    block: Combination,
-    /// Coefficients in the block begun.
-    begun: usize,
+    challenge: Challenge,
+    columns: Columns,
     /// The start of a coefficient that the last part cut in two.
     cut: [u8; COEFFICIENT_BYTES],
     seen: usize,
@@ -130,20 +130,10 @@ pub struct LinearHasher {
 impl LinearHasher {
     /// Starts the hash of a body.
     #[must_use]
-    pub fn new(Challenge(point): Challenge) -> Self {
-        let mut powers = [Element::ONE; BLOCK];
-        let mut power = Element::ONE;
-        for place in &mut powers {
-            *place = power;
-            power = power.mul(point);
-        }
+    pub fn new(challenge: Challenge) -> Self {
         Self {
-            powers,
-            stride: power,
-            weight: Element::ONE,
-            sum: Element::default(),
-            block: Combination::default(),
-            begun: 0,
+            challenge,
+            columns: Columns::new(challenge, COLUMNS),
             cut: [0; COEFFICIENT_BYTES],
             seen: 0,
             fault: None,
@@ -152,12 +142,17 @@ impl LinearHasher {
 
     /// Hashes canonical coefficients that follow.
     pub(crate) fn values(&mut self, values: &[u64]) {
-        self.absorb_all(values);
+        self.columns.add(values);
     }
 
     /// The hash of the values so far.
     pub(crate) fn state(&self) -> LinearHash {
-        LinearHash(self.sum.add(self.weight.mul(self.block.value())))
+        let Challenge(point) = self.challenge;
+        let [ones, others] = self.columns.sums();
+        let sums = ones.into_iter().zip(others).rev();
+        LinearHash(sums.fold(Element::default(), |hash, (one, other)| {
+            hash.mul(point).add(Element([one, other]))
+        }))
     }
 
     /// Hashes the next bytes. A coefficient of q or above is remembered and refused at the end.
@@ -168,14 +163,13 @@ impl LinearHasher {
         for (kept, &byte) in self.cut.iter_mut().skip(held).zip(head) {
             *kept = byte;
         }
-        self.check(self.seen / COEFFICIENT_BYTES, rest);
+        let first = self.seen / COEFFICIENT_BYTES;
         if held > 0 && head.len() == missing {
             let word = self.cut;
-            self.check(self.seen / COEFFICIENT_BYTES, &word);
-            self.absorb(u64::from_le_bytes(word));
+            self.words(first, &[word]);
         }
         let (whole, tail) = rest.as_chunks::<COEFFICIENT_BYTES>();
-        self.absorb_all_words(whole);
+        self.words(first, whole);
         for (kept, &byte) in self.cut.iter_mut().zip(tail) {
             *kept = byte;
         }
@@ -200,66 +194,26 @@ impl LinearHasher {
         Ok(self.state())
     }
 
-    /// Remembers the first part with a coefficient of q or above.
-    fn check(&mut self, first: usize, words: &[u8]) {
-        let (words, _) = words.as_chunks::<COEFFICIENT_BYTES>();
-        let excess = words
-            .iter()
-            .fold(false, |seen, word| seen | (u64::from_le_bytes(*word) >= Q));
-        if excess && self.fault.is_none() {
+    /// Hashes words that follow; remembers the first part with one of q or above.
+    fn words(&mut self, first: usize, words: &[[u8; COEFFICIENT_BYTES]]) {
+        if !field::all_canonical_words(words) && self.fault.is_none() {
             self.fault = Some(BodyError::NotCanonical { coefficient: first });
         }
-    }
-
-    fn absorb_all_words(&mut self, words: &[[u8; COEFFICIENT_BYTES]]) {
-        let open = (BLOCK - self.begun) % BLOCK;
-        let (head, rest) = words.split_at(open.min(words.len()));
-        head.iter()
-            .for_each(|word| self.absorb(u64::from_le_bytes(*word)));
-        let (blocks, tail) = rest.as_chunks::<BLOCK>();
-        for block in blocks {
-            self.absorb_block(&block.map(u64::from_le_bytes));
+        let mut values = [0; AT_ONCE];
+        for words in words.chunks(AT_ONCE) {
+            let (values, _) = values.split_at_mut(words.len());
+            for (value, word) in values.iter_mut().zip(words) {
+                *value = u64::from_le_bytes(*word);
+            }
+            self.columns.add(values);
         }
-        tail.iter()
-            .for_each(|word| self.absorb(u64::from_le_bytes(*word)));
-    }
-
-    fn absorb_all(&mut self, values: &[u64]) {
-        let (blocks, tail) = values.as_chunks::<BLOCK>();
-        blocks.iter().for_each(|block| self.absorb_block(block));
-        tail.iter().for_each(|&value| self.absorb(value));
-    }
-
-    /// A whole block; none may be begun.
-    fn absorb_block(&mut self, block: &[u64; BLOCK]) {
-        for (power, &coefficient) in self.powers.iter().zip(block) {
-            self.block.add(power, coefficient);
-        }
-        self.close_block();
-    }
-
-    fn absorb(&mut self, coefficient: u64) {
-        if let Some(power) = self.powers.get(self.begun) {
-            self.block.add(power, coefficient);
-        }
-        self.begun += 1;
-        if self.begun == BLOCK {
-            self.close_block();
-        }
-    }
-
-    fn close_block(&mut self) {
-        self.sum = self.sum.add(self.weight.mul(self.block.value()));
-        self.weight = self.weight.mul(self.stride);
-        self.block = Combination::default();
-        self.begun = 0;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::field;
+    use crate::field::Q;
     use crate::randomness::{fill_uniform, seeded_rng};
     use crate::transcript::hash;
 
@@ -287,7 +241,7 @@ mod tests {
     #[test]
     fn is_the_evaluation_at_the_challenge_from_power_0_on() {
         let r = challenge(b"definition");
-        for coefficients in [0, 1, 2, BLOCK - 1, BLOCK, BLOCK + 1, 1000] {
+        for coefficients in [0, 1, 2, COLUMNS - 1, COLUMNS, COLUMNS + 1, 1000] {
             let mut values = body(61, coefficients);
             if let Some(last) = values.last_mut() {
                 *last = Q - 1;
@@ -305,7 +259,7 @@ mod tests {
 
     #[test]
     fn cuts_make_no_difference() {
-        let values = body(62, 5 * BLOCK + 3);
+        let values = body(62, 5 * COLUMNS + 3);
         let r = challenge(b"cuts");
         let expected = hash_of(r, &bytes(&values), usize::MAX);
         for cut in (1..40).chain([511, 512, 513, 1000]) {

@@ -5,56 +5,41 @@
 //! Σ_j R^j·hash(a_j·S) = hash((Σ_j R^j·a_j)·S): the masks are added up first, over F_{q²}, and
 //! multiplied by the key once, its parts one after the other.
 
+use super::columns::Columns;
 use super::{Challenge, LinearHash};
-use crate::field;
 use crate::ntt::Transformed;
 use crate::params::DEGREE;
 use crate::quadratic::Element;
 
-/// Squarings that make r^4096 of r.
-const SQUARINGS: u32 = DEGREE.trailing_zeros();
-
 /// Adds masks up, from the body's first one on.
 pub(crate) struct ProductHasher {
     challenge: Challenge,
-    /// R.
-    stride: Element,
-    /// R^(masks so far).
-    weight: Element,
-    /// Σ_j R^j·a_j, both parts.
-    sums: [Vec<u64>; 2],
+    /// Σ_j R^j·a_j.
+    masks: Columns,
 }
 
 impl ProductHasher {
     pub(crate) fn new(challenge: Challenge) -> Self {
-        let stride = (0..SQUARINGS).fold(challenge.0, |power, _| power.mul(power));
         Self {
             challenge,
-            stride,
-            weight: Element::ONE,
-            sums: [vec![0; DEGREE], vec![0; DEGREE]],
+            masks: Columns::new(challenge, DEGREE),
         }
     }
 
     /// Takes in the next mask.
     pub(crate) fn add(&mut self, mask: &[u64]) {
-        for (sum, weight) in self.sums.iter_mut().zip(self.weight.0) {
-            for (sum, &coefficient) in sum.iter_mut().zip(mask) {
-                *sum = field::add(*sum, field::mul(weight, coefficient));
-            }
-        }
-        self.weight = self.weight.mul(self.stride);
+        self.masks.add(mask);
     }
 
     /// The hash of coefficients that stand where the next product would: a last one that is cut.
     pub(crate) fn cut(&self, product: &[u64]) -> LinearHash {
         let hash = LinearHash::of_values(self.challenge, product);
-        LinearHash(self.weight.mul(hash.0))
+        LinearHash(self.masks.weight().mul(hash.0))
     }
 
     /// The hash of all products.
     pub(crate) fn finish(self, key: &Transformed) -> LinearHash {
-        let [one, other] = self.sums.map(|mut sum| {
+        let [one, other] = self.masks.sums().map(|mut sum| {
             key.multiply(&mut sum);
             LinearHash::of_values(self.challenge, &sum).0
         });
