@@ -99,6 +99,8 @@ pub(crate) struct Consortium {
     sites: Vec<Site>,
     /// Where the coordinator listens.
     address: String,
+    /// Settings of the daemons, beside their defaults.
+    settings: Vec<(&'static str, &'static str)>,
     coordinator: Option<Child>,
     nodes: BTreeMap<&'static str, Child>,
 }
@@ -120,6 +122,7 @@ impl Consortium {
             dir: TempDir::new().expect("a directory"),
             sites,
             address: format!("127.0.0.1:{port}"),
+            settings: Vec::new(),
             coordinator: None,
             nodes: BTreeMap::new(),
         };
@@ -197,6 +200,7 @@ impl Consortium {
             .expect("a log");
         collegium(args)
             .arg("--until-stdin-closes")
+            .envs(self.settings.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::from(log.try_clone().expect("a handle")))
             .stderr(Stdio::from(log))
@@ -247,6 +251,11 @@ impl Consortium {
         let state = self.node_state(name);
         let child = self.spawn(name, &["node", "run", "--state", arg(&state)]);
         self.nodes.insert(name, child);
+    }
+
+    /// Sets a setting of the daemons that start from now on, by its environment variable.
+    pub(crate) fn set(&mut self, variable: &'static str, value: &'static str) {
+        self.settings.push((variable, value));
     }
 
     /// SIGKILL: nothing is flushed, nothing is said to the peers.
