@@ -49,16 +49,25 @@ fn a_killed_node_comes_back_and_the_run_finishes() {
     }
 }
 
-/// Kills of the coordinator in one run, each at a step of its own.
-const KILLS: usize = 20;
 /// Steps of the run whose coordinator is killed, at the least.
 const KILLED_STEPS: u64 = 40;
 
 #[test]
+fn a_killed_coordinator_resumes_and_reaches_the_same_champion() {
+    same_champion_after(2);
+}
+
+#[test]
+#[ignore = "takes minutes: cargo test --workspace --test e2e -- --ignored twenty"]
 fn a_coordinator_killed_at_twenty_steps_reaches_the_same_champion() {
+    same_champion_after(20);
+}
+
+/// Kills the coordinator so many times in one run, each time at a step of its own.
+fn same_champion_after(kills: usize) {
     let mut random = Random::new();
     let mut steps: Vec<u64> = (1..=KILLED_STEPS).collect();
-    while steps.len() > KILLS {
+    while steps.len() > kills {
         let out = random.below(steps.len() as u64) as usize;
         steps.remove(out);
     }
@@ -80,7 +89,7 @@ fn a_coordinator_killed_at_twenty_steps_reaches_the_same_champion() {
         consortium.start_coordinator();
     }
     println!("killed after steps {killed:?}");
-    assert_eq!(killed.len(), KILLS, "the run ended before its last kill");
+    assert_eq!(killed.len(), kills, "the run ended before its last kill");
     let mut short = Vec::new();
     consortium.watch(&run, |event| {
         let contributors = event["contributors"].as_array().map(Vec::len);
