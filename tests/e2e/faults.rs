@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
+use collegium_automl::random::Stream;
 use serde_json::Value;
 
 use crate::consortium::{Consortium, HOSPITALS, repository, wait_until};
@@ -49,8 +50,8 @@ fn a_killed_node_comes_back_and_the_run_finishes() {
     }
 }
 
-/// Steps of the run whose coordinator is killed, at the least.
-const KILLED_STEPS: u64 = 40;
+/// Kills come after one of the first so many steps, well before the run ends.
+const KILLED_STEPS: u64 = 30;
 
 #[test]
 fn a_killed_coordinator_resumes_and_reaches_the_same_champion() {
@@ -65,11 +66,10 @@ fn a_coordinator_killed_at_twenty_steps_reaches_the_same_champion() {
 
 /// Kills the coordinator so many times in one run, each time at a step of its own.
 fn same_champion_after(kills: usize) {
-    let mut random = Random::new();
+    let mut random = random();
     let mut steps: Vec<u64> = (1..=KILLED_STEPS).collect();
     while steps.len() > kills {
-        let out = random.below(steps.len() as u64) as usize;
-        steps.remove(out);
+        steps.remove(random.below(steps.len()));
     }
     let mut consortium = Consortium::running();
     // Only runs with the same contributors in every step have the same champion, so a coordinator
@@ -83,7 +83,7 @@ fn same_champion_after(kills: usize) {
             break;
         }
         // Somewhere in the step: a tiny one takes about 30 ms.
-        std::thread::sleep(Duration::from_millis(random.below(40)));
+        std::thread::sleep(Duration::from_millis(random.below(40) as u64));
         consortium.kill_coordinator();
         killed.push(step);
         consortium.start_coordinator();
@@ -105,28 +105,14 @@ fn same_champion_after(kills: usize) {
     );
 }
 
-/// Numbers from a seed that is printed; `FAULTS_SEED` runs a failure again. Steele, Lea and Flood,
-/// *Fast splittable pseudorandom number generators*, OOPSLA 2014 (SplitMix64).
-struct Random(u64);
-
-impl Random {
-    fn new() -> Self {
-        let seed = std::env::var("FAULTS_SEED").map_or_else(
-            |_| RandomState::new().build_hasher().finish(),
-            |seed| seed.parse().expect("FAULTS_SEED is a whole number"),
-        );
-        println!("FAULTS_SEED={seed}");
-        Self(seed)
-    }
-
-    /// A number under `end`, evenly enough for a test.
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % end
-    }
+/// Numbers from a seed that is printed; `FAULTS_SEED` runs a failure again.
+fn random() -> Stream {
+    let seed = std::env::var("FAULTS_SEED").map_or_else(
+        |_| RandomState::new().build_hasher().finish(),
+        |seed| seed.parse().expect("FAULTS_SEED is a whole number"),
+    );
+    println!("FAULTS_SEED={seed}");
+    Stream::new("collegium/test/faults/v1", &[&seed.to_le_bytes()])
 }
 
 #[test]
