@@ -155,8 +155,8 @@ async fn upload(sealing: Sealing, spool: UploadSpool, connection: &Connection) -
         let mut writer = spool.writer();
         let mut rng = os_rng().expect("randomness");
         let sealed = sealing.run(2, &mut rng, &mut |piece| {
-            writer.write(piece)?;
-            pieces.blocking_send(piece.to_vec()).expect("is taken");
+            writer.write(&piece)?;
+            pieces.blocking_send(piece).expect("is taken");
             Ok(())
         });
         sealed.expect("the codes fit").kept(writer.finish())
@@ -167,7 +167,7 @@ async fn upload(sealing: Sealing, spool: UploadSpool, connection: &Connection) -
     let mut before = None;
     while let Some(piece) = coming.recv().await {
         before.get_or_insert_with(forget_peak);
-        sender.write_body(&piece).await.expect("sends");
+        sender.write_body(piece).await.expect("sends");
     }
     let ready = encrypting.await.expect("encrypts");
     let sent = sender.send(&ready.trailer, MAX_UPLOAD_TRAILER_BYTES).await;

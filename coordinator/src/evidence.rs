@@ -1,5 +1,5 @@
-//! The proofs of steps' totals: files under `STATE/evidence/`, named by the BLAKE3 hash of their
-//! bytes, which the ledger names too. The oldest go when they take more than the operator gives
+//! The proofs of steps' totals: files under `STATE/evidence/`, named by a hash of their statements,
+//! in which the coordinator commits to the rest; the ledger names them too. The oldest go when they take more than the operator gives
 //! them; a proof that is gone can no longer be shown, and what the ledger says of it stays.
 
 use std::collections::VecDeque;
@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use collegium_automl::object::ObjectId;
+use collegium_protocol::Digest;
 use collegium_protocol::limits::MAX_EVIDENCE_BYTES;
 
 use crate::objects::{NewFile, ObjectError, open_file};
@@ -59,34 +60,33 @@ impl EvidenceStore {
         })
     }
 
-    /// Keeps a proof that is never in memory as a whole: `write` is given a place to write to. It is
-    /// not synced: a proof that a power cut takes away is one that is not kept.
+    /// Keeps a proof that is never in memory as a whole: `write` is given a place to write to, and gives
+    /// the proof's name. It is not synced: a proof that a power cut takes away is one that is not kept.
     ///
     /// # Errors
     /// [`ObjectError`].
     pub fn put(
         &self,
-        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<Digest>,
     ) -> Result<ObjectId, ObjectError> {
         let failed = |source| ObjectError::Io {
             path: self.directory.clone(),
             source,
         };
         let new = NewFile::create(&self.directory).map_err(failed)?;
-        let mut writer = Hashing {
+        let mut writer = Counting {
             file: BufWriter::with_capacity(PIECE, &new.file),
-            hasher: blake3::Hasher::new(),
             bytes: 0,
         };
-        write(&mut writer).map_err(failed)?;
+        let name = write(&mut writer).map_err(failed)?;
         writer.flush().map_err(failed)?;
-        let (hash, bytes) = (writer.hasher.finalize(), writer.bytes);
+        let bytes = writer.bytes;
         drop(writer);
         if bytes > MAX_EVIDENCE_BYTES {
             let cap = MAX_EVIDENCE_BYTES;
             return Err(ObjectError::TooLarge { bytes, cap });
         }
-        let id = ObjectId(*hash.as_bytes());
+        let id = ObjectId(name.0);
         let path = self.path(id);
         new.rename(&path).map_err(|source| ObjectError::Io {
             path: path.clone(),
@@ -153,17 +153,15 @@ fn listed(directory: &Path) -> io::Result<Vec<(SystemTime, PathBuf, u64)>> {
     Ok(found)
 }
 
-/// Hashes and counts what is written to a file.
-struct Hashing<'a> {
+/// Counts what is written to a file.
+struct Counting<'a> {
     file: BufWriter<&'a File>,
-    hasher: blake3::Hasher,
     bytes: usize,
 }
 
-impl Write for Hashing<'_> {
+impl Write for Counting<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;
-        self.hasher.update(bytes.get(..written).unwrap_or_default());
         self.bytes += written;
         Ok(written)
     }
@@ -178,7 +176,10 @@ mod tests {
     use super::*;
 
     fn put(store: &EvidenceStore, content: u8) -> ObjectId {
-        let put = store.put(|out| out.write_all(&[content; 1000]));
+        let put = store.put(|out| {
+            out.write_all(&[content; 1000])
+                .map(|()| Digest([content; 32]))
+        });
         put.expect("keeps")
     }
 
@@ -187,11 +188,11 @@ mod tests {
     }
 
     #[test]
-    fn proofs_are_named_by_their_hash_and_the_oldest_go_first() {
+    fn proofs_have_their_names_and_the_oldest_go_first() {
         let state = tempfile::tempdir().expect("tempdir");
         let store = EvidenceStore::open(state.path(), 10_000).expect("opens");
         let ids: Vec<_> = (0..10).map(|content| put(&store, content)).collect();
-        assert_eq!(ids[3], ObjectId::of(&[3; 1000]));
+        assert_eq!(ids[3], ObjectId([3; 32]));
         assert_eq!(put(&store, 9), ids[9], "kept once");
         assert!(ids.iter().all(|id| is_there(&store, *id)));
         let more = [put(&store, 10), put(&store, 11)];

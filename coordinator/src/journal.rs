@@ -85,20 +85,36 @@ fn pack(totals: &Totals) -> Vec<u8> {
     let largest = totals.sums.iter().fold(0, |all, sum| all | sum);
     let width = (WORD - largest.leading_zeros() as usize / 8).max(1);
     let head = 3 + 2 * totals.contributors.len();
-    // Whole words are written, each over the zeros of the one before; the last one's hang over.
-    let end = head + width * totals.sums.len();
-    let mut bytes = Vec::with_capacity(end + WORD);
+    let mut bytes = Vec::with_capacity(head + width * totals.sums.len());
     // At most 1024 members.
     bytes.extend((totals.contributors.len() as u16).to_le_bytes());
     bytes.extend(totals.contributors.iter().flat_map(|it| it.to_le_bytes()));
     bytes.push(width as u8);
-    bytes.resize(end + WORD, 0);
-    for (place, sum) in totals.sums.iter().enumerate() {
-        let at = head + width * place;
-        bytes[at..at + WORD].copy_from_slice(&sum.to_le_bytes());
+    match width {
+        1 => narrow::<1>(&totals.sums, &mut bytes),
+        2 => narrow::<2>(&totals.sums, &mut bytes),
+        3 => narrow::<3>(&totals.sums, &mut bytes),
+        4 => narrow::<4>(&totals.sums, &mut bytes),
+        5 => narrow::<5>(&totals.sums, &mut bytes),
+        6 => narrow::<6>(&totals.sums, &mut bytes),
+        7 => narrow::<7>(&totals.sums, &mut bytes),
+        _ => narrow::<WORD>(&totals.sums, &mut bytes),
     }
-    bytes.truncate(end);
     bytes
+}
+
+/// Appends the lowest `WIDTH` bytes of every sum: a loop of fixed width for each, as copies of any
+/// width take several times as long.
+fn narrow<const WIDTH: usize>(sums: &[u64], bytes: &mut Vec<u8>) {
+    let first = bytes.len();
+    bytes.resize(first + WIDTH * sums.len(), 0);
+    let (_, places) = bytes.split_at_mut(first);
+    let (places, _) = places.as_chunks_mut::<WIDTH>();
+    for (place, sum) in places.iter_mut().zip(sums) {
+        for (byte, low) in place.iter_mut().zip(sum.to_le_bytes()) {
+            *byte = low;
+        }
+    }
 }
 
 /// What [`pack`] wrote; `None` when the bytes are anything else.

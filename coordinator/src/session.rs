@@ -4,6 +4,7 @@
 //! and objects come on streams of their own. A person's command opens an admin
 //! stream. Who the peer is, only its certificate says.
 
+use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,8 +23,7 @@ use collegium_protocol::quic::{
 };
 use collegium_protocol::{Digest, Refusal, RefusalCode, VerifiedCharter};
 use serde_json::json;
-use tokio::io::AsyncReadExt;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
@@ -39,6 +39,9 @@ use crate::upload::UploadError;
 
 /// How long a peer may take for the first message of a stream.
 const FIRST_MESSAGE: Duration = Duration::from_secs(8);
+
+/// Pieces of an object that are read ahead of the network: 256 KiB.
+const PIECES_AHEAD: usize = 4;
 
 /// Serves a connection whose certificate was verified, until it ends.
 pub async fn serve(context: Arc<Context>, connection: Connection) {
@@ -204,7 +207,7 @@ async fn object(
     Ok(())
 }
 
-/// Sends a file as it is; it is never in memory as a whole.
+/// Sends a file as it is; a few pieces of it are in memory at a time.
 async fn send_object(
     file: std::fs::File,
     length: u64,
@@ -212,22 +215,30 @@ async fn send_object(
 ) -> Result<(), QuicError> {
     let response = ObjectResponse::Found { length };
     sender.send(&response, MAX_OBJECT_RESPONSE_BYTES).await?;
-    let mut file = tokio::fs::File::from_std(file).take(length);
-    let mut piece = Vec::with_capacity(PIECE);
-    loop {
-        piece.clear();
-        match file.read_buf(&mut piece).await {
-            Ok(0) => break,
-            Ok(_) => sender.write_body(&piece).await?,
-            Err(error) => {
-                warn!(%error, "an object cannot be read to its end");
-                sender.reset(CloseCode::Refused);
-                return Ok(());
-            }
+    let (pieces, mut coming) = mpsc::channel(PIECES_AHEAD);
+    let reading = tokio::task::spawn_blocking(move || read_pieces(file.take(length), &pieces));
+    while let Some(piece) = coming.recv().await {
+        sender.write_body(piece).await?;
+    }
+    match reading.await.map_err(std::io::Error::other) {
+        Ok(Ok(())) => sender.finish(),
+        Ok(Err(error)) | Err(error) => {
+            warn!(%error, "an object cannot be read to its end");
+            sender.reset(CloseCode::Refused);
         }
     }
-    sender.finish();
     Ok(())
+}
+
+/// Reads to the end, or until nobody takes the pieces.
+fn read_pieces(mut file: impl Read, pieces: &mpsc::Sender<Vec<u8>>) -> std::io::Result<()> {
+    loop {
+        let mut piece = Vec::with_capacity(PIECE);
+        file.by_ref().take(PIECE as u64).read_to_end(&mut piece)?;
+        if piece.is_empty() || pieces.blocking_send(piece).is_err() {
+            return Ok(());
+        }
+    }
 }
 
 /// The control stream of a node.

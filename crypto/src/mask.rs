@@ -1,11 +1,15 @@
 //! Public masks: uniform ring elements that every member expands from the step's seed.
 //!
+//! A mask is drawn as **values** ([`crate::ntt`]), not as coefficients: the transform is one to one,
+//! so that uniform values are a uniform polynomial, and whoever multiplies by a mask saves a transform.
+//!
 //! Mask j is read from its own extendable output: BLAKE3 in key-derivation mode with the domain
 //! [`domain::MASK_EXPAND`] over `seed ‖ j` (each as a part with its length, as in
 //! [`crate::transcript`]). The output is read as 8-byte little-endian words; words of q and above
-//! are thrown away; the first 4096 that remain are coefficients 0, 1, 2, … So masks can be made in
-//! any order or in parallel, and no order of a transform is part of the format.
+//! are thrown away; the first 4096 that remain are values 0, 1, 2, … So masks can be made in any
+//! order or in parallel.
 
+use crate::ntt;
 use crate::params::{DEGREE, ParamSet};
 use crate::transcript::{Digest, Hasher, domain};
 use crate::xof;
@@ -35,13 +39,23 @@ impl MaskSeed {
         Self(hasher.finish())
     }
 
-    /// Writes mask number `index` into `out`.
+    /// Writes the values of mask number `index` into `out`, all below q.
     ///
     /// # Panics
     /// If `out` does not have [`DEGREE`] elements.
     pub fn expand(&self, index: u64, out: &mut [u64]) {
-        assert_eq!(out.len(), DEGREE, "a mask has {DEGREE} coefficients");
+        assert_eq!(out.len(), DEGREE, "a mask has {DEGREE} values");
         xof::expand(domain::MASK_EXPAND, self.0.as_bytes(), index, out);
+    }
+
+    /// The coefficients of mask number `index`, for whoever wants to see the polynomial: a_j\[0\],
+    /// a_j\[1\], …, [`DEGREE`] of them.
+    #[must_use]
+    pub fn coefficients(&self, index: u64) -> Vec<u64> {
+        let mut mask = vec![0; DEGREE];
+        self.expand(index, &mut mask);
+        ntt::interpolate(&mut mask);
+        mask
     }
 }
 

@@ -37,22 +37,23 @@ pub struct ParamSet {
 
 /// N = 4096, 64-bit q, uniform keys, CBD(80): an estimated 230 bits against the coordinator
 /// together with all but two members (lattice-estimator, MATZOV model). The argument, and how to
-/// recompute the estimate: docs/parameters.md and crypto/estimate.
-pub static N4096_Q64_CBD80_V1: ParamSet = ParamSet {
-    id: "collegium-glwe-n4096-q64-cbd80-v1",
+/// recompute the estimate: docs/parameters.md and crypto/estimate. Version 2 draws masks as values of
+/// the transform (docs/adr/0019-masks-are-drawn-as-values.md).
+pub static N4096_Q64_CBD80_V2: ParamSet = ParamSet {
+    id: "collegium-glwe-n4096-q64-cbd80-v2",
     degree: DEGREE,
     modulus: Q,
     noise_eta: NOISE_ETA,
 };
 
 /// Ids of all compiled-in sets, for messages.
-const KNOWN_IDS: &str = "collegium-glwe-n4096-q64-cbd80-v1";
+const KNOWN_IDS: &str = "collegium-glwe-n4096-q64-cbd80-v2";
 
 impl ParamSet {
     /// The set that new charters use.
     #[must_use]
     pub fn current() -> &'static ParamSet {
-        &N4096_Q64_CBD80_V1
+        &N4096_Q64_CBD80_V2
     }
 
     /// The compiled-in set with this id.
@@ -60,8 +61,8 @@ impl ParamSet {
     /// # Errors
     /// [`ParamsError::UnknownSet`] for any other id.
     pub fn by_id(id: &str) -> Result<&'static ParamSet, ParamsError> {
-        if id == N4096_Q64_CBD80_V1.id {
-            return Ok(&N4096_Q64_CBD80_V1);
+        if id == N4096_Q64_CBD80_V2.id {
+            return Ok(&N4096_Q64_CBD80_V2);
         }
         Err(ParamsError::UnknownSet {
             id: id.chars().take(80).collect(),

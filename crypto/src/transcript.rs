@@ -4,6 +4,7 @@
 //! then every part with its length (8 bytes, little-endian) in front. So two hashes agree only if
 //! purpose, number of parts, and every part agree.
 
+use crate::body::to_wire;
 use crate::error::HexError;
 use crate::hexbytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -136,8 +137,8 @@ pub fn hash(domain: &'static str, parts: &[&[u8]]) -> Digest {
     hasher.finish()
 }
 
-/// Bytes that [`Hasher::long_part`] hands on at a time: enough for the hash to work in parallel.
-const LONG_PART_BUFFER: usize = 1 << 14;
+/// Words that [`Hasher::words`] hands on at a time, 32 KiB: enough for the hash to work in parallel.
+const WORDS_AT_ONCE: usize = 1 << 12;
 
 /// [`hash`], part by part.
 pub struct Hasher(blake3::Hasher);
@@ -161,23 +162,12 @@ impl Hasher {
         self.part(&number.to_le_bytes())
     }
 
-    /// Adds many numbers as one part: `WIDTH` bytes each, little-endian, as [`Hasher::part`] of all
-    /// their bytes would.
-    pub(crate) fn long_part<const WIDTH: usize>(
-        &mut self,
-        words: impl ExactSizeIterator<Item = [u8; WIDTH]>,
-    ) -> &mut Self {
-        let length = (words.len() as u64).wrapping_mul(WIDTH as u64);
-        self.0.update(&length.to_le_bytes());
-        let mut buffer = Vec::with_capacity(LONG_PART_BUFFER);
-        for word in words {
-            buffer.extend_from_slice(&word);
-            if buffer.len() >= LONG_PART_BUFFER - WIDTH {
-                self.0.update(&buffer);
-                buffer.clear();
-            }
+    /// Words as one part: 8 little-endian bytes each.
+    pub(crate) fn words(&mut self, words: &[u64]) -> &mut Self {
+        self.begin_part(size_of_val(words));
+        for words in words.chunks(WORDS_AT_ONCE) {
+            self.continue_part(&to_wire(words));
         }
-        self.0.update(&buffer);
         self
     }
 
@@ -255,12 +245,11 @@ mod tests {
 
     #[test]
     fn long_parts_are_parts() {
-        for count in [0u64, 1, 2047, 2048, 2049, 10_000] {
+        for count in [0u64, 1, 4095, 4096, 4097, 10_000] {
             let bytes: Vec<u8> = (0..count).flat_map(u64::to_le_bytes).collect();
             let mut long = Hasher::new(domain::ASK);
             let words: Vec<u64> = (0..count).collect();
-            long.long_part(words.iter().map(|word| word.to_le_bytes()))
-                .part(b"end");
+            long.words(&words).part(b"end");
             assert_eq!(long.finish(), hash(domain::ASK, &[&bytes, b"end"]));
         }
     }

@@ -24,6 +24,8 @@ pub const SHARE_SUM: &str = "collegium/share-sum/v1";
 pub const OPENED_STEP: &str = "collegium/opened-step/v1";
 /// A contributor's signature over the linear hash of its body.
 pub const BODY_HASH: &str = "collegium/body-hash/v1";
+/// The name of a step's evidence.
+pub const EVIDENCE: &str = "collegium/evidence/v1";
 /// A joining site's signature over its request.
 pub const JOIN: &str = "collegium/join/v2";
 
@@ -50,6 +52,7 @@ mod tests {
             CHARTER_SIGNATURE,
             COHORT,
             CONTEXT,
+            EVIDENCE,
             JOIN,
             MASK,
             RELEASE,

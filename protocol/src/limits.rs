@@ -23,7 +23,7 @@ pub const MAX_NAME_BYTES: usize = 40;
 /// Bytes of a consortium's name or a member's legal contact, for people: a few lines.
 pub const MAX_TEXT_BYTES: usize = 512;
 
-/// Bytes of a parameter set's id, such as `collegium-glwe-n4096-q64-cbd80-v1` (33).
+/// Bytes of a parameter set's id, such as `collegium-glwe-n4096-q64-cbd80-v2` (33).
 pub const MAX_PARAMS_ID_BYTES: usize = 64;
 
 /// Bytes of an ask: the largest one lists 2^15 cells' edges of 512 columns as decimal text of about

@@ -328,7 +328,10 @@ async fn an_oversized_frame_is_refused_before_its_bytes_are_awaited() {
     let (_server, near, far) = pair().await;
     let (mut sender, _receiver) = within(near.open(StreamKind::Control)).await.unwrap();
     // A length of almost 4 GiB and not one byte behind it.
-    sender.write_body(&u32::MAX.to_be_bytes()).await.unwrap();
+    sender
+        .write_body(u32::MAX.to_be_bytes().to_vec())
+        .await
+        .unwrap();
     let arriving = within(far.accept()).await.unwrap();
     let (_, _, mut receiver) = within(arriving.identify()).await.unwrap();
     let error = within(receiver.recv_frame(1 << 20)).await.unwrap_err();
@@ -356,7 +359,7 @@ async fn a_frame_survives_a_cancelled_read() {
     let frame = [[0, 0, 0, 5].as_slice(), b"hello"].concat();
     let mut whole = None;
     for byte in frame {
-        sender.write_body(&[byte]).await.unwrap();
+        sender.write_body(vec![byte]).await.unwrap();
         if let Ok(read) =
             tokio::time::timeout(Duration::from_millis(5), receiver.recv_frame(5)).await
         {
@@ -373,7 +376,7 @@ async fn a_frame_survives_a_cancelled_read() {
 async fn a_frame_or_body_that_is_cut_off_is_an_error() {
     let (_server, near, far) = pair().await;
     let (mut sender, _receiver) = within(near.open(StreamKind::Control)).await.unwrap();
-    sender.write_body(&[0, 0, 0, 9, b'x']).await.unwrap();
+    sender.write_body(vec![0, 0, 0, 9, b'x']).await.unwrap();
     sender.finish();
     let (_, _, mut receiver) = within(far.accept())
         .await
@@ -385,7 +388,7 @@ async fn a_frame_or_body_that_is_cut_off_is_an_error() {
     assert!(matches!(error, QuicError::CutOff { .. }), "{error}");
 
     let mut upload = within(near.open_upload()).await.unwrap();
-    upload.write_body(b"abc").await.unwrap();
+    upload.write_body(b"abc".to_vec()).await.unwrap();
     upload.finish();
     let mut receiver = within(far.accept_upload()).await.unwrap();
     let mut body = receiver.body(4, 4).unwrap();
@@ -412,7 +415,7 @@ async fn a_body_streams_through_bounded_memory() {
         let mut upload = near.open_upload().await.unwrap();
         let piece: Vec<u8> = (0..=u8::MAX).cycle().take(64 * 1024).collect();
         for _ in 0..LENGTH / piece.len() as u64 {
-            upload.write_body(&piece).await.unwrap();
+            upload.write_body(piece.clone()).await.unwrap();
             counter.fetch_add(piece.len() as u64, Ordering::SeqCst);
         }
         upload.delivered().await.unwrap();

@@ -110,7 +110,7 @@ impl Node {
             .expect("sends");
         for piece in values.chunks(BODY_CHUNK_BYTES / 4) {
             let bytes: Vec<u8> = piece.iter().flat_map(|value| value.to_le_bytes()).collect();
-            stream.write_body(&bytes).await.expect("sends");
+            stream.write_body(bytes).await.expect("sends");
         }
         stream.send(&filler(64), 1024).await.expect("sends");
         stream.delivered().await.expect("delivered");

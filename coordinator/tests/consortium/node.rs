@@ -172,7 +172,8 @@ impl Life<'_> {
                 ToNode::Evidence(ready) => {
                     let bytes = self.fetch(ready.object).await?;
                     let charter = self.place.as_ref().expect("a place").charter();
-                    let proved = Statements::read_proved(charter, &mut bytes.as_slice());
+                    let (name, bytes) = (&ready.object, &mut bytes.as_slice());
+                    let proved = Statements::read_proved(charter, name, bytes);
                     match proved.expect("bytes at hand") {
                         Ok(_) => *self.member.proved.lock().expect("a count") += 1,
                         Err(EvidenceError::Missing(_)) => {}
@@ -352,7 +353,7 @@ impl Life<'_> {
         let mut stream = self.connection.open_upload().await?;
         stream.send(&header, MAX_UPLOAD_HEADER_BYTES).await?;
         for chunk in body.chunks(1000) {
-            stream.write_body(chunk).await?;
+            stream.write_body(chunk.to_vec()).await?;
         }
         stream
             .send(&upload.trailer, MAX_UPLOAD_TRAILER_BYTES)

@@ -26,7 +26,7 @@ const PARTS_AHEAD: usize = 4;
 pub struct Encryptor {
     key: Transformed,
     seed: MaskSeed,
-    messages: Zeroizing<Vec<u64>>,
+    messages: Zeroizing<Box<[u64]>>,
     noise: NoiseSeed,
     next: usize,
     scratch: Scratch,
@@ -70,7 +70,7 @@ impl Encryptor {
         rng: &mut impl CryptoRng,
     ) -> Result<Self, EncodeError> {
         Ok(Self {
-            messages: Zeroizing::new(packing.encode(codes)?),
+            messages: Zeroizing::new(packing.encode(codes)?.into_boxed_slice()),
             key: Transformed::new(key.coefficients()),
             seed: *seed,
             noise: NoiseSeed::generate(rng),
@@ -161,7 +161,7 @@ impl Encryptor {
         let (messages, _) = messages.split_at(messages.len().min(DEGREE));
         let Scratch { terms, polynomial } = scratch;
         self.seed.expand(index as u64, polynomial);
-        self.key.multiply(polynomial);
+        self.key.multiply_values(polynomial);
         self.noise.draw(first as u64, terms);
         let mut bytes = vec![0; messages.len() * COEFFICIENT_BYTES];
         pulp::Arch::new().dispatch(Assemble {

@@ -38,9 +38,7 @@ impl Opened {
 #[must_use]
 pub fn digest(phases: &[u64], key: &SummedKey) -> Digest {
     let mut hasher = Hasher::new(domain::OPENED);
-    hasher
-        .long_part(phases.iter().map(|word| word.to_le_bytes()))
-        .long_part(key.coefficients().iter().map(|word| word.to_le_bytes()));
+    hasher.words(phases).words(key.coefficients());
     hasher.finish()
 }
 
@@ -182,7 +180,7 @@ fn subtract_products(first: usize, values: &mut [u64], key: &Transformed, seed: 
     let mut product = vec![0; DEGREE];
     for (index, chunk) in (first..).zip(values.chunks_mut(DEGREE)) {
         seed.expand(index as u64, &mut product);
-        key.multiply(&mut product);
+        key.multiply_values(&mut product);
         for (value, &product) in chunk.iter_mut().zip(&product) {
             *value = field::sub(*value, product);
         }

@@ -1,5 +1,6 @@
 //! The summed body that published phases and a summed key stand for, hashed as the phases come in.
 
+use crate::body::to_wire;
 use crate::encode::Packing;
 use crate::error::OpenError;
 use crate::glwe::SummedKey;
@@ -77,15 +78,21 @@ impl<'a> RebuiltHasher<'a> {
         if self.seen > self.packing.body_len() || self.fault.is_some() {
             return;
         }
-        while !bytes.is_empty() {
-            let open = DEGREE * PHASE_BYTES - self.begun.len();
-            let (own, after) = bytes.split_at(open.min(bytes.len()));
+        const WHOLE: usize = DEGREE * PHASE_BYTES;
+        if !self.begun.is_empty() {
+            let (own, after) = bytes.split_at(bytes.len().min(WHOLE - self.begun.len()));
             bytes = after;
             self.begun.extend_from_slice(own);
-            if self.begun.len() == DEGREE * PHASE_BYTES {
-                self.polynomial();
+            if self.begun.len() == WHOLE {
+                self.finish_begun();
             }
         }
+        // What comes whole is not copied.
+        while let Some((whole, after)) = bytes.split_at_checked(WHOLE) {
+            bytes = after;
+            self.polynomial(whole);
+        }
+        self.begun.extend_from_slice(bytes);
     }
 
     /// The hash of the summed body, and the digest of phases and key.
@@ -99,13 +106,12 @@ impl<'a> RebuiltHasher<'a> {
             return Err(OpenError::Length { expected, found });
         }
         if !self.begun.is_empty() {
-            self.polynomial();
+            self.finish_begun();
         }
         if let Some(fault) = self.fault {
             return Err(fault);
         }
-        let key = self.summed.coefficients().iter();
-        self.digest.long_part(key.map(|word| word.to_le_bytes()));
+        self.digest.words(self.summed.coefficients());
         let mut body = self.linear.state();
         body.add(&self.products.finish(&self.key));
         body.add(&self.cut);
@@ -113,11 +119,18 @@ impl<'a> RebuiltHasher<'a> {
     }
 
     /// Checks and hashes the polynomial begun.
-    fn polynomial(&mut self) {
-        self.digest.continue_part(&self.begun);
-        let (words, _) = self.begun.as_chunks::<PHASE_BYTES>();
+    fn finish_begun(&mut self) {
+        let mut begun = std::mem::take(&mut self.begun);
+        self.polynomial(&begun);
+        begun.clear();
+        self.begun = begun;
+    }
+
+    /// Checks and hashes the next polynomial; the last one may be cut.
+    fn polynomial(&mut self, bytes: &[u8]) {
+        self.digest.continue_part(bytes);
+        let (words, _) = bytes.as_chunks::<PHASE_BYTES>();
         let phases: Vec<u64> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
-        self.begun.clear();
         if let Err(fault) = self.decoder.check(&phases) {
             self.fault.get_or_insert(fault);
             return;
@@ -128,7 +141,7 @@ impl<'a> RebuiltHasher<'a> {
         if phases.len() == DEGREE {
             self.products.add(&mask);
         } else {
-            self.key.multiply(&mut mask);
+            self.key.multiply_values(&mut mask);
             let cut = mask.get(..phases.len()).unwrap_or_default();
             self.cut = self.products.cut(cut);
         }
@@ -150,11 +163,8 @@ pub fn rebuilt_hash(
 ) -> Result<LinearHash, OpenError> {
     check_plan(packing, contributors, phases.len())?;
     let mut hasher = RebuiltHasher::new(challenge, seed, packing, contributors, key.clone())?;
-    let mut bytes = Vec::with_capacity(DEGREE * PHASE_BYTES);
     for phases in phases.chunks(DEGREE) {
-        bytes.clear();
-        bytes.extend(phases.iter().flat_map(|phase| phase.to_le_bytes()));
-        hasher.update(&bytes);
+        hasher.update(&to_wire(phases));
     }
     hasher.finish().map(|(body, _)| body)
 }

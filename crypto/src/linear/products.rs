@@ -3,7 +3,8 @@
 //! A body's polynomials are c_j = a_j·S + phase_j, and the hash weighs the coefficients of c_j by
 //! R^j·(r^0, …, r^4095), with R = r^4096. Products and hash are linear, so that
 //! Σ_j R^j·hash(a_j·S) = hash((Σ_j R^j·a_j)·S): the masks are added up first, over F_{q²}, and
-//! multiplied by the key once, its parts one after the other.
+//! multiplied by the key once, its parts one after the other. Masks come as values, which add as
+//! coefficients do.
 
 use super::columns::Columns;
 use super::{Challenge, LinearHash};
@@ -14,7 +15,7 @@ use crate::quadratic::Element;
 /// Adds masks up, from the body's first one on.
 pub(crate) struct ProductHasher {
     challenge: Challenge,
-    /// Σ_j R^j·a_j.
+    /// The values of Σ_j R^j·a_j.
     masks: Columns,
 }
 
@@ -26,7 +27,7 @@ impl ProductHasher {
         }
     }
 
-    /// Takes in the next mask.
+    /// Takes in the next mask's values.
     pub(crate) fn add(&mut self, mask: &[u64]) {
         self.masks.add(mask);
     }
@@ -40,7 +41,7 @@ impl ProductHasher {
     /// The hash of all products.
     pub(crate) fn finish(self, key: &Transformed) -> LinearHash {
         let [one, other] = self.masks.sums().map(|mut sum| {
-            key.multiply(&mut sum);
+            key.multiply_values(&mut sum);
             LinearHash::of_values(self.challenge, &sum).0
         });
         LinearHash(one.add(Element([0, 1]).mul(other)))
@@ -71,7 +72,7 @@ mod tests {
             for _ in 0..masks {
                 let mut mask = uniform();
                 products.add(&mask);
-                key.multiply(&mut mask);
+                key.multiply_values(&mut mask);
                 body.extend(mask);
             }
             let last = &uniform()[..cut];

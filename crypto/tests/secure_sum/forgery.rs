@@ -130,7 +130,7 @@ impl Step {
         monomial[place] = 1;
         let mut product = vec![0; DEGREE];
         self.seed.expand(0, &mut product);
-        Transformed::new(&monomial).multiply(&mut product);
+        Transformed::new(&monomial).multiply_values(&mut product);
         product.truncate(self.packing.coefficients());
         product
     }

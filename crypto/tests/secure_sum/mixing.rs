@@ -140,7 +140,7 @@ fn decrypt(
     let delta = packing.segments()[0].delta;
     let mut product = vec![0; DEGREE];
     seed.expand(0, &mut product);
-    Transformed::new(key).multiply(&mut product);
+    Transformed::new(key).multiply_values(&mut product);
     (0..packing.coefficients())
         .map(|place| {
             let combined = dealings

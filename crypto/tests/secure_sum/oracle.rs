@@ -31,8 +31,7 @@ fn tfhe_decrypts_our_ciphertexts() {
 
     for index in 0..2 {
         let range = index * DEGREE..(index + 1) * DEGREE;
-        let mut container = vec![0; DEGREE];
-        seed.expand(index as u64, &mut container);
+        let mut container = seed.coefficients(index as u64);
         container.extend_from_slice(&body[range.clone()]);
         let ciphertext = GlweCiphertext::from_container(container, SIZE, modulus());
         let mut plain = PlaintextList::new(0u64, PlaintextCount(DEGREE));
@@ -81,7 +80,7 @@ fn we_decrypt_tfhe_ciphertexts() {
     factor.multiply(&mut theirs);
     let mut ours = vec![0; DEGREE];
     seed.expand(0, &mut ours);
-    factor.multiply(&mut ours);
+    factor.multiply_values(&mut ours);
     let body: Vec<u8> = ciphertext
         .get_body()
         .as_ref()
@@ -102,8 +101,7 @@ fn products_equal_tfhes_exactly() {
     let mut key = vec![0; DEGREE];
     collegium_crypto::randomness::fill_uniform(&mut rng, &mut key);
     key[..3].copy_from_slice(&[0, Q - 1, 1]);
-    let mut mask = vec![0; DEGREE];
-    mask_seed("product").expand(7, &mut mask);
+    let mask = mask_seed("product").coefficients(7);
 
     let mut product = mask.clone();
     Transformed::new(&key).multiply(&mut product);

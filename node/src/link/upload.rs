@@ -139,9 +139,9 @@ fn encrypt(
     let threads = available_parallelism().map_or(1, NonZero::get);
     let mut stream = Some(pieces);
     let sealed = sealing.run(threads, &mut rng, &mut |piece| {
-        writer.write(piece)?;
+        writer.write(&piece)?;
         if let Some(pieces) = &stream
-            && pieces.blocking_send(piece.to_vec()).is_err()
+            && pieces.blocking_send(piece).is_err()
         {
             // The connection broke: the spool gets the rest all the same.
             stream = None;
@@ -173,9 +173,9 @@ async fn stream(
 ) -> Result<FrameSender, Broken> {
     let mut sender = connection.open_upload().await?;
     sender.send(&header, MAX_UPLOAD_HEADER_BYTES).await?;
-    sender.write_body(&first).await?;
+    sender.write_body(first).await?;
     while let Some(piece) = rest.recv().await {
-        sender.write_body(&piece).await?;
+        sender.write_body(piece).await?;
     }
     Ok(sender)
 }

@@ -201,10 +201,10 @@ async fn check_over(
     let (pieces, coming) = mpsc::channel(AHEAD);
     let checking = tokio::task::spawn_blocking(move || {
         let mut object = Incoming::new(coming);
-        let proved = Statements::read_proved(&charter, &mut object)?;
-        // What is found wrong early leaves the rest to be hashed.
+        let proved = Statements::read_proved(&charter, &id, &mut object)?;
+        // What is found wrong early leaves the rest to be read.
         io::copy(&mut object, &mut io::sink())?;
-        Ok::<_, io::Error>((proved, object.hasher.finalize()))
+        Ok::<_, io::Error>(proved)
     });
     let fetched = connection.fetch_into(id, MAX_EVIDENCE_BYTES, &pieces).await;
     drop(pieces);
@@ -214,11 +214,11 @@ async fn check_over(
         Ok(Err(refusal)) => return Err(not_had(FetchError::Refused { id, refusal })),
         Err(source) => return Err(not_had(FetchError::Quic { id, source })),
     }
-    let (proved, hash) = checked.map_err(not_had)?;
-    if *hash.as_bytes() != id.0 {
-        return Err(not_had(FetchError::OtherBytes(id)));
-    }
-    let opened = proved?.opened;
+    let opened = match checked.map_err(not_had)? {
+        Ok(statements) => statements.opened,
+        Err(EvidenceError::OtherName) => return Err(not_had(FetchError::OtherBytes(id))),
+        Err(error) => return Err(error.into()),
+    };
     if opened.step != ready.step {
         let why = "it is of another step than announced";
         return Err(EvidenceError::Form(why.to_owned()).into());
@@ -226,11 +226,10 @@ async fn check_over(
     Ok(opened)
 }
 
-/// An object on its way in, read and hashed by a thread that computes.
+/// An object on its way in, read by a thread that computes.
 struct Incoming {
     coming: mpsc::Receiver<Vec<u8>>,
     piece: io::Cursor<Vec<u8>>,
-    hasher: blake3::Hasher,
 }
 
 impl Incoming {
@@ -238,26 +237,31 @@ impl Incoming {
         Self {
             coming,
             piece: io::Cursor::default(),
-            hasher: blake3::Hasher::new(),
         }
+    }
+}
+
+impl io::BufRead for Incoming {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.piece.fill_buf()?.is_empty() {
+            match self.coming.blocking_recv() {
+                Some(piece) => self.piece = io::Cursor::new(piece),
+                None => break,
+            }
+        }
+        self.piece.fill_buf()
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.piece.consume(amount);
     }
 }
 
 impl io::Read for Incoming {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let read = io::Read::read(&mut self.piece, into)?;
-            if read > 0 || into.is_empty() {
-                return Ok(read);
-            }
-            match self.coming.blocking_recv() {
-                Some(piece) => {
-                    self.hasher.update(&piece);
-                    self.piece = io::Cursor::new(piece);
-                }
-                None => return Ok(0),
-            }
-        }
+        let read = io::Read::read(&mut io::BufRead::fill_buf(self)?, into)?;
+        io::BufRead::consume(self, read);
+        Ok(read)
     }
 }
 

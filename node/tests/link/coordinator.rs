@@ -354,8 +354,12 @@ impl Script {
     }
 
     pub fn serve_object(&mut self, bytes: &[u8]) {
+        self.serve_named(object_id(bytes), bytes.to_vec());
+    }
+
+    pub fn serve_named(&mut self, name: Digest, bytes: Vec<u8>) {
         let mut objects = self.objects.lock().expect("no panic");
-        objects.held.insert(object_id(bytes), bytes.to_vec());
+        objects.held.insert(name, bytes);
     }
 
     /// From now on every object is answered with bytes of another hash.
@@ -657,7 +661,7 @@ async fn serve_objects(connection: Connection, objects: Arc<Mutex<Objects>>) {
             .await
             .expect("sends");
         if let Some(bytes) = bytes {
-            sender.write_body(&bytes).await.expect("sends");
+            sender.write_body(bytes).await.expect("sends");
         }
         let _ = sender.delivered().await;
     }

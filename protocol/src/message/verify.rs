@@ -174,6 +174,6 @@ impl BodyHash {
 pub struct EvidenceReady {
     /// The step.
     pub step: StepRef,
-    /// The object's id.
+    /// The object's id: the name of the evidence, a hash of its statements.
     pub object: Digest,
 }

@@ -45,9 +45,10 @@ impl FrameSender {
     }
 
     /// Sends raw bytes of a body whose length was announced before; waits while the
-    /// peer's window is full. Not cancel-safe.
-    pub async fn write_body(&mut self, bytes: &[u8]) -> Result<(), QuicError> {
-        self.0.write_all(bytes).await?;
+    /// peer's window is full. The bytes are sent from where they are, without a copy. Not
+    /// cancel-safe.
+    pub async fn write_body(&mut self, bytes: Vec<u8>) -> Result<(), QuicError> {
+        self.0.write_chunk(bytes.into()).await?;
         Ok(())
     }
 

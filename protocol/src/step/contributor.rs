@@ -189,7 +189,7 @@ impl Contributor {
         };
         let mut body = Vec::new();
         let sealed = sealing.run(1, rng, &mut |piece| {
-            body.extend_from_slice(piece);
+            body.extend_from_slice(&piece);
             Ok(())
         });
         match sealed {

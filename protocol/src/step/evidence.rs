@@ -4,17 +4,19 @@
 //! It says what was asked, who contributed what (signed), who voted for that set (signed), what the
 //! sum opened to, and every contributor's signed hashes of its body and its key.
 //! [`Statements::read_proved`] rebuilds the summed body from phases and summed key as they are read
-//! and holds body and key against the hashes. If body or key were not the sum, its hashes would agree by chance
+//! and holds body and key against the hashes. Evidence is named by a hash of its statements, which hold
+//! the coordinator's commitment to the phases and the key: naming does not read the phases again. If body or key were not the sum, its hashes would agree by chance
 //! with probability below 2^-100 (a polynomial of degree below 2^24 over a field of 2^128 elements);
 //! and if both are, body less mask times key is Δ times the totals plus the noise, which can be taken
 //! apart in one way only while the noise is in bound.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
 
+use collegium_crypto::body::to_wire;
 use collegium_crypto::encode::Shape;
 use collegium_crypto::glwe::{self, PHASE_BYTES, RebuiltHasher, SummedKey};
-use collegium_crypto::transcript::Digest;
+use collegium_crypto::transcript::{Digest, hash};
 use serde::{Deserialize, Serialize};
 
 use super::committee::check_proposal;
@@ -22,6 +24,7 @@ use super::plan::StepPlan;
 use crate::charter::VerifiedCharter;
 use crate::codec::{self, Blob, CodecError};
 use crate::context::StepContext;
+use crate::domain;
 use crate::ids::MemberIndex;
 use crate::limits::{MAX_EVIDENCE_BYTES, MAX_STATEMENTS_BYTES};
 use crate::message::step::{Certificate, Propose, StepRef, strictly_sorted};
@@ -72,13 +75,16 @@ pub struct ProvedTotals {
     pub contributors: Vec<MemberIndex>,
 }
 
-/// Why evidence proves nothing. All but [`EvidenceError::Missing`] mean that the coordinator, or
+/// Why evidence proves nothing. All but [`EvidenceError::Missing`] and [`EvidenceError::OtherName`] mean that the coordinator, or
 /// whoever holds the file, shows something false.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EvidenceError {
     /// Contributors were gone before they hashed their bodies: the step stays unverified.
     #[error("unverified: no hash of {0:?}, who left before the check")]
     Missing(Vec<MemberIndex>),
+    /// It is other evidence than the one of this name: nothing is said about the totals.
+    #[error("the evidence has another name")]
+    OtherName,
     /// It is of another charter, or does not fit together.
     #[error("the evidence does not fit together: {0}")]
     Form(String),
@@ -100,32 +106,30 @@ impl From<Refusal> for EvidenceError {
 }
 
 impl Statements {
-    /// Writes evidence with these statements.
+    /// Writes evidence with these statements; gives its name.
     ///
     /// # Errors
     /// What `out` said.
-    pub fn write(&self, phases: &[u64], out: &mut impl Write) -> io::Result<()> {
+    pub fn write(&self, phases: &[u64], out: &mut impl Write) -> io::Result<Digest> {
         let statements = codec::encode(self).map_err(io::Error::other)?;
         let length = u32::try_from(statements.len()).map_err(io::Error::other)?;
         out.write_all(&length.to_le_bytes())?;
         out.write_all(&statements)?;
-        let mut piece = Vec::with_capacity(PIECE * PHASE_BYTES);
         for phases in phases.chunks(PIECE) {
-            piece.clear();
-            piece.extend(phases.iter().flat_map(|phase| phase.to_le_bytes()));
-            out.write_all(&piece)?;
+            out.write_all(&to_wire(phases))?;
         }
-        Ok(())
+        Ok(name_of(&statements))
     }
 
-    /// Reads evidence and proves its totals, trusting only the charter. One polynomial of it is in
-    /// memory at a time, beside these statements.
+    /// Reads the evidence of this name and proves its totals, trusting only the charter. One polynomial
+    /// of it is in memory at a time, beside these statements.
     ///
     /// # Errors
     /// What `input` said; the inner error is [`EvidenceError`].
     pub fn read_proved(
         charter: &Arc<VerifiedCharter>,
-        input: &mut impl Read,
+        name: &Digest,
+        input: &mut impl BufRead,
     ) -> io::Result<Result<Self, EvidenceError>> {
         let form = |why: &dyn std::fmt::Display| Ok(Err(EvidenceError::Form(why.to_string())));
         let mut length = [0; LENGTH_BYTES];
@@ -141,18 +145,22 @@ impl Statements {
         }
         let mut bytes = Vec::new();
         input.take(length.into()).read_to_end(&mut bytes)?;
+        if name_of(&bytes) != *name {
+            return Ok(Err(EvidenceError::OtherName));
+        }
         let statements: Self = match codec::decode(&bytes, MAX_STATEMENTS_BYTES) {
             Ok(statements) => statements,
             Err(error) => return form(&error),
         };
         let proved = statements.prove(charter, |hasher| {
-            let mut piece = vec![0; PIECE * PHASE_BYTES];
             loop {
-                let read = input.read(&mut piece)?;
-                match piece.get(..read) {
-                    Some(bytes) if read > 0 => hasher.update(bytes),
-                    _ => return Ok(()),
+                let bytes = input.fill_buf()?;
+                let read = bytes.len();
+                if read == 0 {
+                    return Ok(());
                 }
+                hasher.update(bytes);
+                input.consume(read);
             }
         })?;
         Ok(proved.map(|()| statements))
@@ -262,7 +270,20 @@ impl Statements {
     }
 }
 
+/// The name of evidence with these statements.
+fn name_of(statements: &[u8]) -> Digest {
+    hash(domain::EVIDENCE, &[statements])
+}
+
 impl StepEvidence {
+    /// The name that it is kept and asked for by.
+    ///
+    /// # Errors
+    /// [`CodecError`]; none for evidence of this crate.
+    pub fn name(&self) -> Result<Digest, CodecError> {
+        Ok(name_of(&codec::encode(&self.statements)?))
+    }
+
     /// The bytes to keep and to hand out.
     ///
     /// # Errors
@@ -308,11 +329,11 @@ impl StepEvidence {
     /// # Errors
     /// [`EvidenceError`].
     pub fn totals(&self, charter: &Arc<VerifiedCharter>) -> Result<ProvedTotals, EvidenceError> {
-        let bytes = self
-            .to_bytes()
-            .map_err(|error| EvidenceError::Form(error.to_string()))?;
-        let statements = Statements::read_proved(charter, &mut bytes.as_slice())
-            .map_err(|error| EvidenceError::Form(error.to_string()))??;
+        let form = |error: &dyn std::fmt::Display| EvidenceError::Form(error.to_string());
+        let bytes = self.to_bytes().map_err(|error| form(&error))?;
+        let name = self.name().map_err(|error| form(&error))?;
+        let statements = Statements::read_proved(charter, &name, &mut bytes.as_slice())
+            .map_err(|error| form(&error))??;
         let plan = statements.plan(charter)?;
         let contributors = statements.propose.members();
         let sums = glwe::codes(plan.packing(), contributors.len(), &self.phases)

@@ -137,12 +137,13 @@ impl SealError {
 pub struct Sealing {
     place: Arc<Place>,
     plan: Box<StepPlan>,
-    codes: Zeroizing<Vec<u64>>,
+    codes: Zeroizing<Box<[u64]>>,
 }
 
 impl Sealing {
     pub(super) fn new(place: Arc<Place>, plan: Box<StepPlan>, codes: Vec<u64>) -> Self {
-        let codes = Zeroizing::new(codes);
+        // A boxed slice is wiped word by word; the room of a vector, byte by byte.
+        let codes = Zeroizing::new(codes.into_boxed_slice());
         Self { place, plan, codes }
     }
 
@@ -175,7 +176,7 @@ impl Sealing {
         self,
         threads: usize,
         rng: &mut impl CryptoRng,
-        out: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+        out: &mut dyn FnMut(Vec<u8>) -> io::Result<()>,
     ) -> Result<Sealed, SealError> {
         let header = self.header();
         let Self { place, plan, codes } = self;
@@ -191,7 +192,7 @@ impl Sealing {
         let mut hasher = BodyHasher::new();
         let flow = encryptor.parts_parallel(threads, |_, part| {
             hasher.update(&part);
-            match out(&part) {
+            match out(part) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(error) => ControlFlow::Break(error),
             }

@@ -33,7 +33,7 @@ fn a_body_streams_before_its_trailer_and_is_repeated_as_it_was() {
     let (mut streamed, mut pieces) = (Vec::new(), 0);
     let sealed = sealing
         .run(1, &mut rng(7), &mut |piece| {
-            streamed.extend_from_slice(piece);
+            streamed.extend_from_slice(&piece);
             pieces += 1;
             Ok(())
         })

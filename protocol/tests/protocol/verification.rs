@@ -1,6 +1,7 @@
 //! After the opening: honest totals are proved to whoever trusts only the charter, and every way of
 //! showing other ones is found.
 
+use std::io::BufReader;
 use std::sync::Arc;
 
 use collegium_crypto::encode::Packing;
@@ -70,7 +71,7 @@ fn change_message(evidence: &mut StepEvidence) {
 
 fn verdict(evidence: &StepEvidence, charter: &Arc<VerifiedCharter>) -> Result<(), EvidenceError> {
     let bytes = evidence.to_bytes().unwrap();
-    Statements::read_proved(charter, &mut bytes.as_slice())
+    Statements::read_proved(charter, &evidence.name().unwrap(), &mut bytes.as_slice())
         .unwrap()
         .map(drop)
 }
@@ -285,16 +286,26 @@ fn evidence_is_proved_as_it_comes_in_and_broken_files_prove_nothing() {
     }
     let (world, evidence) = evidence(709);
     let bytes = evidence.to_bytes().unwrap();
+    let name = evidence.name().unwrap();
     for most in [1, 3, 7, 4096] {
-        let read = Statements::read_proved(&world.charter, &mut Drops(&bytes, most));
+        let mut drops = BufReader::with_capacity(most, Drops(&bytes, most));
+        let read = Statements::read_proved(&world.charter, &name, &mut drops);
         assert_eq!(read.unwrap().as_ref(), Ok(&evidence.statements));
     }
-    let proved = |bytes: &[u8]| Statements::read_proved(&world.charter, &mut &*bytes).unwrap();
+    let proved =
+        |bytes: &[u8]| Statements::read_proved(&world.charter, &name, &mut &*bytes).unwrap();
     for end in [0, 3, 4, 100, bytes.len() - 8, bytes.len() - 1] {
         assert!(proved(&bytes[..end]).is_err(), "cut at {end}");
     }
     let longer = [bytes.as_slice(), &[0; 8]].concat();
     assert_eq!(proved(&longer), Err(EvidenceError::NotTheSum));
+    // Other statements have another name, other phases are not what was committed to.
+    let mut other = bytes.clone();
+    other[40] ^= 1;
+    assert_eq!(proved(&other), Err(EvidenceError::OtherName));
+    let mut other = bytes.clone();
+    other[bytes.len() - 8] ^= 1;
+    assert_eq!(proved(&other), Err(EvidenceError::OtherTotals));
     let endless = [&[0xff; 4], &bytes[4..]].concat();
     assert!(matches!(proved(&endless), Err(EvidenceError::Form(_))));
 }
@@ -309,8 +320,7 @@ fn a_false_release_chosen_well_opens_a_short_sum_and_is_found_by_the_hashes_of_t
     let mut drive = Drive::begin(4, 710, ASK);
     assert!(drive.plan.is_short());
     assert_eq!(drive.plan.packing().coefficients(), 2);
-    let mut a = vec![0; DEGREE];
-    drive.plan.mask_seed().expand(0, &mut a);
+    let a = drive.plan.mask_seed().coefficients(0);
     // (a·d) at 0 and 1, for d = x + y·X modulo X^4096 + 1: a0·x − a4095·y and a1·x + a0·y.
     let (a0, a1, last) = (a[0], a[1], a[DEGREE - 1]);
     let delta = drive.plan.packing().segments()[0].delta;

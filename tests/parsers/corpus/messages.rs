@@ -103,7 +103,7 @@ impl World {
         let sealing = (0..3).map(|_| SealingSecret::generate(&mut rng)).collect();
         let nonces = (0..3).map(|_| BeaconNonce::generate(&mut rng)).collect();
         let context = StepContext {
-            params: "collegium-glwe-n4096-q64-cbd80-v1".to_owned(),
+            params: "collegium-glwe-n4096-q64-cbd80-v2".to_owned(),
             charter: Digest([1; 32]),
             run: run(),
             step: NUMBER,

@@ -19,6 +19,15 @@ pub(super) fn load(model: &NetModel, device: &Device) -> Vec<(Stacked, Tensor<3>
     stacked(&model.shape).into_iter().map(tensor).collect()
 }
 
+/// The values of a tensor, whatever precision its device keeps them in.
+///
+/// # Panics
+/// Never for numbers; the framework fails first where a device cannot be read.
+pub(super) fn values_of(tensor: Tensor<3>) -> Vec<f32> {
+    let data = tensor.into_data().convert::<f32>();
+    data.try_into_vec().expect("just converted")
+}
+
 /// How rows are laid out as inputs of a network.
 pub(super) struct Layout {
     /// Features of each embedded column; one column of all features without an embedding.

@@ -9,7 +9,7 @@ use burn::optim::{AdamW, AdamWConfig, AdamWState, Optimizer};
 use burn::tensor::{Device, Gradients, Tensor, TensorData, activation};
 
 use super::device;
-use super::forward::{Layout, forward, load};
+use super::forward::{Layout, forward, load, values_of};
 use super::model::NetModel;
 use super::part::{LocalTraining, NetPart};
 use super::stack::Stacked;
@@ -94,10 +94,9 @@ fn trained(model: &NetModel, device: &Device) -> Vec<Trained> {
 fn unload(model: &NetModel, net: Vec<Trained>) -> Vec<Vec<f32>> {
     let mut folds = model.folds.clone();
     for trained in net {
-        let data = trained.values.into_data();
-        // The tensors were made of f32 values, and stay that.
-        let values = data.as_slice::<f32>().unwrap_or_default();
-        trained.stacked.unpack(values, &mut folds);
+        trained
+            .stacked
+            .unpack(&values_of(trained.values), &mut folds);
     }
     folds
 }

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 
 use super::device;
-use super::forward::{Layout, forward, load};
+use super::forward::{Layout, forward, load, values_of};
 use super::model::NetModel;
 use crate::family::FoldModel;
 use crate::metric::LossCounter;
@@ -34,9 +34,7 @@ pub(super) fn losses(model: &NetModel, rows: &Rows, bound: u64) -> LossCounter {
             .collect();
         for block in validates.chunks(BLOCK) {
             let inputs = layout.inputs(rows, block, &device);
-            let data = forward(&model.shape, &net, inputs, &[]).into_data();
-            // The tensors were made of f32 values, and stay that.
-            let linear = data.as_slice::<f32>().unwrap_or_default();
+            let linear = values_of(forward(&model.shape, &net, inputs, &[]));
             for (at, linear) in block.iter().zip(linear.chunks_exact(outputs.len())) {
                 for (output, linear) in outputs.iter_mut().zip(linear) {
                     *output = f64::from(*linear);

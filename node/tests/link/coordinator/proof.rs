@@ -8,7 +8,7 @@ use collegium_protocol::message::step::{Certificate, Propose, Release, Vote};
 use collegium_protocol::message::verify::{EvidenceReady, OpenedStep};
 use collegium_protocol::step::{Statements, StepEvidence, StepPlan};
 
-use super::{Script, Upload, certificate, object_id, share_sums};
+use super::{Script, Upload, certificate, share_sums};
 
 impl Script {
     /// Commits to what the sum opens to, with `more` added to the first total, gathers every
@@ -36,11 +36,12 @@ impl Script {
                 other => panic!("expected a hash, got {other:?}"),
             }
         }
+        let object = evidence.name().expect("encodes");
         let bytes = evidence.to_bytes().expect("encodes");
-        self.serve_object(&bytes);
+        self.serve_named(object, bytes);
         let ready = EvidenceReady {
             step: plan.reference(),
-            object: object_id(&bytes),
+            object,
         };
         for index in 0..self.sessions.len() {
             self.send(index, ToNode::Evidence(ready)).await;
