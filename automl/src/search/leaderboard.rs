@@ -105,11 +105,11 @@ impl<'a> Leaderboard<'a> {
     }
 
     fn line(self, place: u32, standing: &Standing) -> [String; COLUMNS.len()] {
-        let blank = History::default();
-        let history = standing.history.as_ref().unwrap_or(&blank);
-        let path: Vec<String> = history.path.iter().map(in_words).collect();
-        let why = history.ended.as_ref().map(ToString::to_string);
-        let bytes = self.bytes(history).map(|bytes| bytes.to_string());
+        let history = standing.history.as_ref();
+        let cost = |figure: fn(&History) -> String| history.map(figure).unwrap_or_default();
+        let path = history.map(|it| it.path.iter().map(in_words).collect::<Vec<_>>());
+        let why = history.and_then(|it| it.ended.as_ref());
+        let bytes = history.and_then(|it| self.bytes(it));
         [
             place.to_string(),
             quoted(&standing.name),
@@ -117,13 +117,13 @@ impl<'a> Leaderboard<'a> {
             state(standing.state).to_owned(),
             figure(standing.loss),
             figure(standing.loss_se),
-            figure(history.metric),
+            figure(history.and_then(|it| it.metric)),
             standing.steps.to_string(),
-            history.cost.steps.to_string(),
-            history.cost.numbers.to_string(),
-            bytes.unwrap_or_default(),
-            quoted(&path.join("; ")),
-            quoted(&why.unwrap_or_default()),
+            cost(|it| it.cost.steps.to_string()),
+            cost(|it| it.cost.numbers.to_string()),
+            bytes.map(|it| it.to_string()).unwrap_or_default(),
+            quoted(&path.unwrap_or_default().join("; ")),
+            quoted(&why.map(ToString::to_string).unwrap_or_default()),
             standing.id.to_string(),
         ]
     }
@@ -230,7 +230,7 @@ mod tests {
              bytes_up_per_site,path,why,id\n\
              1,\"net [64, 32] lr 0.01 on \"\"smooth\"\"\",net,finalist,0.500000,,,12,21,2000,6000,\
              \"rung 1: 0.5000 ± 0.1250 after 20 steps, 2 of 6\",no gain in 11 steps,{id}\n\
-             2,\"net [64, 32] lr 0.01 on \"\"smooth\"\"\",net,finalist,0.500000,,,12,0,0,,,,{id}\n"
+             2,\"net [64, 32] lr 0.01 on \"\"smooth\"\"\",net,finalist,0.500000,,,12,,,,,,{id}\n"
         );
         assert_eq!(csv, expected);
     }

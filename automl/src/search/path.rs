@@ -54,9 +54,9 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// Adds a step with this many numbers.
-    pub(crate) fn add(&mut self, numbers: usize) {
-        self.steps += 1;
+    /// Adds steps with this many numbers.
+    pub(crate) fn add(&mut self, steps: u32, numbers: usize) {
+        self.steps += steps;
         self.numbers += numbers as u64;
     }
 }

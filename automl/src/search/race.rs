@@ -136,7 +136,7 @@ impl Runner {
             } else {
                 State::Running
             },
-            history: None,
+            history: Some(self.history.clone()),
         }
     }
 }
@@ -250,7 +250,7 @@ fn train(runners: &mut [Runner], conductor: &mut Conductor<'_>) -> Result<(), Fe
         let totals = conductor.sum(Stage::Race, parts.collect())?;
         for (index, (at, part)) in wave.into_iter().enumerate() {
             let runner = &mut runners[at];
-            runner.history.cost.add(numbers_of(&part));
+            runner.history.cost.add(1, numbers_of(&part));
             let scored = runner.entrant.trainer.learn(&totals.part(index));
             if let Some(losses) = scored
                 && runner.supersedes(&losses)
@@ -372,10 +372,13 @@ fn close(
         .map(|(_, _, p)| Part::Score(p.clone()))
         .collect();
     let totals = conductor.sum(Stage::Race, parts)?;
+    let mut before = None;
     for (index, (at, current, part)) in asked.into_iter().enumerate() {
         let scored = part.read(&totals.part(index));
         let runner = &mut runners[at];
-        runner.history.cost.add(Part::Score(part).numbers());
+        // Some have two parts in this one step.
+        let steps = u32::from(before.replace(at) != Some(at));
+        runner.history.cost.add(steps, Part::Score(part).numbers());
         match current {
             None => runner.closing = Some(scored),
             Some(model) if runner.supersedes(&scored.losses) => {
@@ -389,26 +392,14 @@ fn close(
     Ok(())
 }
 
-fn standings(runners: &[Runner]) -> Vec<Standing> {
-    in_order(runners).map(Runner::standing).collect()
-}
-
-fn standings_with_histories(runners: &[Runner]) -> Vec<Standing> {
-    let standing = |runner: &Runner| Standing {
-        history: Some(runner.history.clone()),
-        ..runner.standing()
-    };
-    in_order(runners).map(standing).collect()
-}
-
 /// Those still in the race first, and of equals the one with the smaller loss.
-fn in_order(runners: &[Runner]) -> impl Iterator<Item = &Runner> {
+fn standings(runners: &[Runner]) -> Vec<Standing> {
     let mut order: Vec<&Runner> = runners.iter().collect();
     order.sort_by(|a, b| {
         let by_loss = a.loss().total_cmp(&b.loss());
         a.dropped.cmp(&b.dropped).then(by_loss)
     });
-    order.into_iter()
+    order.into_iter().map(Runner::standing).collect()
 }
 
 /// The task's metric, where the sums give it.
@@ -449,7 +440,7 @@ fn finish(
             by_rank.then(a.loss().total_cmp(&b.loss()))
         })
         .ok_or(SearchError::NothingScored)?;
-    let mut leaderboard = standings_with_histories(&runners);
+    let mut leaderboard = standings(&runners);
     let champion = runners.swap_remove(best);
     let id = champion.entrant.candidate.id;
     leaderboard.sort_by_key(|standing| standing.id != id);
