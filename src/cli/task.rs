@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::client::{Coordinator, connect};
 use super::interruptible;
-use crate::demo::{Board, report};
+use crate::board::Board;
+use crate::demo::report;
 use crate::output::{Output, print_line};
 use crate::simulate::read_task;
 
@@ -77,16 +78,13 @@ async fn watch(run: String, coordinator: Coordinator, out: Output) -> anyhow::Re
         .with_context(|| format!("`{run}` is not a run's id"))?;
     let client = connect(&coordinator).await?;
     let mut events = client.watch(run, 0).await?;
-    let mut board = Board::new(out, []);
+    let mut board = Board::of_events(out);
     while let Some(line) = events.next().await? {
         let line =
             String::from_utf8(line).context("the coordinator sent an event that is no text")?;
         let event: Value = serde_json::from_str(&line)
             .with_context(|| format!("the coordinator sent an event that is no JSON: {line}"))?;
-        if out.json() {
-            print_line(&line)?;
-        }
-        match board.event(&event) {
+        match board.event(&event)? {
             None => {}
             Some(Ok(mut result)) => {
                 if !out.json() {
