@@ -6,6 +6,7 @@
 
 mod budget;
 mod conductor;
+mod estimate;
 mod leaderboard;
 mod observer;
 mod path;
@@ -14,6 +15,7 @@ mod race;
 
 pub use budget::Budget;
 pub use conductor::{Conductor, StepTotals};
+pub use estimate::{Estimate, FamilyEstimate, Guess, StepShape, estimate};
 pub use leaderboard::Leaderboard;
 pub use observer::{Early, Observer, Progress, Silent, Standing, State};
 pub use path::{Behind, Cost, Ended, History, Rung};

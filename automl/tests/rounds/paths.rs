@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use collegium_automl::ask::Stage;
-use collegium_automl::search::{Ended, Outcome, Progress, Standing, State};
+use collegium_automl::search::{Ended, Guess, Outcome, Progress, Standing, State, estimate};
 use collegium_automl::simulate;
 use collegium_automl::task::Task;
 
@@ -110,5 +110,50 @@ fn a_budget_that_ends_says_so_of_who_still_trained() {
         assert_eq!(history.path.len(), 1, "the race closed in its first rung");
         let (race, _) = by_stage[&Stage::Race];
         assert_eq!(history.cost.steps, race, "all train in every step");
+    }
+}
+
+/// Steps within a fifth or five, numbers within a factor of two: what `task check` says of itself.
+#[test]
+fn an_estimate_is_near_what_a_round_takes() {
+    let one = hospitals::hospital("cleveland");
+    for (more, why) in [
+        (
+            "preset = \"fast\"\n[constraints]\nallowed_models = [\"logistic\", \"net\"]",
+            "nets",
+        ),
+        ("[constraints]\nallowed_models = [\"gbdt\"]", "trees"),
+        ("[constraints]\ninterpretable_only = true", "people"),
+        ("max_steps = 15", "a limit"),
+    ] {
+        let task = hospitals::task_with(more);
+        let guess = Guess {
+            rows: 920,
+            sites: 4,
+        };
+        let mut tried = Vec::new();
+        let expected = estimate(&task, &one, guess, &mut |family| {
+            tried.push(family.to_owned())
+        })
+        .expect("an estimate");
+        assert_eq!(tried.pop().as_deref(), Some(""), "told when it is over");
+        let names: Vec<&str> = expected.families.iter().map(|it| it.name).collect();
+        assert_eq!(tried, names);
+        let (outcome, ..) = told(&task);
+        let off = expected.steps.len().abs_diff(outcome.steps as usize);
+        let numbers: u64 = expected.steps.iter().map(|it| it.numbers()).sum();
+        let ratio = numbers as f64 / outcome.numbers as f64;
+        println!(
+            "{why}: {} steps of {} expected, {} numbers of {numbers}",
+            outcome.steps,
+            expected.steps.len(),
+            outcome.numbers
+        );
+        let most = (f64::from(outcome.steps) / 5.0).max(5.0);
+        assert!(off as f64 <= most, "{why}: {off} steps off");
+        assert!(
+            (0.5..=2.0).contains(&ratio),
+            "{why}: {ratio} times the numbers"
+        );
     }
 }
