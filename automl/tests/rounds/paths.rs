@@ -9,9 +9,12 @@ use collegium_automl::task::Task;
 
 use crate::hospitals;
 
+/// Steps and numbers.
+type ByStage = BTreeMap<Stage, (u32, u64)>;
+
 /// A round over the four hospitals, with the steps and numbers of each stage and the leaderboards told.
-fn told(task: &Task) -> (Outcome, BTreeMap<Stage, (u32, u64)>, Vec<Vec<Standing>>) {
-    let mut by_stage: BTreeMap<Stage, (u32, u64)> = BTreeMap::new();
+fn told(task: &Task) -> (Outcome, ByStage, Vec<Vec<Standing>>) {
+    let mut by_stage = ByStage::new();
     let mut boards = Vec::new();
     let mut steps = Vec::new();
     let mut observer = |progress: &Progress| match progress {
