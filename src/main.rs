@@ -8,6 +8,7 @@
 //! Exit codes: 0 done, 1 failed (the reason is on standard error), 2 the command line was wrong,
 //! 130 interrupted by Ctrl-C.
 
+mod board;
 mod cli;
 mod demo;
 mod output;

@@ -11,10 +11,10 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use collegium_automl::ask::{Ask, Totals};
+use collegium_automl::ask::{self, Ask, Totals};
 use collegium_automl::federation::{Federation, FederationError, FileJournal, Journaled};
 use collegium_automl::object::{Object, ObjectId};
-use collegium_automl::search::{self, Outcome, Progress};
+use collegium_automl::search::{self, Leaderboard, Outcome, Progress};
 use collegium_automl::table::{Table, TableMapping};
 use collegium_automl::task::Task;
 use collegium_automl::{local, simulate};
@@ -23,7 +23,8 @@ use collegium_crypto::params::{ParamSet, Thresholds};
 use collegium_protocol::limits::sealed_shares_bytes;
 use serde_json::{Value, json};
 
-use crate::demo::{Board, report, round};
+use crate::board::Board;
+use crate::demo::{report, round};
 use crate::output::Output;
 
 /// What to simulate.
@@ -44,7 +45,8 @@ pub(crate) struct Args {
     /// Skip what each site could have had alone: one more search per site.
     #[arg(long)]
     no_alone: bool,
-    /// Directory for `champion.json`, `result.json` and `journal.jsonl`; made if needed.
+    /// Directory for `champion.json`, `result.json`, `leaderboard.csv` and `journal.jsonl`; made if
+    /// needed.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -85,6 +87,7 @@ pub(crate) fn run(args: &Args, out: Output) -> anyhow::Result<ExitCode> {
     } else {
         Value::Array(reports(&task, sites, &champion)?)
     };
+    let leaderboard = Leaderboard::new(&outcome.leaderboard).with_traffic(bytes, outcome.numbers);
     let result = json!({
         "champion": {
             "id": ObjectId::of(&champion),
@@ -93,8 +96,10 @@ pub(crate) fn run(args: &Args, out: Output) -> anyhow::Result<ExitCode> {
             "file": args.out.as_ref().map(|dir| dir.join("champion.json")),
         },
         "test": outcome.test,
+        "metric": outcome.champion.task.metric.name(),
         "sites_alone": alone,
         "steps": outcome.steps,
+        "numbers": outcome.numbers,
         "early": outcome.early.as_ref().map(ToString::to_string),
         "bytes_up_per_site": names
             .iter()
@@ -104,9 +109,10 @@ pub(crate) fn run(args: &Args, out: Output) -> anyhow::Result<ExitCode> {
         "seconds": seconds,
         // No daemon ran, so nothing was entered.
         "ledger_entries": 0,
-        "leaderboard": rows(&outcome),
+        "leaderboard": leaderboard.rows(),
     });
     if let Some(dir) = &args.out {
+        write(&dir.join("leaderboard.csv"), leaderboard.csv().as_bytes())?;
         write(&dir.join("champion.json"), &champion)?;
         write(&dir.join("result.json"), format!("{result:#}\n").as_bytes())?;
     }
@@ -175,7 +181,7 @@ fn search_pooled(
         began: Instant::now(),
         budget: task.time_budget.map(Duration::from_secs),
     };
-    let mut observer = |progress: &Progress| board.search(progress);
+    let mut observer = |progress: &Progress| board.search(progress, bytes.get());
     let outcome = match journal {
         None => search::run(task, &mut pooled, &mut observer)?,
         Some(path) => {
@@ -203,7 +209,7 @@ impl<F: Federation> Federation for Weighed<F> {
     }
 
     fn sum(&mut self, ask: &Ask) -> Result<Totals, FederationError> {
-        let more = upload_bytes(ask, self.members());
+        let more = upload_bytes(&ask.segments(), self.members());
         self.bytes
             .set(self.bytes.get().zip(more).map(|(sum, more)| sum + more));
         self.inner.sum(ask)
@@ -220,9 +226,9 @@ impl<F: Federation> Federation for Weighed<F> {
     }
 }
 
-/// Bytes of one site's upload for this ask: body and sealed shares.
-fn upload_bytes(ask: &Ask, members: usize) -> Option<u64> {
-    let segments = ask.segments();
+/// Bytes of one site's upload for an answer of these segments: body and sealed shares. `None` where
+/// there is no secure sum over so few or so many members.
+pub(crate) fn upload_bytes(segments: &[ask::Segment], members: usize) -> Option<u64> {
     let shape = segments
         .iter()
         .map(|it| Segment {
@@ -260,10 +266,6 @@ fn reports(
             Ok(value)
         })
         .collect()
-}
-
-fn rows(outcome: &Outcome) -> Vec<Value> {
-    outcome.leaderboard.iter().map(crate::demo::row).collect()
 }
 
 /// Sites are numbers to the search; people know their names.

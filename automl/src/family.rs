@@ -200,6 +200,12 @@ pub trait Trainer {
     fn patience(&self) -> u32 {
         PATIENCE
     }
+
+    /// About how many steps such a candidate trains where no budget ends it, for estimates alone;
+    /// `None` where it comes to an end of itself after a few.
+    fn usual_steps(&self) -> Option<u32> {
+        None
+    }
 }
 
 /// The logistic function, without overflow.

@@ -58,6 +58,8 @@ pub(crate) use answer::answer;
 pub(crate) use source::Quantities;
 pub(crate) use target::Tally;
 
+/// Steps of a profile, unless the names of the columns need another try.
+pub const STEPS: u32 = 5;
 /// Buckets that the values of a column without a declared vocabulary fall in.
 pub const BUCKETS: usize = 256;
 /// Buckets that the values of a category with many values fall in.

@@ -6,13 +6,19 @@
 
 mod budget;
 mod conductor;
+mod estimate;
+mod leaderboard;
 mod observer;
+mod path;
 mod portfolio;
 mod race;
 
 pub use budget::Budget;
 pub use conductor::{Conductor, StepTotals};
+pub use estimate::{Estimate, FamilyEstimate, Guess, StepShape, estimate};
+pub use leaderboard::Leaderboard;
 pub use observer::{Early, Observer, Progress, Silent, Standing, State};
+pub use path::{Behind, Cost, Ended, History, Rung};
 pub use portfolio::Candidate;
 
 use crate::ask::{Part, Stage};
@@ -93,10 +99,11 @@ pub fn run(
     observer: &mut dyn Observer,
 ) -> Result<Outcome, SearchError> {
     let mut conductor = Conductor::new(task, federation, observer);
+    let budget = Budget::new(task.preset, task.max_steps);
+    conductor.expect_steps(budget.about(profile::STEPS));
     conductor.enter(Stage::Profile);
     let profile = profile::run(task, &mut conductor)?;
     let pipelines = features::pipelines(task, &profile);
-    let budget = Budget::new(task.preset, task.max_steps);
     conductor.enter(Stage::Race);
     let candidates = portfolio::candidates(task, &profile, &pipelines, &mut conductor)?;
     let Finish {

@@ -156,6 +156,19 @@ impl Table {
         self
     }
 
+    /// A copy with at most `most` of its rows, evenly spaced and in their order.
+    #[must_use]
+    pub fn thinned(&self, most: usize) -> Self {
+        let rows = self.rows.min(most);
+        // Products of rows and places stay below 2^49.
+        let kept: Vec<usize> = (0..rows).map(|place| place * self.rows / rows).collect();
+        Self {
+            source: self.source.clone(),
+            columns: self.columns.iter().map(|it| it.picked(&kept)).collect(),
+            rows,
+        }
+    }
+
     /// What errors call the table.
     #[must_use]
     pub fn source(&self) -> &str {
@@ -262,6 +275,18 @@ impl Column {
         self.dictionary
             .get(code.checked_sub(1)?)
             .map(String::as_str)
+    }
+
+    /// A copy with the cells of these rows only.
+    fn picked(&self, rows: &[usize]) -> Self {
+        let numbers = self.numbers.as_ref();
+        let codes = self.codes.as_ref();
+        Self {
+            name: self.name.clone(),
+            numbers: numbers.map(|all| rows.iter().map(|row| all[*row]).collect()),
+            codes: codes.map(|all| rows.iter().map(|row| all[*row]).collect()),
+            dictionary: self.dictionary.clone(),
+        }
     }
 
     /// Makes these values missing.

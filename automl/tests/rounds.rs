@@ -2,6 +2,8 @@
 //! of targets, and predictions from the file.
 
 mod hospitals;
+#[path = "rounds/paths.rs"]
+mod paths;
 
 use collegium_automl::ask::{Ask, Part, Stage, Totals};
 use collegium_automl::family::logistic::{self, LogisticModel};

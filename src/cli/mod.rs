@@ -1,6 +1,7 @@
 //! The command line: one module per group of commands.
 
 mod charter;
+mod check;
 mod client;
 mod coordinator;
 mod model;

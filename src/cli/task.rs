@@ -9,19 +9,17 @@ use collegium_protocol::RunId;
 use serde_json::{Value, json};
 
 use super::client::{Coordinator, connect};
-use super::interruptible;
-use crate::demo::{Board, report};
+use super::{check, interruptible};
+use crate::board::Board;
+use crate::demo::report;
 use crate::output::{Output, print_line};
 use crate::simulate::read_task;
 
 /// What one does with a task.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Check a task file, and say in plain words what it asks of the sites.
-    Check {
-        /// The task file (TOML).
-        task: PathBuf,
-    },
+    /// Check a task file: what it asks of each site, in plain words, and about what it would cost.
+    Check(check::Args),
     /// Hand a task to the coordinator, which starts a run.
     Submit {
         /// The task file (TOML).
@@ -44,15 +42,7 @@ pub(crate) enum Command {
 /// What is wrong in the task file, or what the coordinator answered.
 pub(crate) fn run(command: Command, out: Output) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Check { task } => {
-            let task = read_task(&task)?;
-            let words = task.summary();
-            out.result(
-                &json!({ "task": task.name, "digest": task.digest(), "summary": words.lines().collect::<Vec<_>>() }),
-                words.trim_end(),
-            )?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Check(args) => check::run(&args, out),
         Command::Submit { task, coordinator } => interruptible(submit(task, coordinator, out)),
         Command::Watch { run, coordinator } => interruptible(watch(run, coordinator, out)),
     }
@@ -77,16 +67,13 @@ async fn watch(run: String, coordinator: Coordinator, out: Output) -> anyhow::Re
         .with_context(|| format!("`{run}` is not a run's id"))?;
     let client = connect(&coordinator).await?;
     let mut events = client.watch(run, 0).await?;
-    let mut board = Board::new(out, []);
+    let mut board = Board::of_events(out);
     while let Some(line) = events.next().await? {
         let line =
             String::from_utf8(line).context("the coordinator sent an event that is no text")?;
         let event: Value = serde_json::from_str(&line)
             .with_context(|| format!("the coordinator sent an event that is no JSON: {line}"))?;
-        if out.json() {
-            print_line(&line)?;
-        }
-        match board.event(&event) {
+        match board.event(&event)? {
             None => {}
             Some(Ok(mut result)) => {
                 if !out.json() {

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use super::board::Board;
+use crate::board::Board;
 use crate::output::Output;
 use crate::process::{self, Daemon};
 
@@ -341,7 +341,7 @@ impl Consortium {
                     let Some(line) = line? else { break };
                     let event: Value = serde_json::from_str(&line)
                         .with_context(|| format!("the watcher printed no JSON: {line}"))?;
-                    if let Some(end) = board.event(&event) {
+                    if let Some(end) = board.event(&event)? {
                         return end
                             .map(drop)
                             .map_err(|reason| anyhow::anyhow!("the run ended without a champion: {reason}"));

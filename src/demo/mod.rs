@@ -2,10 +2,9 @@
 //!
 //! It types for you what the coordinator's operator, the stewards and the scientist would type:
 //! every action is another `collegium` process with the same arguments that the README's
-//! deployment section gives. There is no back door; [`consortium`] is the script, [`board`] shows
-//! the progress and [`summary`] reads the results where each person would find them.
+//! deployment section gives. There is no back door; [`consortium`] is the script,
+//! [`crate::board`] shows the progress and [`summary`] reads the results where each person would find them.
 
-mod board;
 mod consortium;
 mod summary;
 
@@ -15,7 +14,6 @@ use std::time::Instant;
 
 use crate::cli;
 use crate::output::Output;
-pub(crate) use board::{Board, row};
 use consortium::{Consortium, Running};
 pub(crate) use summary::{report, round};
 

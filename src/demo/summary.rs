@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use super::consortium::Consortium;
 use crate::output::{self, Output};
 
+/// Lines of the leaderboard that people are shown.
+const LEADERS: usize = 12;
+
 /// Prints the result: one JSON object, or the tables for people.
 pub(super) fn show(
     consortium: &Consortium,
@@ -21,6 +24,7 @@ pub(super) fn show(
     let object = json!({
         "champion": result["champion"],
         "test": result["test"],
+        "metric": result["metric"],
         "sites_alone": alone,
         "steps": result["steps"],
         "early": result["early"],
@@ -30,14 +34,16 @@ pub(super) fn show(
         "peak_memory_bytes": peak_memory,
         "run": run,
         "dir": consortium.dir(),
+        "leaderboard": result["leaderboard"],
     });
     let mut text = report(&object, &result["leaderboard"]);
-    let champion = consortium.coordinator().join("runs").join(run);
-    let champion = champion.join("champion.json");
+    let directory = consortium.coordinator().join("runs").join(run);
+    let champion = directory.join("champion.json");
     let rows = consortium.dir().join("cleveland").join("table.csv");
     text.push_str(&format!(
-        "\nmodel    {champion}\nnext     collegium model predict {champion} {rows} -o scores.csv",
+        "\nmodel    {champion}\nboard    {board}\nnext     collegium model predict {champion} {rows} -o scores.csv",
         champion = champion.display(),
+        board = directory.join("leaderboard.csv").display(),
         rows = rows.display(),
     ));
     out.result(&object, text)
@@ -47,7 +53,7 @@ pub(super) fn show(
 pub(crate) fn report(object: &Value, leaderboard: &Value) -> String {
     let mut text =
         String::from("\nLeaderboard (validation loss from encrypted sums, smaller is better)\n");
-    text.push_str(&leaders(leaderboard));
+    text.push_str(&leaders(leaderboard, object["metric"].as_str()));
     text.push_str("\n\nChampion on the test rows of all sites\n");
     text.push_str(&test_line(&object["test"]));
     if object["sites_alone"].is_array() {
@@ -88,19 +94,31 @@ pub(crate) fn report(object: &Value, leaderboard: &Value) -> String {
     text
 }
 
-fn leaders(rows: &Value) -> String {
-    let mut table = output::table(&["", "candidate", "loss", "± se", "steps", ""]);
-    for (place, row) in rows.as_array().into_iter().flatten().take(12).enumerate() {
-        table.add_row(vec![
+/// The best candidates. Only finalists have the task's metric; where that is the loss itself it
+/// would say everything twice.
+fn leaders(rows: &Value, metric: Option<&str>) -> String {
+    let all = rows.as_array().map_or(&[][..], Vec::as_slice);
+    let metric = metric.filter(|name| *name != "log_loss");
+    let mut header = vec!["", "candidate", "loss", "± se"];
+    header.extend(metric);
+    header.extend(["steps", "what became of it"]);
+    let mut table = output::table(&header);
+    for (place, row) in all.iter().take(LEADERS).enumerate() {
+        let mut cells = vec![
             (place + 1).to_string(),
             word(&row["candidate"]),
             figure(&row["loss"]),
             figure(&row["se"]),
-            word(&row["steps"]),
-            state(&row["state"]),
-        ]);
+        ];
+        cells.extend(metric.map(|_| figure(&row["metric"])));
+        cells.extend([word(&row["steps"]), fate(row)]);
+        table.add_row(cells);
     }
-    table.to_string()
+    let mut text = table.to_string();
+    if let more @ 1.. = all.len().saturating_sub(LEADERS) {
+        text.push_str(&format!("\nand {more} more; --json shows them all"));
+    }
+    text
 }
 
 fn test_line(test: &Value) -> String {
@@ -142,11 +160,15 @@ fn sites(rows: &Value) -> String {
     table.to_string()
 }
 
-/// What became of a candidate; one that was never dropped reached the final.
-fn state(value: &Value) -> String {
-    match value.as_str() {
+/// What became of a candidate and why; one that was never dropped reached the final.
+fn fate(row: &Value) -> String {
+    let state = match row["state"].as_str() {
         Some("running") => "finalist".to_owned(),
-        _ => word(value),
+        _ => word(&row["state"]),
+    };
+    match row["why"].as_str() {
+        Some(why) => format!("{state}: {why}"),
+        None => state,
     }
 }
 
@@ -168,4 +190,44 @@ fn word(value: &Value) -> String {
 pub(crate) fn round(value: f64, digits: i32) -> f64 {
     let scale = 10_f64.powi(digits);
     (value * scale).round() / scale
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_leaderboard_says_what_became_of_whom() {
+        let row = |name: String, state: &str, why: &str| {
+            json!({
+                "candidate": name, "loss": 0.4, "se": 0.02, "metric": 0.875, "steps": 6,
+                "state": state, "why": why,
+            })
+        };
+        let mut rows = vec![
+            row(
+                "first".to_owned(),
+                "champion",
+                "nothing left to learn after 6 steps",
+            ),
+            row("second".to_owned(), "running", "no gain in 11 steps"),
+        ];
+        let why = "rung 1 of 3: 4th of 9 of its family, best 3 go on";
+        rows.extend((0..12).map(|it| row(format!("other {it}"), "dropped", why)));
+        let text = leaders(&json!(rows), Some("auc"));
+        // A narrow terminal breaks the lines of the table, so each is looked at by itself.
+        let fates: Vec<String> = rows.iter().take(3).map(fate).collect();
+        assert_eq!(
+            fates,
+            [
+                "champion: nothing left to learn after 6 steps".to_owned(),
+                "finalist: no gain in 11 steps".to_owned(),
+                format!("dropped: {why}"),
+            ]
+        );
+        for words in ["auc", "0.8750", "and 2 more"] {
+            assert!(text.contains(words), "{words} is missing in:\n{text}");
+        }
+        assert!(!leaders(&json!(rows), Some("log_loss")).contains("0.8750"));
+    }
 }

@@ -6,6 +6,7 @@
 
 mod admission;
 mod bad_input;
+mod check;
 mod consortium;
 mod demo;
 mod equality;

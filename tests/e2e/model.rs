@@ -27,6 +27,29 @@ fn simulate(out: &Path, seed: &str) -> serde_json::Value {
     json(&args)
 }
 
+/// Every candidate with its path, its cost and why it was dropped, in the result and as a table.
+fn leaderboard_is_whole(out: &Path, result: &serde_json::Value) {
+    let rows = result["leaderboard"].as_array().expect("a leaderboard");
+    let number = |value: &serde_json::Value| value.as_u64().expect("a number");
+    let mut sent = 0;
+    for row in rows {
+        assert!(!row["path"].as_array().expect("a path").is_empty(), "{row}");
+        assert!(
+            row["why"].as_str().is_some_and(|why| !why.is_empty()),
+            "{row}"
+        );
+        assert!(number(&row["cost"]["steps"]) > 0 && number(&row["cost"]["numbers"]) > 0);
+        sent += number(&row["cost"]["bytes_up_per_site"]);
+    }
+    let all = number(&result["bytes_up_per_site"]["cleveland"]);
+    assert!(sent > all / 2 && sent <= all, "{sent} of {all} bytes");
+    let table = std::fs::read_to_string(out.join("leaderboard.csv")).expect("a table");
+    assert_eq!(table.lines().count(), 1 + rows.len());
+    let champion = table.lines().nth(1).expect("a champion");
+    assert!(champion.contains(",champion,"), "{champion}");
+    assert!(table.contains("rung 1 of 3: "), "{table}");
+}
+
 #[test]
 fn simulate_is_deterministic_and_the_champion_scores_rows() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -40,6 +63,7 @@ fn simulate_is_deterministic_and_the_champion_scores_rows() {
         serde_json::from_slice(&std::fs::read(first.join("result.json")).expect("a result"))
             .expect("JSON");
     assert_eq!(written["test"], result["test"]);
+    leaderboard_is_whole(&first, &written);
     for key in [
         "champion",
         "test",

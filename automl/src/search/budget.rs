@@ -7,7 +7,7 @@ use crate::task::Preset;
 pub const ETA: usize = 3;
 
 /// Steps outside the race that follow it: the last scores and the test.
-const CLOSING_STEPS: u32 = 2;
+pub const CLOSING_STEPS: u32 = 2;
 
 /// Most numbers of one race step. Above that the candidates train in waves. 2 Mi
 /// numbers are 16 MiB of ciphertext a site at 8 bytes.
@@ -52,7 +52,16 @@ impl Budget {
     /// the race.
     #[must_use]
     pub fn about(&self, spent: u32) -> u32 {
-        let about = spent + self.rungs.last().copied().unwrap_or(0) + CLOSING_STEPS;
+        self.about_from(spent, 0, 1)
+    }
+
+    /// At most how many steps the whole round takes, when `spent` are gone, `trained` of them steps
+    /// of training, and one of those takes `waves` steps of the round.
+    #[must_use]
+    pub fn about_from(&self, spent: u32, trained: u32, waves: u32) -> u32 {
+        let last = self.rungs.last().copied().unwrap_or(0);
+        let left = last.saturating_sub(trained).saturating_mul(waves);
+        let about = spent.saturating_add(left).saturating_add(CLOSING_STEPS);
         self.most.map_or(about, |most| about.min(most))
     }
 }
@@ -76,5 +85,14 @@ mod tests {
         assert!(!budget.allows(18, 1));
         assert!(!budget.allows(17, 2));
         assert!(Budget::new(Preset::Balanced, None).allows(1000, 1));
+    }
+
+    #[test]
+    fn steps_of_several_waves_count_for_each() {
+        let budget = Budget::new(Preset::Fast, None);
+        assert_eq!(budget.about(5), 67);
+        // Ten steps of training took 20 steps of the round; 50 are left.
+        assert_eq!(budget.about_from(25, 10, 2), 25 + 100 + 2);
+        assert_eq!(budget.about_from(67, 70, 1), 69);
     }
 }

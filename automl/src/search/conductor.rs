@@ -126,8 +126,13 @@ impl<'a> Conductor<'a> {
     }
 
     pub(crate) fn leaderboard(&mut self, standings: &[Standing]) {
+        // Told often, so without what led there.
+        let brief = |standing: &Standing| Standing {
+            history: None,
+            ..standing.clone()
+        };
         self.observer.event(&Progress::Leaderboard {
-            standings: standings.to_vec(),
+            standings: standings.iter().map(brief).collect(),
         });
     }
 

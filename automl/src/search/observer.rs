@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ask::Stage;
 use crate::object::ObjectId;
+use crate::search::path::History;
 
 /// Something happened in a search. As JSON: one object with a `kind`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,6 +56,8 @@ pub struct Standing {
     pub id: ObjectId,
     /// Family, pipeline and hyperparameters in a few words.
     pub name: String,
+    /// Name of the family.
+    pub family: String,
     /// Mean validation loss: log-loss in nats, or squared error in units of the
     /// target's scale. `None` before it was scored.
     pub loss: Option<f64>,
@@ -64,6 +67,9 @@ pub struct Standing {
     pub steps: u32,
     /// What became of it.
     pub state: State,
+    /// What led there; `None` in [`Progress::Leaderboard`], which is told often.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<History>,
 }
 
 /// Why a race closed before its last rung.

@@ -11,11 +11,15 @@ use crate::family::{self, AnyPart, Head};
 use crate::federation::FederationError;
 use crate::metric::{LossSums, Metrics, Rows, ScorePart, Scored};
 use crate::object::Object;
-use crate::search::budget::{Budget, ETA, WAVE_NUMBERS};
+use crate::search::budget::{Budget, CLOSING_STEPS, ETA, WAVE_NUMBERS};
 use crate::search::observer::{Early, Standing, State};
+use crate::search::path::{self, Ended, History, Rung};
 use crate::search::portfolio::Entrant;
 use crate::search::{Conductor, SearchError};
-use crate::task::{Kind, Task};
+use crate::task::{Kind, Metric, Task};
+
+/// Steps of training after which watchers see the leaderboard again.
+const TELL_EVERY: u32 = 10;
 
 /// A candidate in the race.
 struct Runner {
@@ -31,6 +35,7 @@ struct Runner {
     /// Steps of training behind `shown`.
     shown_steps: u32,
     dropped: bool,
+    history: History,
 }
 
 /// How a race ends.
@@ -52,6 +57,7 @@ impl Runner {
             steps: 0,
             shown_steps: 0,
             dropped: false,
+            history: History::default(),
         }
     }
 
@@ -63,6 +69,25 @@ impl Runner {
         let trainer = &self.entrant.trainer;
         let gained = self.steps - self.shown_steps <= trainer.patience();
         !self.dropped && gained && !trainer.finished()
+    }
+
+    fn drop_out(&mut self, ended: Ended) {
+        self.dropped = true;
+        self.history.ended = Some(ended);
+    }
+
+    /// Notes what it has to show at the end of a rung, and its place among the `of` candidates of
+    /// its family in it.
+    fn reach(&mut self, rung: u32, rank: usize, of: usize) {
+        let Standing { loss, loss_se, .. } = self.standing();
+        self.history.path.push(Rung {
+            rung,
+            steps: self.steps,
+            loss,
+            se: loss_se,
+            rank: rank as u32,
+            of: of as u32,
+        });
     }
 
     fn loss(&self) -> f64 {
@@ -102,6 +127,7 @@ impl Runner {
         Standing {
             id: self.entrant.candidate.id,
             name: self.entrant.candidate.name.clone(),
+            family: self.family().to_owned(),
             loss: losses.and_then(|l| finite(l.mean())),
             loss_se: losses.and_then(|l| finite(l.standard_error())),
             steps: self.shown_steps,
@@ -110,6 +136,7 @@ impl Runner {
             } else {
                 State::Running
             },
+            history: Some(self.history.clone()),
         }
     }
 }
@@ -123,10 +150,12 @@ pub(crate) fn run(
 ) -> Result<Finish, SearchError> {
     let mut runners: Vec<Runner> = entrants.into_iter().map(Runner::new).collect();
     conductor.expect_steps(budget.about(conductor.steps()));
+    let rungs = budget.rungs.len() as u32;
     let mut step = 0;
     let mut waves = 1;
     let mut early = None;
-    'race: for (rung, end) in budget.rungs.iter().enumerate() {
+    let mut rung = 1;
+    'race: for end in &budget.rungs {
         while step < *end && runners.iter().any(Runner::trains) {
             // However small the budget, one step of training makes a champion.
             let spent = conductor.steps();
@@ -141,13 +170,26 @@ pub(crate) fn run(
             }
             waves = conductor.steps() - spent;
             step += 1;
+            conductor.expect_steps(budget.about_from(conductor.steps(), step, waves));
+            if step.is_multiple_of(TELL_EVERY) && step < *end {
+                conductor.leaderboard(&standings(&runners));
+            }
         }
-        if rung + 1 < budget.rungs.len() {
-            thin_out(&mut runners);
+        if rung < rungs {
+            thin_out(&mut runners, rung, rungs);
+            rung += 1;
         }
         conductor.leaderboard(&standings(&runners));
     }
+    conductor.expect_steps(conductor.steps() + CLOSING_STEPS);
+    settle(&mut runners, rungs, early.as_ref());
     close(task, &mut runners, conductor)?;
+    for runner in runners.iter_mut().filter(|runner| !runner.dropped) {
+        runner.history.metric = figure(task, runner);
+    }
+    for family in family::names() {
+        note_ranks(&mut runners, family, rung);
+    }
     finish(task, runners, early)
 }
 
@@ -206,8 +248,9 @@ fn train(runners: &mut [Runner], conductor: &mut Conductor<'_>) -> Result<(), Fe
         due.drain(..wave.len());
         let parts = wave.iter().map(|(_, part)| Part::Train(part.clone()));
         let totals = conductor.sum(Stage::Race, parts.collect())?;
-        for (index, (at, _)) in wave.into_iter().enumerate() {
+        for (index, (at, part)) in wave.into_iter().enumerate() {
             let runner = &mut runners[at];
+            runner.history.cost.add(1, numbers_of(&part));
             let scored = runner.entrant.trainer.learn(&totals.part(index));
             if let Some(losses) = scored
                 && runner.supersedes(&losses)
@@ -225,17 +268,65 @@ fn numbers_of(part: &AnyPart) -> usize {
     part.segments().iter().map(Segment::count).sum()
 }
 
-/// Keeps the better third of each family, at least one.
-fn thin_out(runners: &mut [Runner]) {
+/// Keeps the better third of each family, at least one, and of those nobody who is left far behind
+/// for good.
+fn thin_out(runners: &mut [Runner], rung: u32, rungs: u32) {
     for family in family::names() {
-        let mut of_family: Vec<usize> = (0..runners.len())
-            .filter(|at| !runners[*at].dropped && runners[*at].family() == family)
-            .collect();
-        of_family.sort_by(|a, b| runners[*a].loss().total_cmp(&runners[*b].loss()));
-        let keep = of_family.len().div_ceil(ETA);
-        for at in of_family.into_iter().skip(keep) {
-            runners[at].dropped = true;
+        let ranked = note_ranks(runners, family, rung);
+        let kept = ranked.len().div_ceil(ETA);
+        let Some(leader) = ranked.first().map(|at| runners[*at].history.path.clone()) else {
+            continue;
+        };
+        for (place, at) in ranked.iter().enumerate() {
+            let runner = &mut runners[*at];
+            if place >= kept {
+                runner.drop_out(Ended::Outranked {
+                    rung,
+                    rungs,
+                    rank: place as u32 + 1,
+                    of: ranked.len() as u32,
+                    kept: kept as u32,
+                });
+            } else if let Some(behind) = path::left_behind(&runner.history.path, &leader) {
+                runner.drop_out(Ended::LeftBehind {
+                    rung,
+                    rungs,
+                    behind,
+                });
+            }
         }
+    }
+}
+
+/// Notes where the candidates of a family stand at the end of a rung that they were in; returns
+/// them, the best first.
+fn note_ranks(runners: &mut [Runner], family: &str, rung: u32) -> Vec<usize> {
+    let mut ranked: Vec<usize> = (0..runners.len())
+        .filter(|at| !runners[*at].dropped && runners[*at].family() == family)
+        .collect();
+    ranked.sort_by(|a, b| runners[*a].loss().total_cmp(&runners[*b].loss()));
+    for (place, at) in ranked.iter().enumerate() {
+        runners[*at].reach(rung, place + 1, ranked.len());
+    }
+    ranked
+}
+
+/// Notes why the finalists train no further.
+fn settle(runners: &mut [Runner], rungs: u32, early: Option<&Early>) {
+    for runner in runners.iter_mut().filter(|runner| !runner.dropped) {
+        let ended = match early {
+            _ if runner.entrant.trainer.finished() => Ended::Trained {
+                steps: runner.steps,
+            },
+            _ if !runner.trains() => Ended::NoGain {
+                steps: runner.steps - runner.shown_steps,
+            },
+            Some(early) => Ended::Closed {
+                early: early.clone(),
+            },
+            None => Ended::LastRung { rungs },
+        };
+        runner.history.ended = Some(ended);
     }
 }
 
@@ -281,9 +372,13 @@ fn close(
         .map(|(_, _, p)| Part::Score(p.clone()))
         .collect();
     let totals = conductor.sum(Stage::Race, parts)?;
+    let mut before = None;
     for (index, (at, current, part)) in asked.into_iter().enumerate() {
         let scored = part.read(&totals.part(index));
         let runner = &mut runners[at];
+        // Some have two parts in this one step.
+        let steps = u32::from(before.replace(at) != Some(at));
+        runner.history.cost.add(steps, Part::Score(part).numbers());
         match current {
             None => runner.closing = Some(scored),
             Some(model) if runner.supersedes(&scored.losses) => {
@@ -297,6 +392,7 @@ fn close(
     Ok(())
 }
 
+/// Those still in the race first, and of equals the one with the smaller loss.
 fn standings(runners: &[Runner]) -> Vec<Standing> {
     let mut order: Vec<&Runner> = runners.iter().collect();
     order.sort_by(|a, b| {
@@ -306,18 +402,25 @@ fn standings(runners: &[Runner]) -> Vec<Standing> {
     order.into_iter().map(Runner::standing).collect()
 }
 
-/// What the task ranks finalists by, smaller being better: its metric where the
-/// sums give it, the validation loss elsewhere.
-fn rank(task: &Task, runner: &Runner) -> f64 {
+/// The task's metric, where the sums give it.
+fn figure(task: &Task, runner: &Runner) -> Option<f64> {
+    let figures = Metrics::from_scored(&runner.scored(), runner.entrant.setting.features.target());
+    figures.get(metric(task, runner))
+}
+
+fn metric(task: &Task, runner: &Runner) -> Metric {
     let kind = match runner.entrant.setting.head {
         Head::Number => Kind::Regression,
         Head::Binary | Head::Classes(_) => Kind::Classification,
     };
-    let metric = task.metric_for(kind);
-    let scored = runner.scored();
-    let figures = Metrics::from_scored(&scored, runner.entrant.setting.features.target());
-    match figures.get(metric) {
-        Some(value) if metric.larger_is_better() => -value,
+    task.metric_for(kind)
+}
+
+/// What the task ranks finalists by, smaller being better: its metric where the
+/// sums give it, the validation loss elsewhere.
+fn rank(task: &Task, runner: &Runner) -> f64 {
+    match runner.history.metric {
+        Some(value) if metric(task, runner).larger_is_better() => -value,
         Some(value) => value,
         None => runner.loss(),
     }

@@ -305,3 +305,24 @@ fn dates_are_counted_in_days() {
         assert_eq!(days_since_epoch(text), days, "for {text}");
     }
 }
+
+#[test]
+fn a_thinned_table_has_rows_from_everywhere() {
+    let mut text = "a,b\n".to_owned();
+    for row in 0..10 {
+        text.push_str(&format!("{row},{}\n", ["x", "y"][row % 2]));
+    }
+    let table = read(&text);
+    let thin = table.thinned(4);
+    assert_eq!(thin.rows(), 4);
+    assert_eq!(
+        cells(&thin, "a"),
+        [0, 2, 5, 7].map(|n| Number(f64::from(n)))
+    );
+    assert_eq!(
+        cells(&thin, "b"),
+        [Text("x"), Text("x"), Text("y"), Text("y")]
+    );
+    assert_eq!(table.thinned(10).digest(), table.digest());
+    assert_eq!(table.thinned(99).digest(), table.digest());
+}

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 use collegium_automl::object::ObjectId;
-use collegium_automl::search::Outcome as SearchOutcome;
+use collegium_automl::search::{Leaderboard, Outcome as SearchOutcome};
 use collegium_protocol::Digest;
+use collegium_protocol::ids::MemberName;
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use super::Found;
-use super::search::rows;
 use crate::app::Context;
 use crate::ledger::{Action, Entry, Outcome};
 use crate::objects::write_atomically;
@@ -51,7 +51,22 @@ pub(super) async fn champion(
         record,
         json!({ "status": RunState::Champion.word() }),
     )?;
-    let result = result_of(context, record, progress, outcome, id, &file).await?;
+    let traffic = context.store.bytes_up(record.run).await?;
+    let board = leaderboard(outcome, &traffic).csv();
+    write(&directory.join("leaderboard.csv"), board.as_bytes())?;
+    let result = result_of(
+        context,
+        record,
+        progress,
+        outcome,
+        &traffic,
+        json!({
+            "id": id,
+            "family": outcome.champion.candidate.family,
+            "description": outcome.leaderboard.first().map(|standing| standing.name.as_str()),
+            "file": file,
+        }),
+    );
     let text = format!("{result:#}\n");
     write(&directory.join("result.json"), text.as_bytes())?;
     register(context, record, id, &result).await?;
@@ -68,38 +83,39 @@ pub(super) async fn champion(
 }
 
 /// What the run's result says to people and programs.
-async fn result_of(
+fn result_of(
     context: &Context,
     record: &RunRecord,
     progress: &Progress,
     outcome: &SearchOutcome,
-    id: ObjectId,
-    file: &Path,
-) -> Result<Value, RunsError> {
-    let bytes_up = context.store.bytes_up(record.run).await?;
-    let bytes_up: serde_json::Map<_, _> = bytes_up
-        .into_iter()
-        .map(|(name, bytes)| (name.to_string(), Value::from(bytes)))
+    traffic: &[(MemberName, u64)],
+    champion: Value,
+) -> Value {
+    let bytes_up: serde_json::Map<_, _> = traffic
+        .iter()
+        .map(|(name, bytes)| (name.to_string(), Value::from(*bytes)))
         .collect();
-    let winner = outcome.leaderboard.first();
-    Ok(json!({
+    json!({
         "run": record.run,
         "task": record.task.name,
-        "champion": {
-            "id": id,
-            "family": outcome.champion.candidate.family,
-            "description": winner.map(|standing| standing.name.as_str()),
-            "file": file,
-        },
+        "champion": champion,
         "test": outcome.test,
-        "leaderboard": rows(&outcome.leaderboard),
+        "metric": outcome.champion.task.metric.name(),
+        "leaderboard": leaderboard(outcome, traffic).rows(),
         "steps": outcome.steps,
         "numbers": outcome.numbers,
         "early": outcome.early.as_ref().map(ToString::to_string),
         "bytes_up_per_site": bytes_up,
         "ledger_entries": context.ledger.len(),
         "seconds": round_to_millis(progress.elapsed()),
-    }))
+    })
+}
+
+/// The leaderboard, with what an average site sent for each candidate.
+fn leaderboard<'a>(outcome: &'a SearchOutcome, traffic: &[(MemberName, u64)]) -> Leaderboard<'a> {
+    let sent: u64 = traffic.iter().map(|(_, bytes)| bytes).sum();
+    let mean = sent.checked_div(traffic.len() as u64);
+    Leaderboard::new(&outcome.leaderboard).with_traffic(mean, outcome.numbers)
 }
 
 /// The database knows the champion, and that the run is over.

@@ -6,9 +6,9 @@ use std::time::Duration;
 use collegium_automl::ask::{Ask, Totals};
 use collegium_automl::federation::{Federation, FederationError, JournalError, Journaled};
 use collegium_automl::object::{Object, ObjectId};
-use collegium_automl::search::{Outcome, Progress as SearchProgress, SearchError, Standing};
+use collegium_automl::search::{Leaderboard, Outcome, Progress as SearchProgress, SearchError};
 use collegium_automl::task::Task;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
@@ -221,25 +221,11 @@ impl Teller {
                 );
             }
             SearchProgress::Leaderboard { standings } => {
-                self.progress
-                    .publish("leaderboard", json!({ "rows": rows(standings) }));
+                self.progress.publish(
+                    "leaderboard",
+                    json!({ "rows": Leaderboard::new(standings).rows() }),
+                );
             }
         }
     }
-}
-
-/// The leaderboard as JSON, best first.
-pub(super) fn rows(standings: &[Standing]) -> Vec<Value> {
-    let row = |standing: &Standing| {
-        json!({
-            "candidate": standing.name,
-            "family": standing.name.split([' ', '(', ',']).next().unwrap_or_default(),
-            "id": standing.id,
-            "loss": standing.loss,
-            "se": standing.loss_se,
-            "steps": standing.steps,
-            "state": standing.state,
-        })
-    };
-    standings.iter().map(row).collect()
 }

@@ -20,6 +20,10 @@ use crate::object::{Object, ObjectId};
 const PATIENT_RATES: f64 = 3.0;
 /// Fewest and most stages without a gain after which it stops.
 const PATIENT_STAGES: (f64, f64) = (4.0, 30.0);
+/// Learning, summed over stages, after which candidates gain no more, as a rule: this much over a
+/// thousand rows, and this much more for every ten times as many. Fitted to the steps of seven
+/// searches in `docs/accuracy.md`.
+const USUAL_RATES: (f64, f64) = (4.2, 2.0);
 
 /// Trains one candidate.
 #[derive(Clone, Debug)]
@@ -327,6 +331,14 @@ impl Trainer for GbdtTrainer {
         let stages = PATIENT_RATES / self.hyperparameters.learning_rate;
         let (least, most) = PATIENT_STAGES;
         u32::from(self.hyperparameters.max_depth) * libm::ceil(stages.clamp(least, most)) as u32
+    }
+
+    fn usual_steps(&self) -> Option<u32> {
+        let (thousand, tenfold) = USUAL_RATES;
+        let rates = thousand + tenfold * libm::log10(self.rows.max(1) as f64 / 1000.0);
+        let stages = rates.max(1.0) / self.hyperparameters.learning_rate;
+        let learning = f64::from(self.hyperparameters.max_depth) * libm::ceil(stages);
+        Some(learning as u32 + self.patience())
     }
 }
 

@@ -19,6 +19,9 @@ use crate::random::Stream;
 const CLIP: f64 = 1.0;
 /// The learning rate falls to no less than this part of what it began with.
 const LEAST_RATE: f64 = 0.05;
+/// Steps that gain something over a thousand rows, as a rule; their number grows as the root of
+/// the rows.
+const USUAL_STEPS: f64 = 31.0;
 
 /// A network's hyperparameters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -239,6 +242,11 @@ impl Trainer for NetTrainer {
 
     fn patience(&self) -> u32 {
         PATIENCE * self.candidate.score_every
+    }
+
+    fn usual_steps(&self) -> Option<u32> {
+        let thousands = self.setting.rows as f64 / 1000.0;
+        Some((USUAL_STEPS * libm::sqrt(thousands)) as u32 + self.patience())
     }
 
     fn finished(&self) -> bool {

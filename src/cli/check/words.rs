@@ -1,0 +1,317 @@
+//! What a task asks of each site, in plain words.
+
+use std::fmt::Write as _;
+
+use collegium_automl::family::{self, Family};
+use collegium_automl::profile::{ColumnKind, Profile};
+use collegium_automl::split::{FOLDS, HOLDOUT_FROM};
+use collegium_automl::task::{ColumnType, Task};
+use collegium_crypto::params::Thresholds;
+use serde_json::{Value, json};
+
+/// Width of a line.
+const WIDTH: usize = 100;
+/// Where the text of a line begins.
+const INDENT: usize = 12;
+
+/// What is asked, and of whom.
+pub(super) struct Asks<'a> {
+    pub(super) task: &'a Task,
+    /// What a table that was shown says, as far as it was looked at.
+    pub(super) profile: Option<&'a Profile>,
+    pub(super) thresholds: Thresholds,
+    pub(super) sites: usize,
+}
+
+/// A column and what becomes of it.
+struct Role {
+    column: String,
+    role: String,
+}
+
+impl Asks<'_> {
+    /// The whole text.
+    pub(super) fn in_words(&self) -> String {
+        let mut text = self.task.summary();
+        text.push_str("\nWhat each site is asked for\n");
+        for (title, words) in self.paragraphs() {
+            paragraph(&mut text, title, &words);
+        }
+        text
+    }
+
+    /// The same for programs.
+    pub(super) fn as_json(&self) -> Value {
+        let roles = |roles: Vec<Role>| {
+            let pairs = roles
+                .into_iter()
+                .map(|it| (it.column, Value::from(it.role)));
+            Value::Object(pairs.collect())
+        };
+        let (used, unused) = self.columns();
+        let (tried, left_out) = self.families();
+        json!({
+            "columns": { "used": roles(used), "not_used": roles(unused) },
+            "stages": self.stages().into_iter().map(|(stage, words)| (stage.to_owned(), words.into()))
+                .collect::<serde_json::Map<_, _>>(),
+            "min_contributors": self.thresholds.min_contributors,
+            "sites": self.sites,
+            "splits": self.splits(),
+            "families": {
+                "tried": tried.iter().map(|family| family.name()).collect::<Vec<_>>(),
+                "not_tried": roles(left_out),
+            },
+        })
+    }
+
+    fn paragraphs(&self) -> Vec<(&'static str, String)> {
+        let (used, unused) = self.columns();
+        let list = |roles: &[Role]| {
+            let roles = roles
+                .iter()
+                .map(|it| format!("{} ({})", it.column, it.role));
+            roles.collect::<Vec<_>>().join(", ")
+        };
+        let mut paragraphs = vec![("columns", list(&used))];
+        if self.profile.is_none() {
+            paragraphs.push((
+                "",
+                "and every other column of the sites' tables: a first look at counts tells numbers, \
+                 dates, categories, free text and identifiers apart (--data FILE shows what comes \
+                 of a table)"
+                    .to_owned(),
+            ));
+        }
+        if !unused.is_empty() {
+            paragraphs.push(("not used", list(&unused)));
+        }
+        paragraphs.extend(self.stages());
+        paragraphs.push(("leaves", self.leaves()));
+        paragraphs.push(("splits", self.splits()));
+        let (tried, left_out) = self.families();
+        let tried: Vec<_> = tried.iter().map(|family| family.name()).collect();
+        paragraphs.push(("families", tried.join(", ")));
+        if !left_out.is_empty() {
+            paragraphs.push(("not tried", list(&left_out)));
+        }
+        paragraphs
+    }
+
+    /// The columns that are used, and the others, each with its role or the reason.
+    fn columns(&self) -> (Vec<Role>, Vec<Role>) {
+        let role = |column: &str, role: &str| Role {
+            column: column.to_owned(),
+            role: role.to_owned(),
+        };
+        let task = self.task;
+        let mut used = vec![role(&task.target, "what is predicted")];
+        used.extend(task.entity.iter().map(|it| role(it, "keeps rows together")));
+        used.extend(task.split.iter().map(|it| role(it, "says train or test")));
+        let named: Vec<String> = used.iter().map(|it| it.column.clone()).collect();
+        let new = |column: &str| !named.iter().any(|known| known == column);
+        let mut unused = Vec::new();
+        match self.profile {
+            Some(profile) => {
+                let columns = profile.columns.iter();
+                used.extend(columns.map(|it| role(&it.name, kind(it.kind))));
+                let dropped = profile.dropped.iter().filter(|it| new(&it.column));
+                unused.extend(dropped.map(|it| role(&it.column, &it.reason)));
+            }
+            None => {
+                for (column, rule) in task.columns.iter().filter(|(it, _)| new(it)) {
+                    match rule.r#type {
+                        ColumnType::Ignore => unused.push(role(column, "the task says \"ignore\"")),
+                        known => used.push(role(column, known.name())),
+                    }
+                }
+                let filter = task.constraints.privacy_filter.iter();
+                unused.extend(filter.map(|it| role(it, "privacy_filter, by name or kind")));
+            }
+        }
+        (used, unused)
+    }
+
+    /// What is asked in each stage.
+    fn stages(&self) -> Vec<(&'static str, String)> {
+        let (tried, _) = self.families();
+        let sums: Vec<String> = tried
+            .iter()
+            .map(|family| format!("{}: {}", family.name(), sums_of(family.name())))
+            .collect();
+        let race = format!(
+            "Of training rows, for all candidates of a step together: how many validation rows a \
+             candidate got right, its summed losses and their squares; and what the families learn \
+             from. {}.",
+            sums.join(". ")
+        );
+        vec![
+            (
+                "profile",
+                "Of training rows: the names of the columns; how many cells are numbers, dates, texts \
+                 or missing; rows in bins of numbers and in buckets of hashed values and words (no \
+                 value leaves a site); the same by target and fold; sums of clipped numbers, of \
+                 their squares and products."
+                    .to_owned(),
+            ),
+            ("race", race),
+            (
+                "test",
+                "Of test rows, once, at the end and for the champion alone: its summed losses, and \
+                 rows of each class by predicted score."
+                    .to_owned(),
+            ),
+        ]
+    }
+
+    fn leaves(&self) -> String {
+        format!(
+            "Encrypted numbers and nothing else. Only sums are ever opened, and only over at least \
+             {} of {} sites; what a site has on fewer rows than its own policy.min_rows and \
+             policy.min_cell say, it holds back.",
+            self.thresholds.min_contributors, self.sites
+        )
+    }
+
+    fn splits(&self) -> String {
+        let test = match &self.task.split {
+            Some(column) => format!("Column `{column}` says which rows are kept for the test."),
+            None => "15 % of the rows, drawn by a hash of what they say, are kept for the test."
+                .to_owned(),
+        };
+        let together = match &self.task.entity {
+            Some(column) => format!(" Rows with the same `{column}` stay together."),
+            None => String::new(),
+        };
+        format!(
+            "{test} Of the others each validates once in {FOLDS} folds; from {HOLDOUT_FROM} rows of \
+             all sites on, 15 % of all rows validate instead.{together}"
+        )
+    }
+
+    /// The families that are tried, and the others with the reason.
+    fn families(&self) -> (Vec<&'static dyn Family>, Vec<Role>) {
+        let limits = &self.task.constraints;
+        let reason = |family: &dyn Family| {
+            let named = limits.allowed_models.as_ref();
+            if named.is_some_and(|all| !all.iter().any(|name| name == family.name())) {
+                Some("not in allowed_models")
+            } else if limits.interpretable_only && !family.interpretable() {
+                Some("no person can read it")
+            } else if !limits.monotone.is_empty() && !family.monotone() {
+                Some("cannot promise monotone columns")
+            } else {
+                None
+            }
+        };
+        let (mut tried, mut left_out) = (Vec::new(), Vec::new());
+        for family in family::families() {
+            match reason(family) {
+                None => tried.push(family),
+                Some(reason) => left_out.push(Role {
+                    column: family.name().to_owned(),
+                    role: reason.to_owned(),
+                }),
+            }
+        }
+        (tried, left_out)
+    }
+}
+
+fn kind(kind: ColumnKind) -> &'static str {
+    match kind {
+        ColumnKind::Number => "number",
+        ColumnKind::Boolean => "boolean",
+        ColumnKind::Ordinal => "ordinal",
+        ColumnKind::Category => "category",
+        ColumnKind::Date => "date",
+        ColumnKind::Text => "text",
+    }
+}
+
+/// What a family learns from.
+fn sums_of(family: &str) -> &'static str {
+    match family {
+        "logistic" => "gradients by column and curvatures by pair of columns",
+        "scorecard" => "rows of each class by bin, then gradients and curvatures by group of bins",
+        "ga2m" => {
+            "rows of each class by bin, then gradients and curvatures by bin and by pair of bins"
+        }
+        "gbdt" => "gradients and curvatures by bin in the nodes of growing trees",
+        "net" => "the changes that training at the site makes to a small network's weights",
+        _ => "what its own asks say",
+    }
+}
+
+/// Appends "  title     words", wrapped.
+pub(super) fn paragraph(text: &mut String, title: &str, words: &str) {
+    let mut line = format!("  {title:<width$}", width = INDENT - 2);
+    let mut empty = true;
+    for word in words.split_whitespace() {
+        if !empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{line}");
+            line = " ".repeat(INDENT);
+            empty = true;
+        }
+        if !empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        empty = false;
+    }
+    let _ = writeln!(text, "{}", line.trim_end());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asks(task: &Task) -> String {
+        let asks = Asks {
+            task,
+            profile: None,
+            thresholds: Thresholds::for_members(4).expect("thresholds"),
+            sites: 4,
+        };
+        asks.in_words()
+    }
+
+    #[test]
+    fn a_steward_reads_what_is_asked() {
+        let task = Task::from_toml(
+            "name = \"t\"\ntarget = \"ill\"\nentity = \"patient\"\n\
+             [constraints]\ninterpretable_only = true\nprivacy_filter = [\"phone\"]\n\
+             monotone = { age = \"increasing\" }\n\
+             [columns]\nage = \"number\"\nnote = \"ignore\"\n",
+        )
+        .expect("a task");
+        let text = asks(&task);
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let text = words.join(" ");
+        for part in [
+            "ill (what is predicted)",
+            "patient (keeps rows together)",
+            "age (number)",
+            "note (the task says \"ignore\")",
+            "phone (privacy_filter, by name or kind)",
+            "at least 3 of 4 sites",
+            "15 % of the rows",
+            "5 folds",
+            "families scorecard, ga2m",
+            "logistic (cannot promise monotone columns)",
+            "net (no person can read it)",
+        ] {
+            assert!(text.contains(part), "{part} is missing in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn lines_are_wrapped_under_their_title() {
+        let mut text = String::new();
+        paragraph(&mut text, "title", &"word ".repeat(40));
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines.len() == 3 && lines.iter().all(|line| line.len() <= WIDTH));
+        assert!(lines[0].starts_with("  title     word"));
+        assert!(lines[1].starts_with("            word"));
+    }
+}
