@@ -146,6 +146,7 @@ fn sites(rows: &Value) -> String {
 fn state(value: &Value) -> String {
     match value.as_str() {
         Some("running") => "finalist".to_owned(),
+        Some("member") => "in the blend".to_owned(),
         _ => word(value),
     }
 }

@@ -87,7 +87,10 @@ async fn result_of(
         "task": record.task.name,
         "champion": {
             "id": id,
-            "family": outcome.champion.candidate.family,
+            "family": outcome.champion.family(),
+            "models": outcome.champion.models(),
+            "calibrated": outcome.champion.calibration.is_some(),
+            "threshold": outcome.champion.threshold,
             "description": winner.map(|standing| standing.name.as_str()),
             "file": file,
         },
