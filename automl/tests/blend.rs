@@ -88,15 +88,18 @@ fn values((ask, totals): &(Ask, Totals)) -> Vec<Vec<i64>> {
     ask.parts.iter().enumerate().map(of_part).collect()
 }
 
-/// Rows whose risk is a line in three columns and a product of signs of two more: a boosted
-/// forest finds the product, a linear model is better at the line.
+/// Columns whose risk is a line in six columns and a product of signs of two more.
+const COLUMNS: usize = 8;
+
+/// Rows of which a boosted forest finds the product, while a linear model is better at the line.
 fn rows(seed: u8, count: usize, number: bool) -> String {
     let mut random = Stream::new("collegium/test/blend/v1", &[&[seed]]);
-    let mut csv = "a,b,c,d,e,y\n".to_owned();
+    let names: Vec<String> = (0..COLUMNS).map(|at| format!("x{at}")).collect();
+    let mut csv = format!("{},y\n", names.join(","));
     for _ in 0..count {
-        let x: Vec<f64> = (0..5).map(|_| random.normal()).collect();
-        let line = 1.2 * x[0] - x[1] + 0.8 * x[2];
-        let risk = line + if x[3] * x[4] > 0.0 { 1.0 } else { -1.0 };
+        let x: Vec<f64> = (0..COLUMNS).map(|_| random.normal()).collect();
+        let line = 0.5 * (x[0] - x[1] + x[2] - x[3] + x[4] - x[5]);
+        let risk = line + if x[6] * x[7] > 0.0 { 0.6 } else { -0.6 };
         let y = if number {
             format!("{:.3}", 40.0 + 5.0 * (risk + 0.7 * random.normal()))
         } else {
@@ -113,7 +116,7 @@ fn read(csv: &str) -> Table {
 }
 
 fn sites(number: bool) -> Vec<(String, Table)> {
-    let site = |seed: u8| (format!("site-{seed}"), read(&rows(seed, 500, number)));
+    let site = |seed: u8| (format!("site-{seed}"), read(&rows(seed, 300, number)));
     (1..=3).map(site).collect()
 }
 
@@ -332,7 +335,7 @@ fn numbers_blend_too() {
         assert!((row[0] - (sum * scale + mean)).abs() < 1e-9);
     }
     assert!(
-        outcome.test.r2.is_some_and(|r2| r2 > 0.8),
+        outcome.test.r2.is_some_and(|r2| r2 > 0.5),
         "{:?}",
         outcome.test
     );
@@ -404,9 +407,9 @@ fn a_sum_that_does_not_open_leaves_the_best_alone_and_replays() {
 fn the_threshold_calls_a_rare_class_and_its_test_is_what_the_file_predicts() {
     let mut random = Stream::new("collegium/test/blend/v1", &[b"rare"]);
     let mut csv = "a,b,fold,y\n".to_owned();
-    for row in 0..2400 {
+    for row in 0..6000 {
         let (a, b) = (random.normal(), random.normal());
-        let risk = 1.0 / (1.0 + (4.0 - 1.2 * a).exp());
+        let risk = 1.0 / (1.0 + (4.5 - 1.5 * a).exp());
         let fold = if row % 5 == 0 { "test" } else { "train" };
         let y = u8::from(random.unit() < risk);
         csv.push_str(&format!("{a:.3},{b:.3},{fold},{y}\n"));
@@ -416,7 +419,7 @@ fn the_threshold_calls_a_rare_class_and_its_test_is_what_the_file_predicts() {
     let task = Task::from_toml(text).expect("a task");
     let (outcome, _) = run(&task, vec![("one".to_owned(), read(&csv))]);
     let threshold = outcome.champion.threshold.expect("two classes");
-    assert!(threshold.probability < 0.2, "{threshold:?}");
+    assert!(threshold.probability < 0.3, "{threshold:?}");
     let tested = threshold.test.expect("tested");
     assert!(tested.sensitivity().is_some_and(|s| s > 0.5), "{tested:?}");
     let folder = tempfile::tempdir().expect("a folder");

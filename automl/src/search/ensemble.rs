@@ -26,7 +26,7 @@ use crate::task::Task;
 /// cap: a quarter is left for pipelines.
 const MOST_BYTES: usize = MAX_OBJECT_BYTES / 4 * 3;
 
-/// A candidate that ran to the end of the race, with the model it shows.
+/// A candidate that may be in what the round ends with, and the model it shows.
 pub(crate) struct Finalist {
     pub(crate) entrant: Entrant,
     pub(crate) model: Object,

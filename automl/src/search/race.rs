@@ -323,21 +323,23 @@ fn rank(task: &Task, runner: &Runner) -> f64 {
     }
 }
 
-/// The candidates that are left, the best first.
+/// The candidates that are left, the best first, and behind them those that were dropped and yet
+/// are better than the worst that is left: another family's best, which may need them.
 fn finish(task: &Task, runners: Vec<Runner>, early: Option<Early>) -> Result<Finish, SearchError> {
     let leaderboard = standings(&runners);
-    let left = runners
-        .into_iter()
-        .filter(|runner| !runner.dropped && runner.loss().is_finite());
-    let mut ranked: Vec<(f64, Runner)> = left.map(|it| (rank(task, &it), it)).collect();
-    // Ranks first, then losses, then the portfolio's order.
+    let left = |runner: &&Runner| !runner.dropped && runner.loss().is_finite();
+    let losses = runners.iter().filter(left).map(Runner::loss);
+    let worst = losses
+        .max_by(f64::total_cmp)
+        .ok_or(SearchError::NothingScored)?;
+    let near = runners.into_iter().filter(|it| it.loss() <= worst);
+    let mut ranked: Vec<(f64, Runner)> = near.map(|it| (rank(task, &it), it)).collect();
+    // Ranks first (those that were dropped have no curves, so only their own compare), then
+    // losses, then the portfolio's order.
     ranked.sort_by(|(rank, a), (other, b)| {
-        let by_rank = rank.total_cmp(other);
+        let by_rank = a.dropped.cmp(&b.dropped).then(rank.total_cmp(other));
         by_rank.then(a.loss().total_cmp(&b.loss()))
     });
-    if ranked.is_empty() {
-        return Err(SearchError::NothingScored);
-    }
     let finalists = ranked.into_iter().map(|(_, runner)| Finalist {
         model: runner.model(),
         scored: runner.scored(),
