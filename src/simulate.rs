@@ -91,7 +91,10 @@ pub(crate) fn run(args: &Args, out: Output) -> anyhow::Result<ExitCode> {
     let result = json!({
         "champion": {
             "id": ObjectId::of(&champion),
-            "family": outcome.champion.candidate.family,
+            "family": outcome.champion.family(),
+            "models": outcome.champion.models(),
+            "calibrated": outcome.champion.calibration.is_some(),
+            "threshold": outcome.champion.threshold,
             "description": outcome.leaderboard.first().map(|standing| standing.name.as_str()),
             "file": args.out.as_ref().map(|dir| dir.join("champion.json")),
         },

@@ -13,17 +13,19 @@ mod totals;
 pub use encode::{Answer, EncodeError, Encoder};
 pub use totals::{PartTotals, Totals};
 
-use part::{PROFILE, SCORE};
+use part::{BLEND, GRAM, PROFILE, SCORE};
 
 use serde::{Deserialize, Serialize};
 
+use crate::blend::{BlendPart, GramPart};
 use crate::family::AnyPart;
-use crate::metric::ScorePart;
+use crate::metric::{Rows, ScorePart};
 use crate::object::ObjectId;
 use crate::profile::ProfilePart;
 
 /// Largest ask in bytes. A part is below 1 KiB of JSON except vocabularies in
-/// profile parts; 1 MiB leaves room for [`MAX_PARTS`] of them.
+/// profile parts, and blends (at most 4 KiB, one or two in an ask); 1 MiB leaves room for
+/// [`MAX_PARTS`] of them.
 pub const MAX_ASK_BYTES: usize = 1 << 20;
 
 /// Most parts in one ask: a portfolio of 256 candidates.
@@ -121,18 +123,40 @@ pub enum Stage {
     Profile,
     /// Candidates train and are compared.
     Race,
+    /// Which of the best go together.
+    Ensemble,
+    /// Whether that is better than the best one alone, and what its probabilities mean.
+    Calibrate,
     /// The sealed test rows, once, for the champion.
     Test,
 }
 
-/// One thing to compute. As JSON an object with one key: `profile`, `score`, or the
-/// name of a family.
+impl Stage {
+    /// Its name in JSON and reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Profile => "profile",
+            Self::Race => "race",
+            Self::Ensemble => "ensemble",
+            Self::Calibrate => "calibrate",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// One thing to compute. As JSON an object with one key: `profile`, `score`, `gram`, `blend`, or
+/// the name of a family.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Part {
     /// Counts and moments of columns over the training rows.
     Profile(ProfilePart),
     /// Losses and curves of a model on validation or test rows.
     Score(ScorePart),
+    /// Products of several models' errors on validation rows.
+    Gram(GramPart),
+    /// Losses and curves of a weighted mean of models on validation or test rows.
+    Blend(BlendPart),
     /// What a family's candidate needs for its next step of training.
     Train(AnyPart),
 }
@@ -144,6 +168,8 @@ impl Part {
         match self {
             Self::Profile(part) => part.segments(),
             Self::Score(part) => part.segments(),
+            Self::Gram(part) => part.segments(),
+            Self::Blend(part) => part.segments(),
             Self::Train(part) => part.segments(),
         }
     }
@@ -154,6 +180,8 @@ impl Part {
         match self {
             Self::Profile(part) => part.objects(),
             Self::Score(part) => vec![part.pipeline, part.model],
+            Self::Gram(part) => part.objects(),
+            Self::Blend(part) => part.objects(),
             Self::Train(part) => {
                 let mut ids = part.objects();
                 ids.push(part.pipeline());
@@ -162,13 +190,26 @@ impl Part {
         }
     }
 
-    /// Its key in JSON: `profile`, `score`, or the name of a family.
+    /// Its key in JSON: `profile`, `score`, `gram`, `blend`, or the name of a family.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
             Self::Profile(_) => PROFILE,
             Self::Score(_) => SCORE,
+            Self::Gram(_) => GRAM,
+            Self::Blend(_) => BLEND,
             Self::Train(part) => part.family(),
+        }
+    }
+
+    /// Whether it reads test rows.
+    #[must_use]
+    pub fn reads_test(&self) -> bool {
+        match self {
+            Self::Score(part) => part.on == Rows::Test,
+            Self::Blend(part) => part.on == Rows::Test,
+            // None of these can: see what they are given in `site`.
+            Self::Profile(_) | Self::Gram(_) | Self::Train(_) => false,
         }
     }
 
@@ -182,6 +223,8 @@ impl Part {
         match self {
             Self::Profile(part) => part.check().map_err(AskError::Part),
             Self::Score(part) => part.check().map_err(AskError::Part),
+            Self::Gram(part) => part.check().map_err(AskError::Part),
+            Self::Blend(part) => part.check().map_err(AskError::Part),
             Self::Train(part) => part.check().map_err(AskError::Part),
         }
     }

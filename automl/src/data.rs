@@ -7,8 +7,9 @@ use crate::object::ObjectId;
 use crate::profile::{self, ProfilePart, Tally, TargetAsk, TargetCoding, classes};
 use crate::split::{self, RowPart, SplitError, SplitPlan};
 use crate::table::{Cell, Column, Table};
-use crate::task::{ColumnType, Kind, Task};
+use crate::task::Task;
 
+mod check;
 mod policy;
 
 pub use policy::{SitePolicy, Withheld};
@@ -57,6 +58,9 @@ pub struct Design {
     pub targets: Vec<f64>,
     /// What each row does.
     pub slots: Vec<Slot>,
+    /// The rows' groups, see [`split::GROUPS`]; [`Slot::TrainOnly`] for rows that validate
+    /// nothing.
+    pub groups: Vec<Slot>,
 }
 
 /// Why a table does not serve a task, or an ask cannot be answered. No message
@@ -166,9 +170,9 @@ impl SiteData {
     /// [`SiteDataError`] names the file, the column or line, and the remedy.
     pub fn new(task: &Task, table: Table) -> Result<Self, SiteDataError> {
         let table = table.with_missing(&task.missing_values());
-        let target = target_place(task, &table)?;
-        check_declared(task, &table)?;
-        check_target(task, &table, &table.columns()[target])?;
+        let target = check::target_place(task, &table)?;
+        check::declared(task, &table)?;
+        check::target(task, &table, &table.columns()[target])?;
         let parts = split::assign(task, &table)?;
         let mut train = Vec::new();
         let mut test = Vec::new();
@@ -238,6 +242,18 @@ impl SiteData {
         !held.is_empty()
     }
 
+    /// Whether the same holds for some group that blends are judged in.
+    #[must_use]
+    pub fn withholds_group(&self, pipeline: &Pipeline) -> bool {
+        if self.policy.min_rows == 0 {
+            return false;
+        }
+        let rows = self.shown(&self.train).iter();
+        let validates = rows.filter(|row| self.slot(pipeline, **row) != Slot::TrainOnly);
+        let groups: Vec<Slot> = validates.map(|row| self.blend_group(*row)).collect();
+        !self.policy.held_folds(&groups, split::GROUPS).is_empty()
+    }
+
     /// Hash of the mapped content of the table.
     #[must_use]
     pub const fn digest(&self) -> ObjectId {
@@ -279,6 +295,12 @@ impl SiteData {
     pub fn training(&self, pipeline: &Pipeline) -> Result<Design, SiteDataError> {
         let mut design = self.design(pipeline, self.shown(&self.train))?;
         self.policy.apply(&mut design.slots, pipeline.folds());
+        for (group, slot) in design.groups.iter_mut().zip(&design.slots) {
+            if *slot == Slot::TrainOnly {
+                *group = Slot::TrainOnly;
+            }
+        }
+        self.policy.apply(&mut design.groups, split::GROUPS);
         Ok(design)
     }
 
@@ -289,6 +311,7 @@ impl SiteData {
     pub fn sealed_test(&self, pipeline: &Pipeline) -> Result<Design, SiteDataError> {
         let mut design = self.design(pipeline, self.shown(&self.test))?;
         design.slots.fill(Slot::TrainOnly);
+        design.groups.fill(Slot::TrainOnly);
         Ok(design)
     }
 
@@ -327,6 +350,7 @@ impl SiteData {
             matrix: pipeline.rows(&self.table, &known, &groups)?,
             targets,
             slots,
+            groups: known.iter().map(|&row| self.blend_group(row)).collect(),
         })
     }
 
@@ -356,6 +380,14 @@ impl SiteData {
                 .plan()
                 .slot(fold, held_out)
                 .map_or(Slot::TrainOnly, Slot::Fold),
+        }
+    }
+
+    /// The fold that the row's hash says, whatever the plan is.
+    fn blend_group(&self, row: u32) -> Slot {
+        match self.parts[row as usize] {
+            RowPart::Test => Slot::TrainOnly,
+            RowPart::Train { fold, .. } => Slot::Fold(fold),
         }
     }
 
@@ -447,63 +479,6 @@ impl SiteData {
             }),
         }
     }
-}
-
-fn hint(table: &Table, name: &str) -> String {
-    let near = table.nearest(name);
-    near.map_or_else(String::new, |near| format!(" (the nearest is `{near}`)"))
-}
-
-fn target_place(task: &Task, table: &Table) -> Result<usize, SiteDataError> {
-    let place = table
-        .columns()
-        .iter()
-        .position(|column| column.name() == task.target);
-    place.ok_or_else(|| SiteDataError::NoTarget {
-        source_name: table.source().to_owned(),
-        target: task.target.clone(),
-        hint: hint(table, &task.target),
-    })
-}
-
-fn check_declared(task: &Task, table: &Table) -> Result<(), SiteDataError> {
-    if task.constraints.absent_is_missing() {
-        return Ok(());
-    }
-    for (column, rule) in &task.columns {
-        if rule.r#type != ColumnType::Ignore && table.column(column).is_none() {
-            return Err(SiteDataError::NoColumn {
-                source_name: table.source().to_owned(),
-                column: column.clone(),
-                kind: rule.r#type.name(),
-                hint: hint(table, column),
-            });
-        }
-    }
-    Ok(())
-}
-
-/// Finds target cells that contradict what the task says of the target.
-fn check_target(task: &Task, table: &Table, target: &Column) -> Result<(), SiteDataError> {
-    let wrong = |row: usize, problem: &'static str| SiteDataError::Target {
-        source_name: table.source().to_owned(),
-        line: Table::line(row),
-        target: task.target.clone(),
-        problem,
-    };
-    for row in 0..table.rows() {
-        match target.cell(row) {
-            Cell::Missing => {}
-            Cell::Text(_) if task.kind == Some(Kind::Regression) => {
-                return Err(wrong(row, "not a number, which the task predicts"));
-            }
-            cell if !task.classes.is_empty() && classes::index(&task.classes, cell).is_none() => {
-                return Err(wrong(row, "not one of the task's `classes`"));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! cryptography, no clock, no threads.
 //!
 //! **In scope:** tasks, tables, splits, the profile, features, model families,
-//! the race between candidates, metrics from sums, the champion file and its
+//! the race between candidates, blends of them, calibration, metrics from sums, the champion file and its
 //! predictions.
 //!
 //! **Out of scope:** how sums are made. [`federation::Pooled`] adds in this
@@ -33,6 +33,8 @@
 pub use erased_serde;
 
 pub mod ask;
+pub mod blend;
+pub mod calibrate;
 pub mod data;
 pub mod family;
 pub mod features;

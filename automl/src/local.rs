@@ -2,12 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ask::{Ask, Part, Stage};
-use crate::family::Head;
+use crate::ask::{Ask, Stage};
 use crate::federation::{Federation, FederationError, Pooled};
-use crate::metric::{Metrics, Rows, ScorePart};
+use crate::metric::Metrics;
 use crate::model::{Champion, ChampionError};
-use crate::object::Object;
 use crate::search::{self, Silent};
 use crate::site::{Site, SiteError, TableSite};
 use crate::table::Table;
@@ -98,32 +96,23 @@ pub fn test_figures(
     champion: &Champion,
 ) -> Result<Metrics, LocalError> {
     let rows = tables.iter().map(|table| table.rows() as u64).sum::<u64>();
-    let model = champion.fold_model()?;
-    let (head, folds) = (model.head(), model.folds());
     let mut sites: Vec<Box<dyn Site>> = Vec::new();
     for table in tables {
         sites.push(Box::new(TableSite::new(task, table)?));
     }
     let mut federation = Pooled::new(sites);
-    let part = ScorePart {
-        pipeline: federation.publish(Object::Pipeline(champion.pipeline.clone()))?,
-        model: federation.publish(champion.model.clone())?,
-        on: Rows::Test,
-        head,
-        folds: folds as u8,
-        rows: rows.max(1),
-        curves: head != Head::Number,
-        metric: task.metric_with_sums(),
-    };
+    let mut champion = champion.clone();
+    let publish = &mut |object| federation.publish(object);
+    let part = champion.test_part::<LocalError>(task, rows.max(1), publish)?;
     let ask = Ask {
         sequence: 1,
         stage: Stage::Test,
         task: task.digest(),
-        parts: vec![Part::Score(part.clone())],
+        parts: vec![part.part()],
     };
     let totals = federation.sum(&ask)?;
-    let scored = part.read(&totals.part(&ask, 0));
-    Ok(Metrics::from_scored(&scored, champion.pipeline.target()))
+    champion.tested(&part, &totals.part(&ask, 0));
+    Ok(champion.test)
 }
 
 /// The search over one table alone, with the `fast` preset.

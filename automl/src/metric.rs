@@ -1,6 +1,7 @@
 //! Metrics from sums: nothing here needs a single row outside its site.
 
 mod built_in;
+mod counter;
 mod curve;
 #[cfg(test)]
 mod oracle;
@@ -8,9 +9,10 @@ mod rule;
 mod score;
 mod sums;
 
+pub(crate) use counter::{ScoreCounter, ScoreShape};
 pub use curve::{BINS, Curve, LOGIT_LIMIT, bin_of};
 pub use rule::{MAX_SUMS, Metric, Rule, RuleError, register};
 pub(crate) use score::check_rows_and_folds;
 pub use score::{Metrics, Rows, ScorePart, Scored};
 pub use sums::LossSums;
-pub(crate) use sums::{LossCounter, SEGMENTS};
+pub(crate) use sums::{LossCounter, SEGMENTS, likeliest, loss};

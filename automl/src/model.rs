@@ -1,11 +1,15 @@
 //! The champion: a model file that predicts on its own.
 
+mod blend;
 mod predict;
+mod test;
 
+pub use blend::{Blend, BlendMember};
 pub use predict::{PredictError, Predicted, predict_csv};
 
 use serde::{Deserialize, Serialize};
 
+use crate::calibrate::{Platt, Threshold};
 use crate::family::FoldModel;
 use crate::features::{Dropped, Pipeline, TargetCoding};
 use crate::metric::Metrics;
@@ -15,8 +19,11 @@ use crate::task::{Kind, Metric, Task};
 
 /// What the file says it is.
 pub const FORMAT: &str = "collegium-champion";
-/// Version of the file's layout. Readers refuse every other one.
-pub const VERSION: u32 = 1;
+/// Version of the file's layout. Version 1 knew one model only, and is still read; readers refuse
+/// every other one.
+pub const VERSION: u32 = 2;
+/// The oldest version that is read.
+const OLDEST: u32 = 1;
 
 /// The task, as far as whoever uses the model needs it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,7 +80,7 @@ pub struct Lineage {
     pub digest: ObjectId,
 }
 
-/// The pipeline and fold models a round ends with.
+/// What a round ends with: a pipeline and fold models, or a weighted mean of several such.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Champion {
@@ -83,15 +90,25 @@ pub struct Champion {
     pub task: TaskSummary,
     /// The classes in the order of the scores; empty for a number.
     pub classes: Vec<String>,
-    /// The winning candidate.
+    /// The winning candidate; of a blend the one with the largest weight.
     pub candidate: Candidate,
-    /// How rows become numbers.
+    /// How rows become numbers for its model.
     pub pipeline: Pipeline,
     /// Columns that are not used, with the reason.
     pub dropped: Vec<Dropped>,
     /// One model per fold; the champion predicts their average.
     pub model: Object,
-    /// Figures on validation rows, which also chose the champion.
+    /// The other models, where several predict together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blend: Option<Blend>,
+    /// What is done to the positive class's probability afterwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Platt>,
+    /// From which probability a row is called positive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<Threshold>,
+    /// Figures on validation rows, which also chose the champion: of a blend with weights fitted
+    /// to other rows than the row at hand, and before any calibration.
     pub validation: Metrics,
     /// Figures on the sealed test rows of all members.
     pub test: Metrics,
@@ -111,7 +128,7 @@ pub enum ChampionError {
     /// Another format or version.
     #[error(
         "this file says it is `{format}` version {version}; this program reads \
-         `{FORMAT}` version {VERSION}"
+         `{FORMAT}` versions {OLDEST} to {VERSION}"
     )]
     OtherVersion {
         /// What the file says it is.
@@ -140,7 +157,6 @@ impl Champion {
         pipeline: Pipeline,
         model: Object,
         validation: Metrics,
-        test: Metrics,
         lineage: Lineage,
     ) -> Self {
         let classes = match pipeline.target() {
@@ -156,8 +172,11 @@ impl Champion {
             pipeline,
             dropped: Vec::new(),
             model,
+            blend: None,
+            calibration: None,
+            threshold: None,
             validation,
-            test,
+            test: Metrics::default(),
             lineage,
         }
     }
@@ -181,30 +200,21 @@ impl Champion {
             return Err(ChampionError::TooLarge(bytes.len()));
         }
         let Heading { format, version } = serde_json::from_slice(bytes)?;
-        if format != FORMAT || version != VERSION {
+        if format != FORMAT || !(OLDEST..=VERSION).contains(&version) {
             return Err(ChampionError::OtherVersion { format, version });
         }
         let champion: Self = serde_json::from_slice(bytes)?;
-        champion.model.to_bytes()?;
-        Object::Pipeline(champion.pipeline.clone()).to_bytes()?;
-        let Some(model) = champion.model.model() else {
-            return Err(ChampionError::Inconsistent("its model is a pipeline"));
-        };
-        if model.width() != champion.pipeline.width() {
+        let later = [
+            champion.blend.is_some(),
+            champion.calibration.is_some(),
+            champion.threshold.is_some(),
+        ];
+        if version == 1 && later.contains(&true) {
             return Err(ChampionError::Inconsistent(
-                "its model takes another number of columns than its pipeline makes",
+                "it says version 1, which has one model as it is",
             ));
         }
-        if model.binned() != champion.pipeline.binned() {
-            return Err(ChampionError::Inconsistent(
-                "its model takes numbers where its pipeline makes bins, or bins for numbers",
-            ));
-        }
-        if model.head() != crate::family::Head::of(champion.pipeline.target()) {
-            return Err(ChampionError::Inconsistent(
-                "its model has other classes than its pipeline",
-            ));
-        }
+        champion.check()?;
         Ok(champion)
     }
 

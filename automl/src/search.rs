@@ -1,11 +1,13 @@
-//! The coordinator's side of a round: profile, race, test.
+//! The coordinator's side of a round: profile, race, ensemble, calibrate, test.
 //!
 //! Ordinary sequential code over [`Federation`]. It reads no clock and holds no
 //! state between runs: run again with the same seed over a journal it takes the
 //! same decisions.
 
 mod budget;
+mod calibrate;
 mod conductor;
+mod ensemble;
 mod estimate;
 mod leaderboard;
 mod observer;
@@ -21,12 +23,11 @@ pub use observer::{Early, Observer, Progress, Silent, Standing, State};
 pub use path::{Behind, Cost, Ended, History, Rung};
 pub use portfolio::Candidate;
 
-use crate::ask::{Part, Stage};
-use crate::family::Head;
-use crate::features::{self, Pipeline};
+use crate::ask::Stage;
+use crate::features;
 use crate::federation::{Federation, FederationError};
-use crate::metric::{Metrics, Rows, ScorePart};
-use crate::model::{Champion, Lineage, TaskSummary};
+use crate::metric::Metrics;
+use crate::model::{Champion, ChampionError};
 use crate::profile::{self, ProfileError};
 use crate::search::race::Finish;
 use crate::task::Task;
@@ -44,7 +45,7 @@ pub struct Outcome {
     pub steps: u32,
     /// Numbers summed over all steps.
     pub numbers: u64,
-    /// Why the race closed before its last rung, if it did.
+    /// Why the race closed before its last rung, or no blend was tried, if it was so.
     pub early: Option<Early>,
 }
 
@@ -71,6 +72,9 @@ pub enum SearchError {
     /// The task allows no candidate.
     #[error("no candidate is left to train: {0}")]
     NoCandidates(String),
+    /// What the round ends with is no champion: an error of the program.
+    #[error(transparent)]
+    Champion(#[from] ChampionError),
     /// No candidate has a finite validation loss.
     #[error(
         "no candidate has a finite validation loss: no row of any fold could be scored; \
@@ -107,48 +111,26 @@ pub fn run(
     conductor.enter(Stage::Race);
     let candidates = portfolio::candidates(task, &profile, &pipelines, &mut conductor)?;
     let Finish {
-        champion,
-        model,
-        validation,
+        finalists,
         mut leaderboard,
-        early,
+        mut early,
     } = race::run(task, candidates, &budget, &mut conductor)?;
+    let chosen = ensemble::run(task, finalists, &budget, &mut early, &mut conductor)?;
+    chosen.lead(&mut leaderboard);
     conductor.enter(Stage::Test);
-    let part = ScorePart {
-        pipeline: champion.setting.pipeline,
-        model: conductor.publish(model.clone())?,
-        on: Rows::Test,
-        head: champion.setting.head,
-        folds: champion.setting.folds,
-        rows: profile.train_rows + profile.test_rows,
-        curves: champion.setting.head != Head::Number,
-        metric: task.metric_with_sums(),
-    };
-    let totals = conductor.sum(Stage::Test, vec![Part::Score(part.clone())])?;
-    let pipeline = Pipeline::clone(&champion.setting.features);
-    let test = Metrics::from_scored(&part.read(&totals.part(0)), pipeline.target());
-    let validation = Metrics::from_scored(&validation, pipeline.target());
-    if let Some(first) = leaderboard.first_mut() {
-        first.state = State::Champion;
-    }
-    conductor.leaderboard(&leaderboard);
-    let mut champion = Champion::new(
-        TaskSummary::new(task, pipeline.target()),
-        champion.candidate,
-        pipeline,
-        model,
-        validation,
-        test.clone(),
-        Lineage {
-            steps: conductor.steps(),
-            digest: conductor.lineage(),
-        },
-    );
+    let mut champion = chosen.champion(task, conductor.lineage())?;
     champion.dropped = profile.dropped;
+    let rows = profile.train_rows + profile.test_rows;
+    let part =
+        champion.test_part::<SearchError>(task, rows, &mut |object| conductor.publish(object))?;
+    let totals = conductor.sum(Stage::Test, vec![part.part()])?;
+    champion.tested(&part, &totals.part(0));
+    champion.lineage = conductor.lineage();
+    conductor.leaderboard(&leaderboard);
     Ok(Outcome {
+        test: champion.test.clone(),
         champion,
         leaderboard,
-        test,
         steps: conductor.steps(),
         numbers: conductor.numbers(),
         early,

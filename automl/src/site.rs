@@ -5,9 +5,10 @@ mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ask::{Answer, Ask, AskError, EncodeError, Encoder, Part};
+use crate::ask::{Answer, Ask, AskError, EncodeError, Encoder, Part, Stage};
+use crate::blend::{BlendPart, GramPart, Lineup, Member};
 use crate::data::{Design, SiteData, SiteDataError, SitePolicy, Withheld};
-use crate::family::FoldModel;
+use crate::family::{FoldModel, Head};
 use crate::features::{Cells, Matrix, Pipeline, Row, TargetCoding};
 use crate::metric::Rows as ScoredRows;
 use crate::object::{ObjectError, ObjectId, Objects};
@@ -75,6 +76,17 @@ pub enum SiteError {
         /// What does not fit.
         reason: String,
     },
+    /// The ask reads test rows before the round's last stage.
+    #[error(
+        "part {part} of the ask reads test rows in the stage `{stage}`; they are sealed until the \
+         stage `test`, so nothing of the ask is answered"
+    )]
+    Sealed {
+        /// Place of the part, from 1.
+        part: usize,
+        /// The ask's stage.
+        stage: &'static str,
+    },
     /// A value left the bounds the ask announced.
     #[error("the answer does not fit the ask's bounds: {0}")]
     Encode(#[from] EncodeError),
@@ -100,6 +112,8 @@ pub struct Rows {
     pub targets: Vec<f64>,
     /// Where each row belongs in cross-validation.
     pub slots: Vec<Slot>,
+    /// Its group for cross-fitting, see [`crate::split::GROUPS`].
+    pub groups: Vec<Slot>,
     /// Hash of the features: tells sites apart where each draws its own random
     /// numbers. Not the hash of the whole table, which test rows are part of.
     digest: ObjectId,
@@ -133,6 +147,7 @@ impl Rows {
             matrix: design.matrix,
             targets,
             slots: design.slots,
+            groups: design.groups,
         }
     }
 
@@ -143,6 +158,7 @@ impl Rows {
             digest: digest(&matrix),
             matrix,
             targets,
+            groups: slots.clone(),
             slots,
         }
     }
@@ -257,6 +273,50 @@ impl TableSite {
         Ok(())
     }
 
+    /// The same for several pipelines, without letting go of one of them for another.
+    fn prepare_all(&mut self, members: &[Member]) -> Result<(), SiteError> {
+        let new = |member: &&Member| !self.training.contains_key(&member.pipeline);
+        if self.training.len() + members.iter().filter(new).count() > MAX_CACHED {
+            let needed = |id: &ObjectId| members.iter().any(|member| member.pipeline == *id);
+            self.training.retain(|id, _| needed(id));
+        }
+        members
+            .iter()
+            .try_for_each(|member| self.prepare(member.pipeline))
+    }
+
+    /// The members' models with their training rows, which are prepared.
+    fn lineup(&self, members: &[Member], head: Head, folds: u8) -> Result<Lineup<'_>, SiteError> {
+        let lined = members.iter().map(|member| {
+            let model = self.model(member.model, member.pipeline)?;
+            Ok((member.model, model, self.training(member.pipeline)?))
+        });
+        Lineup::new(lined.collect::<Result<_, SiteError>>()?, head, folds)
+    }
+
+    /// A blend's answer over the sealed test rows.
+    fn sealed_blend(&self, part: &BlendPart, out: &mut Encoder) -> Result<(), SiteError> {
+        let mut sealed: BTreeMap<ObjectId, Rows> = BTreeMap::new();
+        for member in &part.members {
+            if !sealed.contains_key(&member.pipeline) {
+                let pipeline = self.pipeline(member.pipeline)?;
+                let rows = Rows::new(self.data.sealed_test(pipeline)?, pipeline.target());
+                sealed.insert(member.pipeline, rows);
+            }
+        }
+        let lined = part.members.iter().map(|member| {
+            let model = self.model(member.model, member.pipeline)?;
+            let rows = sealed.get(&member.pipeline);
+            Ok((
+                member.model,
+                model,
+                rows.ok_or(SiteError::Missing(member.pipeline))?,
+            ))
+        });
+        let lined = lined.collect::<Result<_, SiteError>>()?;
+        Ok(part.answer(&Lineup::new(lined, part.head, part.folds)?, out)?)
+    }
+
     fn training(&self, pipeline: ObjectId) -> Result<&Rows, SiteError> {
         self.training
             .get(&pipeline)
@@ -296,6 +356,19 @@ impl TableSite {
                     }
                 }
             }
+            Part::Gram(part) => {
+                self.prepare_all(&part.members)?;
+                let site = self.lineup(&part.members, part.head, part.folds)?;
+                part.answer(&site, &mut out)?;
+            }
+            Part::Blend(part) if part.on == ScoredRows::Test => {
+                self.sealed_blend(part, &mut out)?;
+            }
+            Part::Blend(part) => {
+                self.prepare_all(&part.members)?;
+                let site = self.lineup(&part.members, part.head, part.folds)?;
+                part.answer(&site, &mut out)?;
+            }
         }
         Ok(out.finish()?)
     }
@@ -324,6 +397,7 @@ impl Site for TableSite {
                 own: self.task,
             });
         }
+        check_sealed(ask)?;
         let mut codes = Vec::with_capacity(ask.numbers());
         for part in &ask.parts {
             codes.extend(self.answer_part(part)?);
@@ -339,27 +413,49 @@ impl Site for TableSite {
     fn withheld(&self, ask: &Ask) -> BTreeSet<Withheld> {
         let mut withheld = BTreeSet::new();
         for part in &ask.parts {
-            let pipeline = match part {
+            if part.reads_test() {
+                if self.data.withholds_test() {
+                    withheld.insert(Withheld::Test);
+                }
+                continue;
+            }
+            let (pipelines, grouped) = match part {
                 // Names of columns, no rows.
                 Part::Profile(ProfilePart::Schema { .. }) => continue,
-                Part::Profile(_) => None,
-                Part::Train(part) => Some(part.pipeline()),
-                Part::Score(part) if part.on == ScoredRows::Test => {
-                    if self.data.withholds_test() {
-                        withheld.insert(Withheld::Test);
-                    }
-                    continue;
+                Part::Profile(_) => (Vec::new(), false),
+                Part::Train(part) => (vec![part.pipeline()], false),
+                Part::Score(part) => (vec![part.pipeline], false),
+                Part::Gram(GramPart { members, .. }) | Part::Blend(BlendPart { members, .. }) => {
+                    (members.iter().map(|m| m.pipeline).collect(), true)
                 }
-                Part::Score(part) => Some(part.pipeline),
             };
             if self.data.withholds_training() {
                 withheld.insert(Withheld::Training);
             }
-            let pipeline = pipeline.and_then(|id| self.pipeline(id).ok());
-            if pipeline.is_some_and(|pipeline| self.data.withholds_fold(pipeline)) {
+            let mut pipelines = pipelines.iter().filter_map(|id| self.pipeline(*id).ok());
+            let held = pipelines.any(|pipeline| {
+                let group = grouped && self.data.withholds_group(pipeline);
+                group || self.data.withholds_fold(pipeline)
+            });
+            if held {
                 withheld.insert(Withheld::Fold);
             }
         }
         withheld
+    }
+}
+
+/// Refuses test rows before the last stage, whatever the coordinator wants with them: what is
+/// chosen by their help is not tested by them.
+fn check_sealed(ask: &Ask) -> Result<(), SiteError> {
+    if ask.stage == Stage::Test {
+        return Ok(());
+    }
+    match ask.parts.iter().position(Part::reads_test) {
+        None => Ok(()),
+        Some(at) => Err(SiteError::Sealed {
+            part: at + 1,
+            stage: ask.stage.name(),
+        }),
     }
 }

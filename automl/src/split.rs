@@ -12,6 +12,10 @@ use crate::task::Task;
 
 /// Folds of cross-validation.
 pub const FOLDS: u8 = 5;
+/// Groups of validation rows for cross-fitting: what is fitted to validation rows is judged on
+/// each group as fitted to the others. They are the folds' draws, also where one validation part
+/// replaces the folds: which fold a row draws says nothing about whether it is held out.
+pub const GROUPS: u8 = FOLDS;
 /// From this many rows in total, one validation part replaces the folds: the
 /// five models take five times the work, and average less noise away (docs/adr/0009).
 pub const HOLDOUT_FROM: u64 = 60_000;

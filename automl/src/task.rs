@@ -125,6 +125,10 @@ pub struct Constraints {
     /// Whether only families may be tried whose models a person can read.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub interpretable_only: bool,
+    /// Whether the champion must be one model, not a blend of several. `interpretable_only` means
+    /// this, too: nobody reads a weighted mean of models.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub single_model: bool,
     /// Columns that may move a prediction in one direction only. Families that cannot promise it
     /// are not tried then.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -332,6 +336,9 @@ impl Task {
         if limits.interpretable_only {
             let _ = writeln!(text, "Only models that a person can read are tried.");
         }
+        if limits.one_model() {
+            let _ = writeln!(text, "The champion is one model, not a blend of several.");
+        }
         for (column, direction) in &limits.monotone {
             let _ = writeln!(
                 text,
@@ -403,6 +410,12 @@ impl AbsentColumns {
 }
 
 impl Constraints {
+    /// Whether the champion must be one model, not a blend of several.
+    #[must_use]
+    pub fn one_model(&self) -> bool {
+        self.single_model || self.interpretable_only
+    }
+
     /// Whether a column that a site lacks is missing there.
     #[must_use]
     pub fn absent_is_missing(&self) -> bool {

@@ -3,7 +3,7 @@
     python simulate.py BINARY OUT RESULTS [--preset balanced] [--models all gbdt ...]
                        [--sets ...] [--seeds ...] [--alone]
 
-For each set and seed a search over all families (`all`) or over one; writes
+For each set and seed a search over all families (`all`), or over one for a champion of one model; writes
 RESULTS/<set>/<seed>/ours-<preset>-<model>.json. A result that is there already is kept. With
 `--alone` the search is also run at every site by itself, and its champion is scored on the union of
 the test rows.
@@ -19,7 +19,11 @@ from pathlib import Path
 def task(folder: Path, preset: str, model: str) -> str:
     text = (folder / "task.toml").read_text()
     # Keys of the top level come before the first section.
-    limits = "" if model == "all" else f'\n[constraints]\nallowed_models = ["{model}"]\n'
+    limits = (
+        ""
+        if model == "all"
+        else f'\n[constraints]\nallowed_models = ["{model}"]\nsingle_model = true\n'
+    )
     return f'preset = "{preset}"\n{text}{limits}'
 
 

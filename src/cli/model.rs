@@ -26,7 +26,7 @@ pub(crate) struct Predict {
     champion: PathBuf,
     /// The rows: a CSV file with the columns that the champion was trained on.
     rows: PathBuf,
-    /// Where the scores go: a column `p_<class>` for each class, or `prediction`.
+    /// Where the scores go: a column `p_<class>` for each class and `class`, or `prediction`.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// How the file's columns become the champion's, as in `node join`.

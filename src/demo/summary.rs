@@ -164,6 +164,7 @@ fn sites(rows: &Value) -> String {
 fn fate(row: &Value) -> String {
     let state = match row["state"].as_str() {
         Some("running") => "finalist".to_owned(),
+        Some("member") => "in the blend".to_owned(),
         _ => word(&row["state"]),
     };
     match row["why"].as_str() {

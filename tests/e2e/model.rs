@@ -88,10 +88,13 @@ fn simulate_is_deterministic_and_the_champion_scores_rows() {
     ]);
     let text = std::fs::read_to_string(&scores).expect("scores");
     let mut lines = text.lines();
-    assert_eq!(lines.next(), Some("p_0,p_1"));
+    assert_eq!(lines.next(), Some("p_0,p_1,class"));
     let rows: Vec<Vec<f64>> = lines
         .map(|line| {
-            line.split(',')
+            let (scores, class) = line.rsplit_once(',').expect("a class");
+            assert!(["0", "1"].contains(&class), "{line}");
+            scores
+                .split(',')
                 .map(|cell| cell.parse().expect("a number"))
                 .collect()
         })

@@ -14,6 +14,10 @@ use crate::family::registry::PartOf;
 pub(super) const PROFILE: &str = "profile";
 /// Key of losses and curves.
 pub(super) const SCORE: &str = "score";
+/// Key of products of errors.
+pub(super) const GRAM: &str = "gram";
+/// Key of a blend's losses and curves.
+pub(super) const BLEND: &str = "blend";
 
 impl Serialize for Part {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -21,6 +25,8 @@ impl Serialize for Part {
         match self {
             Self::Profile(part) => map.serialize_entry(PROFILE, part)?,
             Self::Score(part) => map.serialize_entry(SCORE, part)?,
+            Self::Gram(part) => map.serialize_entry(GRAM, part)?,
+            Self::Blend(part) => map.serialize_entry(BLEND, part)?,
             Self::Train(part) => map.serialize_entry(part.family(), part)?,
         }
         map.end()
@@ -39,7 +45,10 @@ impl<'de> Visitor<'de> for OnePart {
     type Value = Part;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with one key, `profile`, `score` or the name of a model family")
+        f.write_str(
+            "an object with one key, `profile`, `score`, `gram`, `blend` or the name of a model \
+             family",
+        )
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Part, A::Error> {
@@ -49,8 +58,15 @@ impl<'de> Visitor<'de> for OnePart {
         let part = match (key.as_str(), family::find(&key)) {
             (PROFILE, _) => Part::Profile(map.next_value()?),
             (SCORE, _) => Part::Score(map.next_value()?),
+            (GRAM, _) => Part::Gram(map.next_value()?),
+            (BLEND, _) => Part::Blend(map.next_value()?),
             (_, Some(family)) => Part::Train(map.next_value_seed(PartOf(family))?),
-            (_, None) => return Err(A::Error::unknown_variant(&key, &[PROFILE, SCORE])),
+            (_, None) => {
+                return Err(A::Error::unknown_variant(
+                    &key,
+                    &[PROFILE, SCORE, GRAM, BLEND],
+                ));
+            }
         };
         match map.next_key::<IgnoredAny>()? {
             None => Ok(part),

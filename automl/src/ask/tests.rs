@@ -1,6 +1,8 @@
 //! Codes, caps and canonical bytes.
 
 use super::*;
+use crate::blend::Member;
+use crate::calibrate::Platt;
 use crate::family::Head;
 use crate::metric::Rows;
 use crate::random::Stream;
@@ -124,6 +126,132 @@ fn canonical_bytes_are_readable_and_frozen() {
     let read = Ask::from_bytes(&bytes, MAX_ASK_BYTES).expect("an ask");
     assert_eq!(read, ask);
     assert_eq!(ask.objects().len(), 2);
+}
+
+fn member(name: &[u8]) -> Member {
+    Member {
+        pipeline: ObjectId::of(b"pipeline"),
+        model: ObjectId::of(name),
+    }
+}
+
+fn gram(members: Vec<Member>) -> GramPart {
+    GramPart {
+        members,
+        head: Head::Binary,
+        folds: 5,
+        rows: 740,
+    }
+}
+
+fn blend(on: Rows, weights: Vec<Vec<f64>>) -> BlendPart {
+    BlendPart {
+        members: vec![member(b"a"), member(b"b")],
+        weights,
+        rival: None,
+        calibration: None,
+        on,
+        head: Head::Binary,
+        folds: 5,
+        rows: 740,
+        metric: None,
+    }
+}
+
+#[test]
+fn parts_of_blends_are_readable_and_frozen() {
+    let platt = Platt {
+        slope: 1.25,
+        intercept: -0.5,
+    };
+    let blend = BlendPart {
+        calibration: Some(platt),
+        ..blend(Rows::Test, vec![vec![0.75, 0.25]])
+    };
+    let parts = vec![Part::Gram(gram(vec![member(b"a")])), Part::Blend(blend)];
+    let ask = Ask {
+        stage: Stage::Test,
+        ..ask(parts)
+    };
+    let [pipeline, a, b] = [&b"pipeline"[..], b"a", b"b"].map(ObjectId::of);
+    let expected = format!(
+        concat!(
+            r#"[{{"gram":{{"members":[{{"pipeline":"{}","model":"{}"}}],"head":"binary","#,
+            r#""folds":5,"rows":740}}}},{{"blend":{{"members":[{{"pipeline":"{}","model":"{}"}},"#,
+            r#"{{"pipeline":"{}","model":"{}"}}],"weights":[[0.75,0.25]],"#,
+            r#""calibration":{{"slope":1.25,"intercept":-0.5}},"on":"test","head":"binary","#,
+            r#""folds":5,"rows":740}}}}]}}"#,
+        ),
+        pipeline, a, pipeline, a, pipeline, b
+    );
+    let bytes = ask.to_bytes().expect("bytes");
+    let text = String::from_utf8(bytes.clone()).expect("text");
+    assert!(text.ends_with(&expected), "{text}");
+    assert_eq!(Ask::from_bytes(&bytes, MAX_ASK_BYTES).expect("an ask"), ask);
+    assert_eq!(ask.objects().len(), 3);
+    let reads: Vec<bool> = ask.parts.iter().map(Part::reads_test).collect();
+    assert_eq!(reads, [false, true]);
+    // Five counts and fifteen products of two; losses and one curve.
+    assert_eq!(
+        Part::Gram(gram(vec![member(b"a"), member(b"b")])).numbers(),
+        5 + 15
+    );
+    assert_eq!(ask.parts[1].numbers(), 7 + 2048);
+}
+
+#[test]
+fn blends_out_of_bounds_are_refused() {
+    let half = || vec![vec![0.5, 0.5]; 5];
+    let whole = |part: BlendPart| ask(vec![Part::Blend(part)]).check();
+    let validation = |weights| blend(Rows::Validation, weights);
+    assert!(whole(validation(half())).is_ok());
+    let rival = BlendPart {
+        rival: Some(1),
+        ..validation(half())
+    };
+    assert!(whole(rival.clone()).is_ok());
+    let platt = |slope, intercept| Some(Platt { slope, intercept });
+    let bad = [
+        validation(vec![vec![0.5, 0.5]; 4]),
+        validation(vec![vec![0.5, 0.4]; 5]),
+        validation(vec![vec![1.5, -0.5]; 5]),
+        validation(vec![vec![f64::NAN, 1.0]; 5]),
+        validation(vec![vec![1.0]; 5]),
+        blend(Rows::Test, half()),
+        BlendPart {
+            members: vec![member(b"a"); 2],
+            ..validation(half())
+        },
+        BlendPart {
+            rival: Some(2),
+            ..rival.clone()
+        },
+        BlendPart {
+            rival: Some(0),
+            ..blend(Rows::Test, vec![vec![0.5, 0.5]])
+        },
+        BlendPart {
+            calibration: platt(0.0, 0.0),
+            ..rival.clone()
+        },
+        BlendPart {
+            calibration: platt(1.0, f64::INFINITY),
+            ..rival.clone()
+        },
+        BlendPart {
+            calibration: platt(1.0, 0.0),
+            head: Head::Number,
+            ..rival
+        },
+    ];
+    for part in bad {
+        assert!(whole(part.clone()).is_err(), "{part:?}");
+    }
+    let many = |count: u8| gram((0..count).map(|name| member(&[name])).collect());
+    assert!(ask(vec![Part::Gram(many(12))]).check().is_ok());
+    for part in [many(0), many(13), gram(vec![member(b"a"); 2])] {
+        assert!(ask(vec![Part::Gram(part)]).check().is_err());
+    }
 }
 
 #[test]

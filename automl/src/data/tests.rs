@@ -129,6 +129,50 @@ fn one_class_at_one_site_is_fine() {
     );
 }
 
+/// Where one part validates, its rows have groups all the same; a group with too few rows is held
+/// back as a fold is.
+#[test]
+fn held_out_rows_have_groups_and_small_ones_are_held_back() {
+    let task = task("");
+    let mut text = "x,y\n".to_owned();
+    for n in 0..400 {
+        text += &format!("{n},{}\n", n % 2);
+    }
+    let data = SiteData::new(&task, table(&text)).expect("data");
+    let mut profile = profile(&task, std::slice::from_ref(&data));
+    profile.plan = SplitPlan::Holdout;
+    let pipeline = Pipeline::fit(&profile, &PipelineSpec::default());
+    let design = data.training(&pipeline).expect("a design");
+    let mut counts = [0_u64; split::GROUPS as usize];
+    for (slot, group) in design.slots.iter().zip(&design.groups) {
+        match (slot, group) {
+            (Slot::Fold(0), Slot::Fold(group)) => counts[usize::from(*group)] += 1,
+            (Slot::TrainOnly, Slot::TrainOnly) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    let (least, most) = (counts.iter().min(), counts.iter().max());
+    let (least, most) = (*least.expect("five"), *most.expect("five"));
+    assert!(least > 0 && most > least, "{counts:?}");
+    assert!(!data.withholds_group(&pipeline));
+    let careful = data.with_policy(SitePolicy {
+        min_rows: most,
+        min_cell: 0,
+    });
+    assert!(careful.withholds_group(&pipeline));
+    assert!(!careful.withholds_fold(&pipeline));
+    let design = careful.training(&pipeline).expect("a design");
+    for (group, count) in (0..).zip(counts) {
+        let shown = design.groups.iter().filter(|g| **g == Slot::Fold(group));
+        let expected = if count == most { most } else { 0 };
+        assert_eq!(shown.count() as u64, expected, "{counts:?}");
+    }
+    assert!(
+        design.slots.contains(&Slot::Fold(0)),
+        "the part is large enough"
+    );
+}
+
 #[test]
 fn a_site_without_training_rows_answers_with_zeros() {
     let task = task("split = \"fold\"");

@@ -50,6 +50,28 @@ impl Curve {
         side[bin_of(probability)] += 1;
     }
 
+    /// The counts of all these together.
+    #[must_use]
+    pub fn sum<'a>(curves: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut sum = Self::default();
+        for curve in curves {
+            for (sums, own) in [
+                (&mut sum.positives, &curve.positives),
+                (&mut sum.negatives, &curve.negatives),
+            ] {
+                sums.iter_mut().zip(own).for_each(|(sum, own)| *sum += own);
+            }
+        }
+        sum
+    }
+
+    /// The bins with rows: place, positives and negatives.
+    pub(crate) fn occupied(&self) -> impl Iterator<Item = (usize, f64, f64)> {
+        let both = self.positives.iter().zip(&self.negatives).enumerate();
+        both.filter(|(_, (p, n))| **p + **n > 0)
+            .map(|(bin, (p, n))| (bin, *p as f64, *n as f64))
+    }
+
     fn totals(&self) -> (f64, f64) {
         let sum = |counts: &[u64]| counts.iter().sum::<u64>() as f64;
         (sum(&self.positives), sum(&self.negatives))

@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 use crate::ask::{EncodeError, Encoder, PartTotals, Segment};
 use crate::family::{FoldModel, Head, MAX_FOLDS};
 use crate::features::TargetCoding;
-use crate::fixed::{FixedPoint, MAX_ROWS};
+use crate::fixed::MAX_ROWS;
 use crate::metric::built_in::mean_over;
-use crate::metric::curve::{BINS, Curve};
+use crate::metric::counter::{ScoreCounter, ScoreShape};
+use crate::metric::curve::Curve;
 use crate::metric::rule::Metric;
-use crate::metric::sums::{LossCounter, LossSums, SEGMENTS};
+use crate::metric::sums::LossSums;
 use crate::object::ObjectId;
 use crate::site::{Rows as SiteRows, Slot};
 
@@ -69,25 +70,19 @@ impl ScorePart {
         }
     }
 
+    fn shape(&self) -> ScoreShape {
+        ScoreShape {
+            head: self.head,
+            rows: self.rows,
+            curves: self.curve_count(),
+            metric: self.metric,
+        }
+    }
+
     /// Loss sums, then positives and negatives per bin for each curve.
     #[must_use]
     pub fn segments(&self) -> Vec<Segment> {
-        let mut segments = LossCounter::segments(self.head, self.rows);
-        if self.curve_count() > 0 {
-            segments.push(Segment::Count {
-                max: self.rows,
-                count: self.curve_count() * 2 * BINS,
-            });
-        }
-        segments.extend(self.own().iter().map(|fixed| fixed.segment(1)));
-        segments
-    }
-
-    /// How the metric's own sums are rounded.
-    fn own(&self) -> Vec<FixedPoint> {
-        let exponents = self.metric.map_or(&[][..], |m| m.rule().exponents());
-        let fixed = exponents.iter().map(|e| FixedPoint::new(self.rows, *e));
-        fixed.collect()
+        self.shape().segments()
     }
 
     /// Checks the caps.
@@ -109,11 +104,7 @@ impl ScorePart {
         rows: &SiteRows,
         out: &mut Encoder,
     ) -> Result<(), EncodeError> {
-        let mut losses = LossCounter::new(self.head, self.rows);
-        let mut curves = vec![Curve::default(); self.curve_count()];
-        let fixed = self.own();
-        let mut own = vec![0_i64; fixed.len()];
-        let mut row = vec![0.0; fixed.len()];
+        let mut counter = ScoreCounter::new(self.shape());
         let mut scores = vec![0.0; self.head.scores()];
         for (index, slot) in rows.slots.iter().enumerate() {
             match (self.on, *slot) {
@@ -123,56 +114,15 @@ impl ScorePart {
                 }
                 (Rows::Validation, _) => continue,
             }
-            let target = rows.targets[index];
-            losses.add(&scores, target);
-            if let Some(metric) = self.metric {
-                row.fill(0.0);
-                metric.rule().row(&scores, target, &mut row);
-                for ((sum, fixed), value) in own.iter_mut().zip(&fixed).zip(&row) {
-                    *sum += fixed.row(*value);
-                }
-            }
-            if let [curve] = curves.as_mut_slice() {
-                curve.add(scores[1], target == 1.0);
-            } else {
-                for (class, curve) in curves.iter_mut().enumerate() {
-                    curve.add(scores[class], target as usize == class);
-                }
-            }
+            counter.add(&scores, rows.targets[index], 0);
         }
-        losses.encode(out)?;
-        for curve in &curves {
-            for count in curve.positives.iter().chain(&curve.negatives) {
-                out.count(*count)?;
-            }
-        }
-        own.iter().try_for_each(|sum| out.integer(*sum))
+        counter.encode(out)
     }
 
     /// Reads the sums from the first segments of a part's totals.
     #[must_use]
     pub fn read(&self, totals: &PartTotals<'_>) -> Scored {
-        let losses = LossSums::read(totals, 0, self.head, self.rows);
-        let mut segment = SEGMENTS;
-        let mut curves = Vec::new();
-        if self.curve_count() > 0 {
-            let counts = totals.counts(segment);
-            segment += 1;
-            curves.extend(counts.chunks_exact(2 * BINS).map(|both| Curve {
-                positives: both[..BINS].to_vec(),
-                negatives: both[BINS..].to_vec(),
-            }));
-        }
-        let own = self.own();
-        let own = own.iter().enumerate().map(|(at, fixed)| {
-            let sum = totals.integers(segment + at);
-            fixed.value(sum[0])
-        });
-        Scored {
-            losses,
-            curves,
-            own: own.collect(),
-        }
+        self.shape().read(totals)
     }
 }
 

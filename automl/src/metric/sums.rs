@@ -92,9 +92,7 @@ impl LossCounter {
         self.rows += 1;
         let values = match self.head {
             Head::Number => {
-                let bound = libm::ldexp(1.0, ERROR_EXPONENT);
-                let target = target.clamp(-bound, bound);
-                let error = (scores[0] - target).clamp(-bound, bound);
+                let (error, target) = error(scores, target);
                 let square = error * error;
                 [
                     square,
@@ -107,7 +105,7 @@ impl LossCounter {
             Head::Binary | Head::Classes(_) => {
                 let class = target as usize;
                 self.correct += u64::from(likeliest(scores) == class);
-                let loss = -libm::log(scores[class].max(SMALLEST_PROBABILITY));
+                let loss = log_loss(scores, class);
                 let brier = brier(self.head, scores, class);
                 [loss, loss * loss, brier, brier * brier, 0.0]
             }
@@ -121,6 +119,28 @@ impl LossCounter {
         out.count(self.rows)?;
         out.count(self.correct)?;
         self.sums.iter().try_for_each(|sum| out.integer(*sum))
+    }
+}
+
+/// A number's error and the number itself, both cut to the bound.
+fn error(scores: &[f64], target: f64) -> (f64, f64) {
+    let bound = libm::ldexp(1.0, ERROR_EXPONENT);
+    let target = target.clamp(-bound, bound);
+    ((scores[0] - target).clamp(-bound, bound), target)
+}
+
+fn log_loss(scores: &[f64], class: usize) -> f64 {
+    -libm::log(scores[class].max(SMALLEST_PROBABILITY))
+}
+
+/// One row's loss, as [`LossSums`] sums it.
+pub(crate) fn loss(head: Head, scores: &[f64], target: f64) -> f64 {
+    match head {
+        Head::Number => {
+            let (error, _) = error(scores, target);
+            error * error
+        }
+        Head::Binary | Head::Classes(_) => log_loss(scores, target as usize),
     }
 }
 

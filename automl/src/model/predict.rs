@@ -4,9 +4,12 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use crate::features::{FeatureError, TargetCoding};
+use crate::features::FeatureError;
 use crate::model::{Champion, ChampionError};
 use crate::table::{Table, TableError, TableMapping};
+
+/// Column of the class that a row is called. Columns of scores begin with `p_`.
+const CLASS: &str = "class";
 
 /// Why rows were not scored.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +48,7 @@ pub struct Predicted {
 }
 
 impl Champion {
-    /// Columns of a prediction: `p_<class>` for each class, or `prediction`.
+    /// Columns of scores: `p_<class>` for each class, or `prediction`.
     #[must_use]
     pub fn score_columns(&self) -> Vec<String> {
         if self.classes.is_empty() {
@@ -56,30 +59,10 @@ impl Champion {
             .map(|class| format!("p_{class}"))
             .collect()
     }
-
-    /// Scores of each row, in order: class probabilities that sum to 1, or the
-    /// one number in the target's unit.
-    ///
-    /// # Errors
-    /// When the table's columns do not fit; names the column.
-    pub fn scores(&self, table: &Table) -> Result<Vec<Vec<f64>>, FeatureError> {
-        let design = self.pipeline.design(table)?;
-        let Ok(model) = self.fold_model() else {
-            return Ok(Vec::new());
-        };
-        let mut scores = vec![0.0; model.head().scores()];
-        let rows = (0..design.rows).map(|row| {
-            model.predict_average(design.row(row), &mut scores);
-            if let TargetCoding::Number { mean, scale } = self.pipeline.target() {
-                scores[0] = scores[0] * scale + mean;
-            }
-            scores.clone()
-        });
-        Ok(rows.collect())
-    }
 }
 
-/// Scores every row of a CSV file and writes one line for each, in order.
+/// Scores every row of a CSV file and writes one line for each, in order: its scores, and for
+/// classes a last column `class` with the one it is called ([`Champion::class`]).
 /// `mapping` is the site's column map, where the rows need one.
 ///
 /// # Errors
@@ -91,7 +74,7 @@ pub fn predict_csv(
     mapping: &TableMapping,
     output: &Path,
 ) -> Result<Predicted, PredictError> {
-    champion.fold_model()?;
+    champion.voices()?;
     let table = Table::open(input, mapping)?;
     let rows = champion
         .scores(&table)
@@ -99,8 +82,11 @@ pub fn predict_csv(
             input: input.display().to_string(),
             source,
         })?;
-    let columns = champion.score_columns();
-    let written = write(output, &columns, &rows);
+    let mut columns = champion.score_columns();
+    if !champion.classes.is_empty() {
+        columns.push(CLASS.to_owned());
+    }
+    let written = write(output, &columns, champion, &rows);
     written.map_err(|source| PredictError::Write {
         path: output.display().to_string(),
         source,
@@ -111,12 +97,18 @@ pub fn predict_csv(
     })
 }
 
-fn write(output: &Path, columns: &[String], rows: &[Vec<f64>]) -> std::io::Result<()> {
+fn write(
+    output: &Path,
+    columns: &[String],
+    champion: &Champion,
+    rows: &[Vec<f64>],
+) -> std::io::Result<()> {
     let mut file = BufWriter::new(File::create(output)?);
     let quoted: Vec<String> = columns.iter().map(|name| quote(name)).collect();
     writeln!(file, "{}", quoted.join(","))?;
     for row in rows {
-        let cells: Vec<String> = row.iter().map(f64::to_string).collect();
+        let mut cells: Vec<String> = row.iter().map(f64::to_string).collect();
+        cells.extend(champion.class(row).map(quote));
         writeln!(file, "{}", cells.join(","))?;
     }
     file.flush()

@@ -6,8 +6,9 @@ use crate::task::Preset;
 /// many.
 pub const ETA: usize = 3;
 
-/// Steps outside the race that follow it: the last scores and the test.
-pub const CLOSING_STEPS: u32 = 2;
+/// Steps outside the race that follow it: the last scores, the products of errors, the blend's
+/// scores and the test.
+pub const CLOSING_STEPS: u32 = 4;
 
 /// Most numbers of one race step. Above that the candidates train in waves. 2 Mi
 /// numbers are 16 MiB of ciphertext a site at 8 bytes.
@@ -48,6 +49,14 @@ impl Budget {
             .is_none_or(|most| spent.saturating_add(waves + CLOSING_STEPS) <= most)
     }
 
+    /// Whether `steps` more still leave room for the test, when `spent` steps of the round are
+    /// gone.
+    #[must_use]
+    pub fn has_room(&self, spent: u32, steps: u32) -> bool {
+        self.most
+            .is_none_or(|most| spent.saturating_add(steps + 1) <= most)
+    }
+
     /// About how many steps the whole round takes, when `spent` are gone before
     /// the race.
     #[must_use]
@@ -81,18 +90,20 @@ mod tests {
     fn a_step_limit_leaves_room_to_close() {
         let budget = Budget::new(Preset::Balanced, Some(20));
         assert_eq!(budget.about(4), 20);
-        assert!(budget.allows(17, 1));
-        assert!(!budget.allows(18, 1));
-        assert!(!budget.allows(17, 2));
+        assert!(budget.allows(15, 1));
+        assert!(!budget.allows(16, 1));
+        assert!(!budget.allows(15, 2));
+        assert!(budget.has_room(17, 2));
+        assert!(!budget.has_room(18, 2));
         assert!(Budget::new(Preset::Balanced, None).allows(1000, 1));
     }
 
     #[test]
     fn steps_of_several_waves_count_for_each() {
         let budget = Budget::new(Preset::Fast, None);
-        assert_eq!(budget.about(5), 67);
+        assert_eq!(budget.about(5), 69);
         // Ten steps of training took 20 steps of the round; 50 are left.
-        assert_eq!(budget.about_from(25, 10, 2), 25 + 100 + 2);
-        assert_eq!(budget.about_from(67, 70, 1), 69);
+        assert_eq!(budget.about_from(25, 10, 2), 25 + 100 + 4);
+        assert_eq!(budget.about_from(67, 70, 1), 71);
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::ask::{Ask, Part, PartTotals, Stage, Totals};
 use crate::federation::{Federation, FederationError};
+use crate::model::Lineage;
 use crate::object::{Object, ObjectId};
 use crate::search::observer::{Observer, Progress, Standing};
 use crate::task::Task;
@@ -136,8 +137,11 @@ impl<'a> Conductor<'a> {
         });
     }
 
-    /// Hash over the task and over every ask with its totals so far.
-    pub(crate) fn lineage(&self) -> ObjectId {
-        ObjectId(*self.lineage.finalize().as_bytes())
+    /// The steps so far, with a hash over the task and over every ask with its totals.
+    pub(crate) fn lineage(&self) -> Lineage {
+        Lineage {
+            steps: self.sequence,
+            digest: ObjectId(*self.lineage.finalize().as_bytes()),
+        }
     }
 }

@@ -136,15 +136,15 @@ pub fn estimate(
     steps.extend(race.steps);
     let finalists = race.finalists.iter().flat_map(|at| scores[*at].clone());
     let champion = scores[race.finalists.first().copied().unwrap_or(0)].clone();
-    // The last scores, whatever else closes a round, and the test.
-    for stage in (1..CLOSING_STEPS).map(|_| Stage::Race) {
-        let segments = finalists.clone().collect();
+    // The last scores; a blend's two steps, of which the first has few numbers; and the test.
+    steps.push(StepShape {
+        stage: Stage::Race,
+        segments: finalists.collect(),
+    });
+    for stage in [Stage::Ensemble, Stage::Calibrate, Stage::Test] {
+        let segments = champion.clone();
         steps.push(StepShape { stage, segments });
     }
-    steps.push(StepShape {
-        stage: Stage::Test,
-        segments: champion,
-    });
     Ok(Estimate {
         profile,
         families: families(&tried, &race.trained),

@@ -134,6 +134,7 @@ fn state(state: State) -> &'static str {
     match state {
         State::Running => "finalist",
         State::Dropped => "dropped",
+        State::Member => "in the blend",
         State::Champion => "champion",
     }
 }

@@ -45,6 +45,8 @@ pub enum State {
     Running,
     /// Dropped because others of its family were better.
     Dropped,
+    /// Part of the blend that the round ends with.
+    Member,
     /// What the round ends with.
     Champion,
 }
@@ -72,7 +74,7 @@ pub struct Standing {
     pub history: Option<History>,
 }
 
-/// Why a race closed before its last rung.
+/// Why a round closed before its last step of training, or without trying a blend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "why", rename_all = "snake_case")]
 pub enum Early {

@@ -12,6 +12,7 @@ use crate::federation::FederationError;
 use crate::metric::{LossSums, Metrics, Rows, ScorePart, Scored};
 use crate::object::Object;
 use crate::search::budget::{Budget, CLOSING_STEPS, ETA, WAVE_NUMBERS};
+use crate::search::ensemble::Finalist;
 use crate::search::observer::{Early, Standing, State};
 use crate::search::path::{self, Ended, History, Rung};
 use crate::search::portfolio::Entrant;
@@ -40,9 +41,8 @@ struct Runner {
 
 /// How a race ends.
 pub(crate) struct Finish {
-    pub(crate) champion: Entrant,
-    pub(crate) model: Object,
-    pub(crate) validation: Scored,
+    /// The best first; at least one.
+    pub(crate) finalists: Vec<Finalist>,
     pub(crate) leaderboard: Vec<Standing>,
     pub(crate) early: Option<Early>,
 }
@@ -426,30 +426,30 @@ fn rank(task: &Task, runner: &Runner) -> f64 {
     }
 }
 
-fn finish(
-    task: &Task,
-    mut runners: Vec<Runner>,
-    early: Option<Early>,
-) -> Result<Finish, SearchError> {
-    // Ranks first, then losses, then the portfolio's order.
-    let best = (0..runners.len())
-        .filter(|at| !runners[*at].dropped && runners[*at].loss().is_finite())
-        .min_by(|a, b| {
-            let (a, b) = (&runners[*a], &runners[*b]);
-            let by_rank = rank(task, a).total_cmp(&rank(task, b));
-            by_rank.then(a.loss().total_cmp(&b.loss()))
-        })
+/// The candidates that are left, the best first, and behind them those that were dropped and yet
+/// are better than the worst that is left: another family's best, which may need them.
+fn finish(task: &Task, runners: Vec<Runner>, early: Option<Early>) -> Result<Finish, SearchError> {
+    let leaderboard = standings(&runners);
+    let left = |runner: &&Runner| !runner.dropped && runner.loss().is_finite();
+    let losses = runners.iter().filter(left).map(Runner::loss);
+    let worst = losses
+        .max_by(f64::total_cmp)
         .ok_or(SearchError::NothingScored)?;
-    let mut leaderboard = standings(&runners);
-    let champion = runners.swap_remove(best);
-    let id = champion.entrant.candidate.id;
-    leaderboard.sort_by_key(|standing| standing.id != id);
-    let validation = champion.scored();
-    let model = champion.model();
+    let near = runners.into_iter().filter(|it| it.loss() <= worst);
+    let mut ranked: Vec<(f64, Runner)> = near.map(|it| (rank(task, &it), it)).collect();
+    // Ranks first (those that were dropped have no curves, so only their own compare), then
+    // losses, then the portfolio's order.
+    ranked.sort_by(|(rank, a), (other, b)| {
+        let by_rank = a.dropped.cmp(&b.dropped).then(rank.total_cmp(other));
+        by_rank.then(a.loss().total_cmp(&b.loss()))
+    });
+    let finalists = ranked.into_iter().map(|(_, runner)| Finalist {
+        model: runner.model(),
+        scored: runner.scored(),
+        entrant: runner.entrant,
+    });
     Ok(Finish {
-        champion: champion.entrant,
-        model,
-        validation,
+        finalists: finalists.collect(),
         leaderboard,
         early,
     })

@@ -33,12 +33,13 @@ const TOP_KEYS: [&str; 14] = [
     "constraints",
     "columns",
 ];
-pub(super) const CONSTRAINT_KEYS: [&str; 6] = [
+pub(super) const CONSTRAINT_KEYS: [&str; 7] = [
     "allowed_models",
     "interpretable_only",
     "missing_columns",
     "monotone",
     "privacy_filter",
+    "single_model",
     "temporal_check",
 ];
 const COLUMN_KEYS: [&str; 3] = ["type", "values", "missing"];
@@ -126,6 +127,7 @@ fn constraints(top: &Section<'_>) -> Result<Constraints, TaskError> {
     Ok(Constraints {
         allowed_models,
         interpretable_only: section.flag("interpretable_only")?.unwrap_or(false),
+        single_model: section.flag("single_model")?.unwrap_or(false),
         monotone: monotone(&section)?,
         privacy_filter: section
             .names("privacy_filter", MAX_NAMES)?

@@ -62,7 +62,10 @@ pub(super) async fn champion(
         &traffic,
         json!({
             "id": id,
-            "family": outcome.champion.candidate.family,
+            "family": outcome.champion.family(),
+            "models": outcome.champion.models(),
+            "calibrated": outcome.champion.calibration.is_some(),
+            "threshold": outcome.champion.threshold,
             "description": outcome.leaderboard.first().map(|standing| standing.name.as_str()),
             "file": file,
         }),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use collegium_automl::ask::{Ask, Totals};
+use collegium_automl::ask::{Ask, Stage, Totals};
 use collegium_automl::federation::{Federation, FederationError, Pooled};
 use collegium_automl::object::{Object, ObjectId};
 use collegium_automl::search::{self, Silent};
@@ -24,6 +24,8 @@ const MOST: usize = 6;
 struct Recorder {
     inner: Pooled,
     asks: BTreeMap<usize, Vec<u8>>,
+    /// Asks after the race: few, each of another kind.
+    last_asks: Vec<Vec<u8>>,
     objects: BTreeMap<usize, Vec<u8>>,
 }
 
@@ -40,7 +42,11 @@ impl Federation for Recorder {
     }
 
     fn sum(&mut self, ask: &Ask) -> Result<Totals, FederationError> {
-        keep(&mut self.asks, ask.to_bytes()?);
+        if ask.stage > Stage::Race {
+            self.last_asks.push(ask.to_bytes()?);
+        } else {
+            keep(&mut self.asks, ask.to_bytes()?);
+        }
         self.inner.sum(ask)
     }
 
@@ -72,6 +78,7 @@ pub fn inputs() -> Vec<(&'static str, Inputs)> {
     let mut recorder = Recorder {
         inner: simulate::federation(&task, sites.collect()).expect("sites"),
         asks: BTreeMap::new(),
+        last_asks: Vec::new(),
         objects: BTreeMap::new(),
     };
     let outcome = search::run(&task, &mut recorder, &mut Silent).expect("a champion");
@@ -84,7 +91,10 @@ pub fn inputs() -> Vec<(&'static str, Inputs)> {
         .iter()
         .map(|site| sample(&format!("examples/hospitals/sites/{site}.toml")));
     vec![
-        ("ask", numbered(recorder.asks.into_values())),
+        (
+            "ask",
+            numbered(recorder.asks.into_values().chain(recorder.last_asks)),
+        ),
         ("object", numbered(objects)),
         ("task", tasks),
         ("column_map", maps.collect()),
