@@ -3,6 +3,7 @@
 
 mod view;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ask::{Answer, Ask, AskError, EncodeError, Encoder, Part, Stage};
@@ -298,10 +299,10 @@ impl TableSite {
     fn sealed_blend(&self, part: &BlendPart, out: &mut Encoder) -> Result<(), SiteError> {
         let mut sealed: BTreeMap<ObjectId, Rows> = BTreeMap::new();
         for member in &part.members {
-            if !sealed.contains_key(&member.pipeline) {
+            if let Entry::Vacant(place) = sealed.entry(member.pipeline) {
                 let pipeline = self.pipeline(member.pipeline)?;
                 let rows = Rows::new(self.data.sealed_test(pipeline)?, pipeline.target());
-                sealed.insert(member.pipeline, rows);
+                place.insert(rows);
             }
         }
         let lined = part.members.iter().map(|member| {

@@ -94,7 +94,7 @@ fn move_to_optimum(
     for (m, goal) in taken.iter().zip(&goal) {
         v[*m] = if arrived {
             *goal
-        } else if *goal <= 0.0 && v[*m] / (v[*m] - goal) <= share || v[*m] <= 0.0 && *goal <= 0.0 {
+        } else if *goal <= 0.0 && (v[*m] <= 0.0 || v[*m] / (v[*m] - goal) <= share) {
             // The one that blocks, exactly.
             0.0
         } else {
