@@ -13,12 +13,12 @@ mod totals;
 pub use encode::{Answer, EncodeError, Encoder};
 pub use totals::{PartTotals, Totals};
 
-use part::{PROFILE, SCORE};
+use part::{COMPARE, PROFILE, SCORE};
 
 use serde::{Deserialize, Serialize};
 
 use crate::family::AnyPart;
-use crate::metric::ScorePart;
+use crate::metric::{ComparePart, ScorePart};
 use crate::object::ObjectId;
 use crate::profile::ProfilePart;
 
@@ -121,18 +121,22 @@ pub enum Stage {
     Profile,
     /// Candidates train and are compared.
     Race,
+    /// The best of this round beside the champion of the round before.
+    Compare,
     /// The sealed test rows, once, for the champion.
     Test,
 }
 
-/// One thing to compute. As JSON an object with one key: `profile`, `score`, or the
-/// name of a family.
+/// One thing to compute. As JSON an object with one key: `profile`, `score`, `compare`, or
+/// the name of a family.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Part {
     /// Counts and moments of columns over the training rows.
     Profile(ProfilePart),
     /// Losses and curves of a model on validation or test rows.
     Score(ScorePart),
+    /// Losses of two champions on the same validation rows, row by row.
+    Compare(ComparePart),
     /// What a family's candidate needs for its next step of training.
     Train(AnyPart),
 }
@@ -144,6 +148,7 @@ impl Part {
         match self {
             Self::Profile(part) => part.segments(),
             Self::Score(part) => part.segments(),
+            Self::Compare(part) => part.segments(),
             Self::Train(part) => part.segments(),
         }
     }
@@ -154,6 +159,7 @@ impl Part {
         match self {
             Self::Profile(part) => part.objects(),
             Self::Score(part) => vec![part.pipeline, part.model],
+            Self::Compare(part) => part.objects(),
             Self::Train(part) => {
                 let mut ids = part.objects();
                 ids.push(part.pipeline());
@@ -162,12 +168,13 @@ impl Part {
         }
     }
 
-    /// Its key in JSON: `profile`, `score`, or the name of a family.
+    /// Its key in JSON: `profile`, `score`, `compare`, or the name of a family.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
             Self::Profile(_) => PROFILE,
             Self::Score(_) => SCORE,
+            Self::Compare(_) => COMPARE,
             Self::Train(part) => part.family(),
         }
     }
@@ -182,6 +189,7 @@ impl Part {
         match self {
             Self::Profile(part) => part.check().map_err(AskError::Part),
             Self::Score(part) => part.check().map_err(AskError::Part),
+            Self::Compare(part) => part.check().map_err(AskError::Part),
             Self::Train(part) => part.check().map_err(AskError::Part),
         }
     }

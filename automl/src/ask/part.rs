@@ -14,6 +14,8 @@ use crate::family::registry::PartOf;
 pub(super) const PROFILE: &str = "profile";
 /// Key of losses and curves.
 pub(super) const SCORE: &str = "score";
+/// Key of two champions side by side.
+pub(super) const COMPARE: &str = "compare";
 
 impl Serialize for Part {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -21,6 +23,7 @@ impl Serialize for Part {
         match self {
             Self::Profile(part) => map.serialize_entry(PROFILE, part)?,
             Self::Score(part) => map.serialize_entry(SCORE, part)?,
+            Self::Compare(part) => map.serialize_entry(COMPARE, part)?,
             Self::Train(part) => map.serialize_entry(part.family(), part)?,
         }
         map.end()
@@ -39,7 +42,9 @@ impl<'de> Visitor<'de> for OnePart {
     type Value = Part;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with one key, `profile`, `score` or the name of a model family")
+        f.write_str(
+            "an object with one key, `profile`, `score`, `compare` or the name of a model family",
+        )
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Part, A::Error> {
@@ -49,8 +54,9 @@ impl<'de> Visitor<'de> for OnePart {
         let part = match (key.as_str(), family::find(&key)) {
             (PROFILE, _) => Part::Profile(map.next_value()?),
             (SCORE, _) => Part::Score(map.next_value()?),
+            (COMPARE, _) => Part::Compare(map.next_value()?),
             (_, Some(family)) => Part::Train(map.next_value_seed(PartOf(family))?),
-            (_, None) => return Err(A::Error::unknown_variant(&key, &[PROFILE, SCORE])),
+            (_, None) => return Err(A::Error::unknown_variant(&key, &[PROFILE, SCORE, COMPARE])),
         };
         match map.next_key::<IgnoredAny>()? {
             None => Ok(part),

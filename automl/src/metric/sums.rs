@@ -94,7 +94,7 @@ impl LossCounter {
             Head::Number => {
                 let bound = libm::ldexp(1.0, ERROR_EXPONENT);
                 let target = target.clamp(-bound, bound);
-                let error = (scores[0] - target).clamp(-bound, bound);
+                let error = bounded_error(scores[0], target);
                 let square = error * error;
                 [
                     square,
@@ -107,7 +107,7 @@ impl LossCounter {
             Head::Binary | Head::Classes(_) => {
                 let class = target as usize;
                 self.correct += u64::from(likeliest(scores) == class);
-                let loss = -libm::log(scores[class].max(SMALLEST_PROBABILITY));
+                let loss = log_loss(scores, class);
                 let brier = brier(self.head, scores, class);
                 [loss, loss * loss, brier, brier * brier, 0.0]
             }
@@ -122,6 +122,17 @@ impl LossCounter {
         out.count(self.correct)?;
         self.sums.iter().try_for_each(|sum| out.integer(*sum))
     }
+}
+
+/// The error of a number and its target, both in target scales, within 2^5 of them.
+pub(crate) fn bounded_error(score: f64, target: f64) -> f64 {
+    let bound = libm::ldexp(1.0, ERROR_EXPONENT);
+    (score - target.clamp(-bound, bound)).clamp(-bound, bound)
+}
+
+/// The log-loss of a row in nats.
+pub(crate) fn log_loss(scores: &[f64], class: usize) -> f64 {
+    -libm::log(scores[class].max(SMALLEST_PROBABILITY))
 }
 
 /// Squared distance between the probabilities and the class that happened: over all classes, or
