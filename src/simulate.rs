@@ -4,6 +4,8 @@
 //! the same integers, so the champion is the one that the daemons reach, byte for byte. What the
 //! encrypted path would send is worked out from the same packing plans and reported.
 
+mod rounds;
+
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,7 +16,7 @@ use anyhow::{Context, ensure};
 use collegium_automl::ask::{Ask, Totals};
 use collegium_automl::federation::{Federation, FederationError, FileJournal, Journaled};
 use collegium_automl::object::{Object, ObjectId};
-use collegium_automl::search::{self, Outcome, Progress};
+use collegium_automl::search::{self, Outcome, Progress, Round};
 use collegium_automl::table::{Table, TableMapping};
 use collegium_automl::task::Task;
 use collegium_automl::{local, simulate};
@@ -23,7 +25,7 @@ use collegium_crypto::params::{ParamSet, Thresholds};
 use collegium_protocol::limits::sealed_shares_bytes;
 use serde_json::{Value, json};
 
-use crate::demo::{Board, report, round};
+use crate::demo::{Board, report, round as decimals};
 use crate::output::Output;
 
 /// What to simulate.
@@ -44,9 +46,17 @@ pub(crate) struct Args {
     /// Skip what each site could have had alone: one more search per site.
     #[arg(long)]
     no_alone: bool,
-    /// Directory for `champion.json`, `result.json` and `journal.jsonl`; made if needed.
+    /// Directory for `champion.json`, `memory.json`, `result.json` and `journal.jsonl` of the last
+    /// round; made if needed.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Rounds, one right after the other, instead of the task's `rounds`; the tables are read
+    /// again for each.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: Option<u32>,
+    /// Go on after the last round of an earlier simulation, which `--out` wrote to this directory.
+    #[arg(long, value_name = "DIR")]
+    after: Option<PathBuf>,
 }
 
 /// Runs the simulation.
@@ -60,25 +70,32 @@ pub(crate) fn run(args: &Args, out: Output) -> anyhow::Result<ExitCode> {
     if let Some(seed) = args.seed {
         task.seed = seed;
     }
+    let mut round = rounds::first(args.after.as_deref(), &task)?;
     let sites = read_sites(&args.sites, args.maps.as_deref())?;
     let names: Vec<String> = sites.iter().map(|(name, _)| name.clone()).collect();
     let mut board = Board::new(out, names.iter().map(String::as_str));
-    let (outcome, bytes) = match &args.out {
-        None => search_pooled(&task, sites.clone(), None, &mut board),
-        Some(dir) => {
-            std::fs::create_dir_all(dir)
-                .with_context(|| format!("cannot make the directory {}", dir.display()))?;
-            search_pooled(
-                &task,
-                sites.clone(),
-                Some(&dir.join("journal.jsonl")),
-                &mut board,
-            )
-        }
+    if let Some(dir) = &args.out {
+        std::fs::create_dir_all(dir)
+            .with_context(|| format!("cannot make the directory {}", dir.display()))?;
     }
-    .map_err(|error| name_site(error, &names))?;
+    let journal = args.out.as_ref().map(|dir| dir.join("journal.jsonl"));
+    for _ in 1..args.rounds.or(task.rounds).unwrap_or(1) {
+        // Read again each time: the files may have changed, as a site's data do.
+        let sites = read_sites(&args.sites, args.maps.as_deref())?;
+        let (outcome, _) = search_pooled(&task, &round, sites, None, &mut board)
+            .map_err(|error| name_site(error, &names))?;
+        rounds::tell(&outcome, out);
+        round = Round::after(outcome.memory);
+    }
+    let sites = match round.number {
+        1 => sites,
+        _ => read_sites(&args.sites, args.maps.as_deref())?,
+    };
+    let (outcome, bytes) =
+        search_pooled(&task, &round, sites.clone(), journal.as_deref(), &mut board)
+            .map_err(|error| name_site(error, &names))?;
     board.finish();
-    let seconds = round(started.elapsed().as_secs_f64(), 3);
+    let seconds = decimals(started.elapsed().as_secs_f64(), 3);
     let champion = outcome.champion.to_bytes()?;
     let alone = if args.no_alone {
         Value::Null
@@ -89,10 +106,11 @@ pub(crate) fn run(args: &Args, out: Output) -> anyhow::Result<ExitCode> {
         "champion": {
             "id": ObjectId::of(&champion),
             "family": outcome.champion.candidate.family,
-            "description": outcome.leaderboard.first().map(|standing| standing.name.as_str()),
+            "description": outcome.description(),
             "file": args.out.as_ref().map(|dir| dir.join("champion.json")),
         },
         "test": outcome.test,
+        "round": rounds::value(&outcome),
         "sites_alone": alone,
         "steps": outcome.steps,
         "early": outcome.early.as_ref().map(ToString::to_string),
@@ -108,6 +126,7 @@ pub(crate) fn run(args: &Args, out: Output) -> anyhow::Result<ExitCode> {
     });
     if let Some(dir) = &args.out {
         write(&dir.join("champion.json"), &champion)?;
+        write(&dir.join("memory.json"), &outcome.memory.to_bytes()?)?;
         write(&dir.join("result.json"), format!("{result:#}\n").as_bytes())?;
     }
     out.result(&result, report(&result, &result["leaderboard"]))?;
@@ -164,6 +183,7 @@ fn read_sites(sites: &[String], maps: Option<&Path>) -> anyhow::Result<Vec<(Stri
 /// sent, or `None` where no secure sum is possible (fewer than three sites).
 fn search_pooled(
     task: &Task,
+    round: &Round,
     sites: Vec<(String, Table)>,
     journal: Option<&Path>,
     board: &mut Board,
@@ -177,13 +197,13 @@ fn search_pooled(
     };
     let mut observer = |progress: &Progress| board.search(progress);
     let outcome = match journal {
-        None => search::run(task, &mut pooled, &mut observer)?,
+        None => search::round(task, round, &mut pooled, &mut observer)?,
         Some(path) => {
             // An earlier simulation's journal is of no use: this one runs every step itself.
             let _ = std::fs::remove_file(path);
             let file = FileJournal::open(path).map_err(FederationError::from)?;
             let mut journaled = Journaled::new(pooled, file);
-            search::run(task, &mut journaled, &mut observer)?
+            search::round(task, round, &mut journaled, &mut observer)?
         }
     };
     Ok((outcome, bytes.get()))

@@ -21,6 +21,7 @@ pub(super) fn show(
     let object = json!({
         "champion": result["champion"],
         "test": result["test"],
+        "round": result["round"],
         "sites_alone": alone,
         "steps": result["steps"],
         "early": result["early"],
@@ -50,6 +51,10 @@ pub(crate) fn report(object: &Value, leaderboard: &Value) -> String {
     text.push_str(&leaders(leaderboard));
     text.push_str("\n\nChampion on the test rows of all sites\n");
     text.push_str(&test_line(&object["test"]));
+    for sentence in object["round"]["words"].as_array().into_iter().flatten() {
+        text.push_str("\n\n");
+        text.push_str(&word(sentence));
+    }
     if object["sites_alone"].is_array() {
         text.push_str(
             "\n\nEach site's own test rows: the champion beside the site's best model alone\n",

@@ -11,4 +11,5 @@ mod demo;
 mod equality;
 mod faults;
 mod model;
+mod rounds;
 mod scripted_coordinator;
