@@ -290,7 +290,9 @@ fn how_rows_are_spread_over_sites_changes_nothing_of_a_second_round() {
         let one = first(&task, spread(count, 1.0));
         after(&task, &one, spread(count, -1.0))
     });
-    assert_eq!(bytes(&rounds[0].champion), bytes(&rounds[1].champion));
+    // The lineage names who contributed; everything else is the same.
+    assert!(rounds[0].champion.pipeline == rounds[1].champion.pipeline);
+    assert!(rounds[0].champion.model == rounds[1].champion.model);
     assert_eq!(rounds[0].round.verdict, rounds[1].round.verdict);
     assert_eq!(rounds[0].round.drift, rounds[1].round.drift);
 }

@@ -140,7 +140,7 @@ impl ComparePart {
             }
             let weight: f64 = side.voters.iter().map(|voter| voter.weight).sum();
             let positive = side.voters.iter().all(|voter| voter.weight > 0.0);
-            if !positive || !((weight - 1.0).abs() < 1e-6) {
+            if !positive || (weight - 1.0).abs() > 1e-6 {
                 return Err("weights of models are not shares of 1".to_owned());
             }
         }
