@@ -4,6 +4,8 @@
 //! the same integers, so the champion is the one that the daemons reach, byte for byte. What the
 //! encrypted path would send is worked out from the same packing plans and reported.
 
+mod rounds;
+
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,7 +16,7 @@ use anyhow::{Context, ensure};
 use collegium_automl::ask::{self, Ask, Totals};
 use collegium_automl::federation::{Federation, FederationError, FileJournal, Journaled};
 use collegium_automl::object::{Object, ObjectId};
-use collegium_automl::search::{self, Leaderboard, Outcome, Progress};
+use collegium_automl::search::{self, Leaderboard, Outcome, Progress, Round};
 use collegium_automl::table::{Table, TableMapping};
 use collegium_automl::task::Task;
 use collegium_automl::{local, simulate};
@@ -24,7 +26,7 @@ use collegium_protocol::limits::sealed_shares_bytes;
 use serde_json::{Value, json};
 
 use crate::board::Board;
-use crate::demo::{report, round};
+use crate::demo::{report, round as decimals};
 use crate::output::Output;
 
 /// What to simulate.
@@ -45,10 +47,17 @@ pub(crate) struct Args {
     /// Skip what each site could have had alone: one more search per site.
     #[arg(long)]
     no_alone: bool,
-    /// Directory for `champion.json`, `result.json`, `leaderboard.csv` and `journal.jsonl`; made if
-    /// needed.
+    /// Directory for `champion.json`, `memory.json`, `result.json`, `leaderboard.csv` and
+    /// `journal.jsonl` of the last round; made if needed.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Rounds, one right after the other, instead of the task's `rounds`; the tables are read
+    /// again for each.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: Option<u32>,
+    /// Go on after the last round of an earlier simulation, which `--out` wrote to this directory.
+    #[arg(long, value_name = "DIR")]
+    after: Option<PathBuf>,
 }
 
 /// Runs the simulation.
@@ -62,25 +71,32 @@ pub(crate) fn run(args: &Args, out: Output) -> anyhow::Result<ExitCode> {
     if let Some(seed) = args.seed {
         task.seed = seed;
     }
+    let mut round = rounds::first(args.after.as_deref(), &task)?;
     let sites = read_sites(&args.sites, args.maps.as_deref())?;
     let names: Vec<String> = sites.iter().map(|(name, _)| name.clone()).collect();
     let mut board = Board::new(out, names.iter().map(String::as_str));
-    let (outcome, bytes) = match &args.out {
-        None => search_pooled(&task, sites.clone(), None, &mut board),
-        Some(dir) => {
-            std::fs::create_dir_all(dir)
-                .with_context(|| format!("cannot make the directory {}", dir.display()))?;
-            search_pooled(
-                &task,
-                sites.clone(),
-                Some(&dir.join("journal.jsonl")),
-                &mut board,
-            )
-        }
+    if let Some(dir) = &args.out {
+        std::fs::create_dir_all(dir)
+            .with_context(|| format!("cannot make the directory {}", dir.display()))?;
     }
-    .map_err(|error| name_site(error, &names))?;
+    let journal = args.out.as_ref().map(|dir| dir.join("journal.jsonl"));
+    for _ in 1..args.rounds.or(task.rounds).unwrap_or(1) {
+        // Read again each time: the files may have changed, as a site's data do.
+        let sites = read_sites(&args.sites, args.maps.as_deref())?;
+        let (outcome, _) = search_pooled(&task, &round, sites, None, &mut board)
+            .map_err(|error| name_site(error, &names))?;
+        rounds::tell(&outcome, out);
+        round = Round::after(outcome.memory);
+    }
+    let sites = match round.number {
+        1 => sites,
+        _ => read_sites(&args.sites, args.maps.as_deref())?,
+    };
+    let (outcome, bytes) =
+        search_pooled(&task, &round, sites.clone(), journal.as_deref(), &mut board)
+            .map_err(|error| name_site(error, &names))?;
     board.finish();
-    let seconds = round(started.elapsed().as_secs_f64(), 3);
+    let seconds = decimals(started.elapsed().as_secs_f64(), 3);
     let champion = outcome.champion.to_bytes()?;
     let alone = if args.no_alone {
         Value::Null
@@ -95,10 +111,11 @@ pub(crate) fn run(args: &Args, out: Output) -> anyhow::Result<ExitCode> {
             "models": outcome.champion.models(),
             "calibrated": outcome.champion.calibration.is_some(),
             "threshold": outcome.champion.threshold,
-            "description": outcome.leaderboard.first().map(|standing| standing.name.as_str()),
+            "description": outcome.description(),
             "file": args.out.as_ref().map(|dir| dir.join("champion.json")),
         },
         "test": outcome.test,
+        "round": rounds::value(&outcome),
         "metric": outcome.champion.task.metric.name(),
         "sites_alone": alone,
         "steps": outcome.steps,
@@ -117,6 +134,7 @@ pub(crate) fn run(args: &Args, out: Output) -> anyhow::Result<ExitCode> {
     if let Some(dir) = &args.out {
         write(&dir.join("leaderboard.csv"), leaderboard.csv().as_bytes())?;
         write(&dir.join("champion.json"), &champion)?;
+        write(&dir.join("memory.json"), &outcome.memory.to_bytes()?)?;
         write(&dir.join("result.json"), format!("{result:#}\n").as_bytes())?;
     }
     out.result(&result, report(&result, &result["leaderboard"]))?;
@@ -173,6 +191,7 @@ fn read_sites(sites: &[String], maps: Option<&Path>) -> anyhow::Result<Vec<(Stri
 /// sent, or `None` where no secure sum is possible (fewer than three sites).
 fn search_pooled(
     task: &Task,
+    round: &Round,
     sites: Vec<(String, Table)>,
     journal: Option<&Path>,
     board: &mut Board,
@@ -186,13 +205,13 @@ fn search_pooled(
     };
     let mut observer = |progress: &Progress| board.search(progress, bytes.get());
     let outcome = match journal {
-        None => search::run(task, &mut pooled, &mut observer)?,
+        None => search::round(task, round, &mut pooled, &mut observer)?,
         Some(path) => {
             // An earlier simulation's journal is of no use: this one runs every step itself.
             let _ = std::fs::remove_file(path);
             let file = FileJournal::open(path).map_err(FederationError::from)?;
             let mut journaled = Journaled::new(pooled, file);
-            search::run(task, &mut journaled, &mut observer)?
+            search::round(task, round, &mut journaled, &mut observer)?
         }
     };
     Ok((outcome, bytes.get()))

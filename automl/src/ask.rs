@@ -13,18 +13,18 @@ mod totals;
 pub use encode::{Answer, EncodeError, Encoder};
 pub use totals::{PartTotals, Totals};
 
-use part::{BLEND, GRAM, PROFILE, SCORE};
+use part::{BLEND, COMPARE, GRAM, PROFILE, SCORE};
 
 use serde::{Deserialize, Serialize};
 
 use crate::blend::{BlendPart, GramPart};
 use crate::family::AnyPart;
-use crate::metric::{Rows, ScorePart};
+use crate::metric::{ComparePart, Rows, ScorePart};
 use crate::object::ObjectId;
 use crate::profile::ProfilePart;
 
 /// Largest ask in bytes. A part is below 1 KiB of JSON except vocabularies in
-/// profile parts, and blends (at most 4 KiB, one or two in an ask); 1 MiB leaves room for
+/// profile parts, and blends (at most 4 KiB, one or two in an ask) and comparisons (at most 8 KiB, one in an ask); 1 MiB leaves room for
 /// [`MAX_PARTS`] of them.
 pub const MAX_ASK_BYTES: usize = 1 << 20;
 
@@ -127,6 +127,8 @@ pub enum Stage {
     Ensemble,
     /// Whether that is better than the best one alone, and what its probabilities mean.
     Calibrate,
+    /// The best of this round beside the champion of the round before.
+    Compare,
     /// The sealed test rows, once, for the champion.
     Test,
 }
@@ -140,13 +142,14 @@ impl Stage {
             Self::Race => "race",
             Self::Ensemble => "ensemble",
             Self::Calibrate => "calibrate",
+            Self::Compare => "compare",
             Self::Test => "test",
         }
     }
 }
 
-/// One thing to compute. As JSON an object with one key: `profile`, `score`, `gram`, `blend`, or
-/// the name of a family.
+/// One thing to compute. As JSON an object with one key: `profile`, `score`, `gram`, `blend`,
+/// `compare`, or the name of a family.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Part {
     /// Counts and moments of columns over the training rows.
@@ -157,6 +160,8 @@ pub enum Part {
     Gram(GramPart),
     /// Losses and curves of a weighted mean of models on validation or test rows.
     Blend(BlendPart),
+    /// Losses of two champions on the same validation rows, row by row.
+    Compare(ComparePart),
     /// What a family's candidate needs for its next step of training.
     Train(AnyPart),
 }
@@ -170,6 +175,7 @@ impl Part {
             Self::Score(part) => part.segments(),
             Self::Gram(part) => part.segments(),
             Self::Blend(part) => part.segments(),
+            Self::Compare(part) => part.segments(),
             Self::Train(part) => part.segments(),
         }
     }
@@ -182,6 +188,7 @@ impl Part {
             Self::Score(part) => vec![part.pipeline, part.model],
             Self::Gram(part) => part.objects(),
             Self::Blend(part) => part.objects(),
+            Self::Compare(part) => part.objects(),
             Self::Train(part) => {
                 let mut ids = part.objects();
                 ids.push(part.pipeline());
@@ -190,7 +197,7 @@ impl Part {
         }
     }
 
-    /// Its key in JSON: `profile`, `score`, `gram`, `blend`, or the name of a family.
+    /// Its key in JSON: `profile`, `score`, `gram`, `blend`, `compare`, or the name of a family.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -198,6 +205,7 @@ impl Part {
             Self::Score(_) => SCORE,
             Self::Gram(_) => GRAM,
             Self::Blend(_) => BLEND,
+            Self::Compare(_) => COMPARE,
             Self::Train(part) => part.family(),
         }
     }
@@ -209,7 +217,7 @@ impl Part {
             Self::Score(part) => part.on == Rows::Test,
             Self::Blend(part) => part.on == Rows::Test,
             // None of these can: see what they are given in `site`.
-            Self::Profile(_) | Self::Gram(_) | Self::Train(_) => false,
+            Self::Profile(_) | Self::Gram(_) | Self::Compare(_) | Self::Train(_) => false,
         }
     }
 
@@ -225,6 +233,7 @@ impl Part {
             Self::Score(part) => part.check().map_err(AskError::Part),
             Self::Gram(part) => part.check().map_err(AskError::Part),
             Self::Blend(part) => part.check().map_err(AskError::Part),
+            Self::Compare(part) => part.check().map_err(AskError::Part),
             Self::Train(part) => part.check().map_err(AskError::Part),
         }
     }

@@ -13,6 +13,7 @@
 
 mod encode;
 mod fit;
+mod fits;
 mod input;
 mod matrix;
 mod names;

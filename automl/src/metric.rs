@@ -1,6 +1,7 @@
 //! Metrics from sums: nothing here needs a single row outside its site.
 
 mod built_in;
+mod compare;
 mod counter;
 mod curve;
 #[cfg(test)]
@@ -9,6 +10,8 @@ mod rule;
 mod score;
 mod sums;
 
+pub(crate) use compare::Voice;
+pub use compare::{ComparePart, Compared, Contender, MAX_VOTERS, Voter};
 pub(crate) use counter::{ScoreCounter, ScoreShape};
 pub use curve::{BINS, Curve, LOGIT_LIMIT, bin_of};
 pub use rule::{MAX_SUMS, Metric, Rule, RuleError, register};

@@ -4,6 +4,7 @@ mod blend;
 mod predict;
 mod test;
 
+pub(crate) use blend::in_words;
 pub use blend::{Blend, BlendMember};
 pub use predict::{PredictError, Predicted, predict_csv};
 

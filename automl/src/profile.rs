@@ -41,7 +41,7 @@ use serde::{Deserialize, Serialize};
 use crate::split::SplitPlan;
 use crate::task::Kind;
 
-pub use drift::Drift;
+pub use drift::{ColumnCounts, Drift};
 pub use error::ProfileError;
 pub use gram::{Gram, GramColumn, MAX_GRAM};
 pub use part::{ColumnAsk, MomentsColumn, ProfilePart, RefineColumn};
@@ -260,6 +260,17 @@ pub struct NumberShape {
     pub mean: f64,
     /// Standard deviation of the clipped values; 0 for a constant.
     pub sd: f64,
+}
+
+impl TargetCoding {
+    /// The classes; none for a number.
+    #[must_use]
+    pub fn labels(&self) -> &[String] {
+        match self {
+            Self::Classes { labels } => labels,
+            Self::Number { .. } => &[],
+        }
+    }
 }
 
 impl Profile {

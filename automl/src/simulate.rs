@@ -2,7 +2,7 @@
 //! encrypted one must equal.
 
 use crate::federation::{FederationError, Journal, Journaled, Pooled};
-use crate::search::{self, Observer, Outcome, SearchError};
+use crate::search::{self, Observer, Outcome, Round, SearchError};
 use crate::site::{Site, TableSite};
 use crate::table::Table;
 use crate::task::Task;
@@ -19,6 +19,20 @@ pub fn run(
 ) -> Result<Outcome, SearchError> {
     let mut federation = federation(task, sites)?;
     search::run(task, &mut federation, observer)
+}
+
+/// As [`run`], for a round after others.
+///
+/// # Errors
+/// As [`search::round`].
+pub fn run_round(
+    task: &Task,
+    round: &Round,
+    sites: Vec<(String, Table)>,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, SearchError> {
+    let mut federation = federation(task, sites)?;
+    search::round(task, round, &mut federation, observer)
 }
 
 /// As [`run`], with every step kept in a journal: run again over the same

@@ -1,6 +1,7 @@
 //! The site's side of the narrow waist: a pure function of the site's data, the
 //! ask and the objects it names.
 
+mod compare;
 mod view;
 
 use std::collections::btree_map::Entry;
@@ -328,6 +329,7 @@ impl TableSite {
         let mut out = Encoder::new(&part.segments());
         match part {
             Part::Profile(part) => self.data.answer(part, &mut out)?,
+            Part::Compare(part) => self.answer_compare(part, &mut out)?,
             Part::Train(part) => {
                 self.prepare(part.pipeline())?;
                 let mut view = SiteView::new(
@@ -421,6 +423,10 @@ impl Site for TableSite {
                 continue;
             }
             let (pipelines, grouped) = match part {
+                Part::Compare(part) => {
+                    withheld.extend(self.compare_withheld(part));
+                    continue;
+                }
                 // Names of columns, no rows.
                 Part::Profile(ProfilePart::Schema { .. }) => continue,
                 Part::Profile(_) => (Vec::new(), false),

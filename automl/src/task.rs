@@ -173,8 +173,16 @@ pub struct Task {
     pub seed: u64,
     /// Wall-clock budget in seconds.
     pub time_budget: Option<u64>,
-    /// Largest number of steps.
+    /// Largest number of steps of a round.
     pub max_steps: Option<u32>,
+    /// Rounds, 1 to 1000: each later one is a search of its own over the data as they are then,
+    /// and remembers the one before. One when `None`, unless there is `every`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rounds: Option<u32>,
+    /// Seconds from the start of one round to the earliest start of the next, from a minute to a
+    /// year; without `rounds` the series goes on until somebody cancels its next round.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every: Option<u64>,
     /// Limits on the search.
     pub constraints: Constraints,
     /// Declared columns.
@@ -320,7 +328,40 @@ impl Task {
             }
         }
         self.summarize_limits(&mut text);
+        self.summarize_rounds(&mut text);
         text
+    }
+
+    /// Whether round `next` (counted from 1) follows the one before it by itself.
+    #[must_use]
+    pub fn goes_on_to(&self, next: u32) -> bool {
+        match (self.rounds, self.every) {
+            (Some(rounds), _) => next <= rounds,
+            (None, Some(_)) => true,
+            (None, None) => next <= 1,
+        }
+    }
+
+    fn summarize_rounds(&self, text: &mut String) {
+        let begin = match (self.rounds, self.every) {
+            (None | Some(1), None) => return,
+            (Some(rounds), None) => {
+                format!("The search is done {rounds} times, one round after the other")
+            }
+            (None, Some(seconds)) => format!(
+                "The search is done again every {}, until somebody cancels the next round",
+                span(seconds)
+            ),
+            (Some(rounds), Some(seconds)) => format!(
+                "The search is done again every {}, {rounds} rounds in all",
+                span(seconds)
+            ),
+        };
+        let _ = writeln!(
+            text,
+            "{begin}: each round reads the sites' data as they are then, tells how far they have \
+             moved, and replaces the model only by one that is better by more than chance."
+        );
     }
 
     fn summarize_limits(&self, text: &mut String) {
@@ -380,6 +421,18 @@ impl Task {
             };
         }
     }
+}
+
+/// A time in the largest unit that it is a whole number of: "24 hours", "90 seconds".
+fn span(seconds: u64) -> String {
+    let units = [(24 * 3600, "day"), (3600, "hour"), (60, "minute")];
+    let unit = units
+        .iter()
+        .find(|(length, _)| seconds.is_multiple_of(*length));
+    let (count, word) = unit.map_or((seconds, "second"), |(length, word)| {
+        (seconds / length, word)
+    });
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }
 
 impl Preset {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use collegium_automl::ask::{Answer, Ask};
 use collegium_automl::federation::Federation;
 use collegium_automl::object::ObjectId;
-use collegium_automl::search::{Observer, Outcome, SearchError};
+use collegium_automl::search::{Observer, Outcome, Round, SearchError};
 use collegium_automl::site::{Site, SiteError};
 use collegium_automl::task::Task;
 use collegium_coordinator::config as coordinator_config;
@@ -67,6 +67,7 @@ pub fn salt(state: &std::path::Path) -> u64 {
 /// totals, which are in the journal by then.
 fn search(
     task: &Task,
+    _: &Round,
     federation: &mut dyn Federation,
     _: &mut dyn Observer,
 ) -> Result<Outcome, SearchError> {

@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use crate::app::Context;
 use crate::progress::Watched;
+use crate::rounds;
 use crate::runs;
 use crate::store::{RunState, TaskRecord};
 use crate::{charter_service, join_service, members};
@@ -61,7 +62,9 @@ fn allowed(role: Role, request: &AdminRequest) -> Result<(), Refusal> {
     use AdminRequest as R;
     use Role::{Auditor, Coordinator, Node, Operator, Scientist, Steward, Viewer};
     let fits = match request {
-        R::SubmitTask { .. } | R::CancelRun { .. } => matches!(role, Operator | Scientist),
+        R::SubmitTask { .. } | R::RerunRun { .. } | R::CancelRun { .. } => {
+            matches!(role, Operator | Scientist)
+        }
         R::ListRuns | R::WatchRun { .. } | R::Result { .. } => !matches!(role, Coordinator | Node),
         R::Invite { .. } | R::ProposeCharter { .. } => matches!(role, Operator),
         R::ListMembers | R::FetchCharter { .. } => {
@@ -89,6 +92,10 @@ async fn respond(
     let actor = peer.subject.to_string();
     match request {
         AdminRequest::SubmitTask { task } => submit(context, &actor, task.as_slice()).await,
+        AdminRequest::RerunRun { run } => {
+            let next = rounds::rerun(context, run, &actor).await?;
+            Ok(AdminResponse::Submitted { run: next })
+        }
         AdminRequest::ListRuns => list_runs(context).await,
         AdminRequest::CancelRun { run } => {
             runs::cancel(context, run, &actor).await?;
@@ -217,6 +224,8 @@ async fn list_runs(context: &Context) -> Result<AdminResponse, Refusal> {
                 .map_err(internal)?
                 .into(),
             submitted: u64::try_from(record.created_at).unwrap_or_default(),
+            round: record.round,
+            not_before: record.not_before.and_then(|it| u64::try_from(it).ok()),
         });
     }
     Ok(AdminResponse::Runs(runs))
@@ -253,6 +262,8 @@ mod tests {
             (Role::Viewer, &submit, false),
             (Role::Node, &submit, false),
             (Role::Auditor, &AdminRequest::CancelRun { run }, false),
+            (Role::Scientist, &AdminRequest::RerunRun { run }, true),
+            (Role::Steward, &AdminRequest::RerunRun { run }, false),
             (Role::Viewer, &AdminRequest::WatchRun { run, from: 0 }, true),
             (Role::Node, &AdminRequest::WatchRun { run, from: 0 }, false),
             (

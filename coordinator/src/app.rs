@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use collegium_automl::federation::Federation;
-use collegium_automl::search::{self, Observer, SearchError};
+use collegium_automl::search::{self, Observer, Round, SearchError};
 use collegium_automl::task::Task;
 use collegium_protocol::VerifiedCharter;
 use collegium_protocol::message::session::ToNode;
@@ -75,10 +75,14 @@ pub struct Context {
     pub search: Search,
 }
 
-/// What a run does with its sums: [`search::run`], or in a measurement a stand-in that asks for
+/// What a run does with its sums: [`search::round`], or in a measurement a stand-in that asks for
 /// vectors of chosen lengths.
-pub type Search =
-    fn(&Task, &mut dyn Federation, &mut dyn Observer) -> Result<search::Outcome, SearchError>;
+pub type Search = fn(
+    &Task,
+    &Round,
+    &mut dyn Federation,
+    &mut dyn Observer,
+) -> Result<search::Outcome, SearchError>;
 
 /// Why the daemon cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -266,7 +270,7 @@ pub async fn run(
     config: Config,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), AppError> {
-    run_with(config, search::run, shutdown).await
+    run_with(config, search::round, shutdown).await
 }
 
 /// [`run`] with another search in the place of the one that looks for models.

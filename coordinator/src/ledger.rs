@@ -36,6 +36,8 @@ pub enum Action {
     CharterInForce,
     /// A task was submitted.
     TaskSubmit,
+    /// A run began: which round of its task, and the hash of what it remembers.
+    RunStart,
     /// A member accepted or refused a run.
     RunOffer,
     /// A secure sum was opened.
@@ -69,6 +71,7 @@ impl Action {
             Self::CharterSign => "charter-sign",
             Self::CharterInForce => "charter-in-force",
             Self::TaskSubmit => "task-submit",
+            Self::RunStart => "run-start",
             Self::RunOffer => "run-offer",
             Self::Step => "step",
             Self::StepFailed => "step-failed",
@@ -279,19 +282,28 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Io`].
     pub fn states(&self, action: Action, object: &str) -> Result<bool, LedgerError> {
+        Ok(self.find(action, object)?.is_some())
+    }
+
+    /// The evidence of the first entry with this action and object. Reads the
+    /// file up to it.
+    ///
+    /// # Errors
+    /// [`LedgerError::Io`].
+    pub fn find(&self, action: Action, object: &str) -> Result<Option<Value>, LedgerError> {
         let io = |source| LedgerError::Io {
             path: self.path.clone(),
             source,
         };
         for line in BufReader::new(File::open(&self.path).map_err(io)?).lines() {
-            let Ok(entry) = serde_json::from_str::<Value>(&line.map_err(io)?) else {
+            let Ok(mut entry) = serde_json::from_str::<Value>(&line.map_err(io)?) else {
                 continue;
             };
             if entry["action"] == action.word() && entry["object"] == object {
-                return Ok(true);
+                return Ok(Some(entry["evidence"].take()));
             }
         }
-        Ok(false)
+        Ok(None)
     }
 }
 

@@ -36,6 +36,7 @@ pub mod objects;
 pub mod participants;
 pub mod progress;
 pub mod remote;
+pub mod rounds;
 pub mod run;
 pub mod runs;
 pub mod session;

@@ -17,12 +17,13 @@ const MAX_EVENTS: usize = 10_000;
 pub struct Progress {
     log: Arc<Mutex<Log>>,
     changed: watch::Sender<u64>,
-    started: Instant,
     before: Duration,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Log {
+    /// When the run began in this process; before that, when somebody began to watch.
+    started: Instant,
     events: Vec<Arc<str>>,
     /// Number of the first event in `events`.
     first: u64,
@@ -43,9 +44,13 @@ impl Progress {
     #[must_use]
     pub fn new(before: Duration) -> Self {
         Self {
-            log: Arc::default(),
+            log: Arc::new(Mutex::new(Log {
+                started: Instant::now(),
+                events: Vec::new(),
+                first: 0,
+                closed: false,
+            })),
             changed: watch::Sender::new(0),
-            started: Instant::now(),
             before,
         }
     }
@@ -53,7 +58,14 @@ impl Progress {
     /// Time spent on this run, over every start of the daemon.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        self.before + self.started.elapsed()
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        self.before + log.started.elapsed()
+    }
+
+    /// The run begins now: time that it waited in the queue, a day perhaps, is not its own.
+    pub fn begin(&self) {
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.started = Instant::now();
     }
 
     /// Adds an event: `fields` with its name and the elapsed seconds.

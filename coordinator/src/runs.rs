@@ -16,8 +16,9 @@ use tracing::{error, info, warn};
 use crate::app::Context;
 use crate::ledger::{Action, Entry, LedgerError, Outcome};
 use crate::progress::Progress;
+use crate::rounds;
 use crate::run::{self, End};
-use crate::store::{RunRecord, RunState, StoreError, TaskRecord};
+use crate::store::{RunRecord, RunState, StoreError, TaskRecord, now_seconds};
 
 /// The runs of this process.
 #[derive(Debug, Default)]
@@ -68,23 +69,22 @@ pub async fn work(
     mut stopping: watch::Receiver<bool>,
 ) -> Result<(), RunsError> {
     loop {
-        let waiting = context
-            .store
-            .runs()
-            .await?
-            .into_iter()
-            .find(|record| !record.state.is_final());
-        let Some(record) = waiting else {
-            tokio::select! {
+        let record = match Turn::of(context.store.runs().await?, now_seconds()) {
+            Turn::Run(record) => *record,
+            Turn::Wait(longest) => tokio::select! {
                 () = context.runs.wake.notified() => continue,
+                () = rest(longest) => continue,
                 () = stopped(&mut stopping) => return Ok(()),
-            }
+            },
         };
         let (end, ended) = watch::channel(None);
         let run = record.run;
         let progress = context
             .runs
             .progress(run, Duration::from_millis(record.elapsed_ms));
+        if record.state == RunState::Queued {
+            progress.begin();
+        }
         *context.runs.lock_active() = Some(Active {
             run,
             end: end.clone(),
@@ -113,17 +113,60 @@ pub async fn work(
     }
 }
 
+/// What the queue does next.
+enum Turn {
+    /// This run is due.
+    Run(Box<RunRecord>),
+    /// None is, for so long at most; until something is queued where there is none at all.
+    Wait(Option<Duration>),
+}
+
+/// The clock is looked at again after so long: it may have been set, or the machine slept.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+impl Turn {
+    /// A run under way goes on before any other begins; then the oldest that may begin at `now`
+    /// (seconds since 1970).
+    fn of(records: Vec<RunRecord>, now: i64) -> Self {
+        let mut open: Vec<RunRecord> = records
+            .into_iter()
+            .filter(|record| !record.state.is_final())
+            .collect();
+        let due = |record: &RunRecord| record.not_before.is_none_or(|moment| moment <= now);
+        let under_way = |record: &RunRecord| record.state == RunState::Running;
+        let next = open.iter().position(under_way);
+        if let Some(place) = next.or_else(|| open.iter().position(due)) {
+            return Self::Run(Box::new(open.swap_remove(place)));
+        }
+        let soonest = open.iter().filter_map(|record| record.not_before).min();
+        let wait = soonest.map(|moment| u64::try_from(moment - now).unwrap_or(0));
+        Self::Wait(wait.map(|seconds| Duration::from_secs(seconds).min(LOOK_AGAIN)))
+    }
+}
+
+async fn rest(longest: Option<Duration>) {
+    match longest {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
+    }
+}
+
 async fn stopped(stopping: &mut watch::Receiver<bool>) {
     // An error means that the daemon is gone, which is a stop too.
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 
 impl Runs {
+    /// Something was queued.
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
     fn lock_active(&self) -> std::sync::MutexGuard<'_, Option<Active>> {
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn progress(&self, run: RunId, before: Duration) -> Progress {
+    pub(crate) fn progress(&self, run: RunId, before: Duration) -> Progress {
         let mut all = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         all.entry(run)
             .or_insert_with(|| Progress::new(before))
@@ -147,9 +190,7 @@ pub async fn submit(context: &Context, task: TaskRecord) -> Result<RunId, Refusa
             "propose one with `charter propose` and have every member sign it",
         )
     })?;
-    let mut id = [0; 16];
-    os_rng().map_err(internal)?.fill_bytes(&mut id);
-    let run = RunId::from_bytes(id);
+    let run = random_id()?;
     let entry = Entry::new(
         Action::TaskSubmit,
         &task.submitted_by,
@@ -167,11 +208,18 @@ pub async fn submit(context: &Context, task: TaskRecord) -> Result<RunId, Refusa
         .runs
         .progress(run, Duration::ZERO)
         .publish("waiting", json!({ "reason": "queued" }));
-    context.runs.wake.notify_one();
+    context.runs.wake();
     Ok(run)
 }
 
-fn internal(error: impl std::fmt::Display) -> Refusal {
+/// An id that no other run has.
+pub(crate) fn random_id() -> Result<RunId, Refusal> {
+    let mut id = [0; 16];
+    os_rng().map_err(internal)?.fill_bytes(&mut id);
+    Ok(RunId::from_bytes(id))
+}
+
+pub(crate) fn internal(error: impl std::fmt::Display) -> Refusal {
     warn!(%error, "a request failed");
     Refusal::new(RefusalCode::Internal, error)
 }
@@ -200,7 +248,7 @@ pub async fn cancel(context: &Context, run: RunId, actor: &str) -> Result<(), Re
     let reason = format!("cancelled by {actor}");
     context
         .store
-        .finish_run(run, RunState::Cancelled, Some(&reason), None, None)
+        .finish_run(run, RunState::Cancelled, Some(&reason), None, None, None)
         .await
         .map_err(internal)?;
     let entry = Entry::new(Action::RunEnd, actor, &run.to_string(), Outcome::Done);
@@ -229,11 +277,13 @@ pub async fn watch(context: &Context, run: RunId) -> Option<Progress> {
     }
     let record = context.store.run(run).await.ok().flatten()?;
     if !record.state.is_final() {
-        return Some(
-            context
-                .runs
-                .progress(run, Duration::from_millis(record.elapsed_ms)),
-        );
+        let before = Duration::from_millis(record.elapsed_ms);
+        let progress = context.runs.progress(run, before);
+        if record.state == RunState::Queued {
+            let reason = rounds::waits_for(record.round, record.not_before);
+            progress.publish("waiting", json!({ "reason": reason }));
+        }
+        return Some(progress);
     }
     // It ended before this process began: the end is all there is to tell.
     let progress = Progress::new(Duration::from_millis(record.elapsed_ms));
@@ -272,5 +322,59 @@ pub(crate) fn closing(record: &RunRecord) -> ToNode {
         run: record.run,
         outcome,
         champion: record.champion,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use collegium_protocol::Digest;
+
+    use super::*;
+
+    fn record(id: u8, state: RunState, not_before: Option<i64>) -> RunRecord {
+        RunRecord {
+            run: RunId::from_bytes([id; 16]),
+            task: TaskRecord {
+                digest: Digest([4; 32]),
+                name: "heart".to_owned(),
+                source: String::new(),
+                submitted_by: "operator".to_owned(),
+            },
+            charter: Digest([5; 32]),
+            state,
+            reason: None,
+            created_at: 0,
+            finished_at: None,
+            elapsed_ms: 0,
+            champion: None,
+            result: None,
+            round: 1,
+            previous: None,
+            not_before,
+        }
+    }
+
+    fn turn(records: Vec<RunRecord>) -> Result<u8, Option<u64>> {
+        match Turn::of(records, 100) {
+            Turn::Run(record) => Ok(record.run.as_bytes()[0]),
+            Turn::Wait(longest) => Err(longest.map(|longest| longest.as_secs())),
+        }
+    }
+
+    #[test]
+    fn the_oldest_run_that_is_due_begins_and_one_under_way_goes_first() {
+        use RunState::{Champion, Queued, Running};
+        let tomorrow = record(1, Queued, Some(86_500));
+        let soon = record(2, Queued, Some(107));
+        assert_eq!(turn(vec![]), Err(None));
+        assert_eq!(turn(vec![record(9, Champion, None)]), Err(None));
+        assert_eq!(turn(vec![tomorrow.clone()]), Err(Some(30)));
+        assert_eq!(turn(vec![tomorrow.clone(), soon.clone()]), Err(Some(7)));
+        let due = [record(3, Queued, Some(100)), record(4, Queued, None)];
+        let mut all = vec![tomorrow, soon];
+        all.extend(due);
+        assert_eq!(turn(all.clone()), Ok(3));
+        all.push(record(5, Running, None));
+        assert_eq!(turn(all), Ok(5));
     }
 }

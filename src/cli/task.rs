@@ -1,5 +1,7 @@
 //! `collegium task`: the data scientist's commands.
 
+mod rounds;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -34,6 +36,26 @@ pub(crate) enum Command {
         #[command(flatten)]
         coordinator: Coordinator,
     },
+    /// Queue another round of an ended run's task: on the data as they are now, starting from what
+    /// that run knew.
+    Rerun {
+        /// The run, as `task submit` printed it.
+        run: String,
+        #[command(flatten)]
+        coordinator: Coordinator,
+    },
+    /// End a run. Of a task that says `every`, cancelling the round that waits ends the series.
+    Cancel {
+        /// The run, as `task submit`, `task rerun` or `task list` printed it.
+        run: String,
+        #[command(flatten)]
+        coordinator: Coordinator,
+    },
+    /// List the runs, newest first.
+    List {
+        #[command(flatten)]
+        coordinator: Coordinator,
+    },
 }
 
 /// Carries out the command.
@@ -45,7 +67,17 @@ pub(crate) fn run(command: Command, out: Output) -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::run(&args, out),
         Command::Submit { task, coordinator } => interruptible(submit(task, coordinator, out)),
         Command::Watch { run, coordinator } => interruptible(watch(run, coordinator, out)),
+        Command::Rerun { run, coordinator } => interruptible(rounds::rerun(run, coordinator, out)),
+        Command::Cancel { run, coordinator } => {
+            interruptible(rounds::cancel(run, coordinator, out))
+        }
+        Command::List { coordinator } => interruptible(rounds::list(coordinator, out)),
     }
+}
+
+fn run_id(text: &str) -> anyhow::Result<RunId> {
+    text.parse()
+        .with_context(|| format!("`{text}` is not a run's id"))
 }
 
 async fn submit(file: PathBuf, coordinator: Coordinator, out: Output) -> anyhow::Result<()> {
@@ -62,9 +94,7 @@ async fn submit(file: PathBuf, coordinator: Coordinator, out: Output) -> anyhow:
 }
 
 async fn watch(run: String, coordinator: Coordinator, out: Output) -> anyhow::Result<()> {
-    let run: RunId = run
-        .parse()
-        .with_context(|| format!("`{run}` is not a run's id"))?;
+    let run = run_id(&run)?;
     let client = connect(&coordinator).await?;
     let mut events = client.watch(run, 0).await?;
     let mut board = Board::of_events(out);

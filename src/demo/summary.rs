@@ -25,6 +25,7 @@ pub(super) fn show(
         "champion": result["champion"],
         "test": result["test"],
         "metric": result["metric"],
+        "round": result["round"],
         "sites_alone": alone,
         "steps": result["steps"],
         "early": result["early"],
@@ -56,6 +57,10 @@ pub(crate) fn report(object: &Value, leaderboard: &Value) -> String {
     text.push_str(&leaders(leaderboard, object["metric"].as_str()));
     text.push_str("\n\nChampion on the test rows of all sites\n");
     text.push_str(&test_line(&object["test"]));
+    for sentence in object["round"]["words"].as_array().into_iter().flatten() {
+        text.push_str("\n\n");
+        text.push_str(&word(sentence));
+    }
     if object["sites_alone"].is_array() {
         text.push_str(
             "\n\nEach site's own test rows: the champion beside the site's best model alone\n",

@@ -12,4 +12,5 @@ mod demo;
 mod equality;
 mod faults;
 mod model;
+mod rounds;
 mod scripted_coordinator;

@@ -18,6 +18,8 @@ pub(super) const SCORE: &str = "score";
 pub(super) const GRAM: &str = "gram";
 /// Key of a blend's losses and curves.
 pub(super) const BLEND: &str = "blend";
+/// Key of two champions side by side.
+pub(super) const COMPARE: &str = "compare";
 
 impl Serialize for Part {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -27,6 +29,7 @@ impl Serialize for Part {
             Self::Score(part) => map.serialize_entry(SCORE, part)?,
             Self::Gram(part) => map.serialize_entry(GRAM, part)?,
             Self::Blend(part) => map.serialize_entry(BLEND, part)?,
+            Self::Compare(part) => map.serialize_entry(COMPARE, part)?,
             Self::Train(part) => map.serialize_entry(part.family(), part)?,
         }
         map.end()
@@ -46,8 +49,8 @@ impl<'de> Visitor<'de> for OnePart {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "an object with one key, `profile`, `score`, `gram`, `blend` or the name of a model \
-             family",
+            "an object with one key, `profile`, `score`, `gram`, `blend`, `compare` or the name of \
+             a model family",
         )
     }
 
@@ -60,11 +63,12 @@ impl<'de> Visitor<'de> for OnePart {
             (SCORE, _) => Part::Score(map.next_value()?),
             (GRAM, _) => Part::Gram(map.next_value()?),
             (BLEND, _) => Part::Blend(map.next_value()?),
+            (COMPARE, _) => Part::Compare(map.next_value()?),
             (_, Some(family)) => Part::Train(map.next_value_seed(PartOf(family))?),
             (_, None) => {
                 return Err(A::Error::unknown_variant(
                     &key,
-                    &[PROFILE, SCORE, GRAM, BLEND],
+                    &[PROFILE, SCORE, GRAM, BLEND, COMPARE],
                 ));
             }
         };

@@ -48,6 +48,12 @@ pub(crate) struct Voice<'a> {
     pub(crate) object: &'a Object,
 }
 
+/// A blend in a few words: families with their weights.
+pub(crate) fn in_words<'a>(members: impl Iterator<Item = (&'a str, f64)>) -> String {
+    let words = members.map(|(family, weight)| format!("{family} {weight:.2}"));
+    format!("blend of {}", words.collect::<Vec<_>>().join(", "))
+}
+
 fn fits(model: &dyn FoldModel, pipeline: &Pipeline) -> Result<(), ChampionError> {
     let reason = if model.width() != pipeline.width() {
         "its model takes another number of columns than its pipeline makes"
@@ -151,6 +157,17 @@ impl Champion {
             Some(_) => "blend",
             None => &self.candidate.family,
         }
+    }
+
+    /// What it is, in a few words, as on the leaderboard of its round.
+    #[must_use]
+    pub fn description(&self) -> String {
+        let Some(blend) = &self.blend else {
+            return self.candidate.name.clone();
+        };
+        let others = blend.others.iter();
+        let others = others.map(|it| (it.candidate.family.as_str(), it.weight));
+        in_words(std::iter::once((self.candidate.family.as_str(), blend.weight)).chain(others))
     }
 
     /// How many models predict together.

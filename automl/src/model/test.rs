@@ -34,6 +34,25 @@ impl TestPart {
 }
 
 impl Champion {
+    /// Publishes its pipelines and models; returns them in the order of its voices.
+    pub(crate) fn published<E: From<FederationError> + From<ChampionError>>(
+        &self,
+        publish: &mut dyn FnMut(Object) -> Result<ObjectId, FederationError>,
+    ) -> Result<Vec<Member>, E> {
+        let mut pipelines = Vec::new();
+        for pipeline in self.pipelines() {
+            pipelines.push(publish(Object::Pipeline(pipeline.clone()))?);
+        }
+        let mut members = Vec::new();
+        for voice in self.voices()? {
+            members.push(Member {
+                pipeline: pipelines[voice.pipeline],
+                model: publish(voice.object.clone())?,
+            });
+        }
+        Ok(members)
+    }
+
     /// The part that scores this champion on test rows, `rows` of all kinds being in the
     /// federation; publishes its pipelines and models.
     pub(crate) fn test_part<E: From<FederationError> + From<ChampionError>>(
@@ -42,18 +61,8 @@ impl Champion {
         rows: u64,
         publish: &mut dyn FnMut(Object) -> Result<ObjectId, FederationError>,
     ) -> Result<TestPart, E> {
-        let mut pipelines = Vec::new();
-        for pipeline in self.pipelines() {
-            pipelines.push(publish(Object::Pipeline(pipeline.clone()))?);
-        }
+        let members = self.published::<E>(publish)?;
         let voices = self.voices()?;
-        let mut members = Vec::new();
-        for voice in &voices {
-            members.push(Member {
-                pipeline: pipelines[voice.pipeline],
-                model: publish(voice.object.clone())?,
-            });
-        }
         let (head, folds) = (voices[0].model.head(), voices[0].model.folds() as u8);
         let metric = task.metric_with_sums();
         Ok(if let ([one], None) = (&members[..], self.calibration) {

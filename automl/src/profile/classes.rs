@@ -206,9 +206,6 @@ impl Profile {
     /// Class labels; empty for a number.
     #[must_use]
     pub fn labels(&self) -> &[String] {
-        match &self.target {
-            TargetCoding::Classes { labels } => labels,
-            TargetCoding::Number { .. } => &[],
-        }
+        self.target.labels()
     }
 }

@@ -6,8 +6,8 @@ use crate::task::Preset;
 /// many.
 pub const ETA: usize = 3;
 
-/// Steps outside the race that follow it: the last scores, the products of errors, the blend's
-/// scores and the test.
+/// Steps outside the race that follow it in any round: the last scores, the products of errors,
+/// the blend's scores and the test.
 pub const CLOSING_STEPS: u32 = 4;
 
 /// Most numbers of one race step. Above that the candidates train in waves. 2 Mi
@@ -22,6 +22,8 @@ pub struct Budget {
     pub rungs: Vec<u32>,
     /// Most steps of the whole round, if there is a limit.
     pub most: Option<u32>,
+    /// Steps between the ensemble and the test: those that compare with the champion before.
+    pub reserved: u32,
 }
 
 impl Budget {
@@ -38,7 +40,20 @@ impl Budget {
         Self {
             rungs: rungs.to_vec(),
             most,
+            reserved: 0,
         }
+    }
+
+    /// The same with room for so many more steps before the test.
+    #[must_use]
+    pub fn reserving(self, reserved: u32) -> Self {
+        Self { reserved, ..self }
+    }
+
+    /// Steps that follow the race, at most.
+    #[must_use]
+    pub fn closing(&self) -> u32 {
+        CLOSING_STEPS + self.reserved
     }
 
     /// Whether a step of training in `waves` waves still leaves room to close,
@@ -46,15 +61,15 @@ impl Budget {
     #[must_use]
     pub fn allows(&self, spent: u32, waves: u32) -> bool {
         self.most
-            .is_none_or(|most| spent.saturating_add(waves + CLOSING_STEPS) <= most)
+            .is_none_or(|most| spent.saturating_add(waves + self.closing()) <= most)
     }
 
-    /// Whether `steps` more still leave room for the test, when `spent` steps of the round are
+    /// Whether `steps` more still leave room for the test and what it follows, when `spent` steps of the round are
     /// gone.
     #[must_use]
     pub fn has_room(&self, spent: u32, steps: u32) -> bool {
         self.most
-            .is_none_or(|most| spent.saturating_add(steps + 1) <= most)
+            .is_none_or(|most| spent.saturating_add(steps + self.reserved + 1) <= most)
     }
 
     /// About how many steps the whole round takes, when `spent` are gone before
@@ -70,7 +85,7 @@ impl Budget {
     pub fn about_from(&self, spent: u32, trained: u32, waves: u32) -> u32 {
         let last = self.rungs.last().copied().unwrap_or(0);
         let left = last.saturating_sub(trained).saturating_mul(waves);
-        let about = spent.saturating_add(left).saturating_add(CLOSING_STEPS);
+        let about = spent.saturating_add(left).saturating_add(self.closing());
         self.most.map_or(about, |most| about.min(most))
     }
 }
@@ -96,6 +111,11 @@ mod tests {
         assert!(budget.has_room(17, 2));
         assert!(!budget.has_room(18, 2));
         assert!(Budget::new(Preset::Balanced, None).allows(1000, 1));
+        let later = budget.reserving(1);
+        assert_eq!(later.about(4), 20);
+        assert!(later.allows(14, 1) && !later.allows(15, 1));
+        assert!(later.has_room(16, 2) && !later.has_room(17, 2));
+        assert_eq!(Budget::new(Preset::Fast, None).reserving(1).about(5), 70);
     }
 
     #[test]

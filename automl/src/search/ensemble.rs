@@ -13,7 +13,7 @@ use crate::calibrate::{Platt, Threshold};
 use crate::family::Head;
 use crate::federation::FederationError;
 use crate::metric::{Metrics, Rows, Scored};
-use crate::model::{Blend, BlendMember, Champion, Lineage, TaskSummary};
+use crate::model::{self, Blend, BlendMember, Champion, Lineage, TaskSummary};
 use crate::object::{MAX_OBJECT_BYTES, Object, ObjectId};
 use crate::search::budget::Budget;
 use crate::search::calibrate;
@@ -320,17 +320,16 @@ impl Chosen {
 
     fn standing(&self, steps: u32) -> Standing {
         let mut hasher = blake3::Hasher::new_derive_key("collegium automl blend v1");
-        let mut words = Vec::new();
         for (member, weight) in &self.members {
-            let candidate = &member.entrant.candidate;
-            hasher.update(candidate.id.as_bytes());
+            hasher.update(member.entrant.candidate.id.as_bytes());
             hasher.update(&weight.to_le_bytes());
-            words.push(format!("{} {weight:.2}", candidate.family));
         }
+        let members = self.members.iter();
+        let members = members.map(|(it, weight)| (it.entrant.candidate.family.as_str(), *weight));
         let finite = |value: f64| value.is_finite().then_some(value);
         Standing {
             id: ObjectId(*hasher.finalize().as_bytes()),
-            name: format!("blend of {}", words.join(", ")),
+            name: model::in_words(members),
             family: "blend".to_owned(),
             history: None,
             loss: finite(self.validation.losses.mean()),

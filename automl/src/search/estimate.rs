@@ -110,7 +110,7 @@ pub fn estimate(
     let profile = profile::run(task, &mut conductor)?;
     let profiled = conductor.steps() as usize;
     let pipelines = features::pipelines(task, &profile);
-    let entrants = portfolio::candidates(task, &profile, &pipelines, &mut conductor)?;
+    let entrants = portfolio::candidates(task, &profile, &pipelines, None, &mut conductor)?;
     let scores: Vec<Vec<Segment>> = entrants.iter().map(|it| score(task, it)).collect();
     let mut tried: Vec<Tried> = Vec::new();
     for entrant in entrants {

@@ -10,7 +10,8 @@ use crate::features::NamedPipeline;
 use crate::object::{Object, ObjectId};
 use crate::profile::Profile;
 use crate::random::derive;
-use crate::search::{Conductor, SearchError};
+use crate::search::memory::Notes;
+use crate::search::{Conductor, SearchError, warm};
 use crate::task::Task;
 
 /// One pipeline with a model family and its hyperparameters.
@@ -36,83 +37,143 @@ pub(crate) struct Entrant {
     pub(crate) trainer: Box<dyn Trainer>,
 }
 
-/// Builds the portfolio over the pipelines, and publishes those that are used.
+/// A candidate that is not built yet.
+#[derive(Clone)]
+pub(crate) struct Offered {
+    pub(crate) family: &'static dyn Family,
+    pub(crate) proposal: Proposal,
+    /// Whether it comes from an earlier round alone: its family may not take it any more.
+    pub(crate) remembered: bool,
+}
+
+impl Offered {
+    /// Family, hyperparameters and pipeline in a few words.
+    pub(crate) fn name(&self, pipelines: &[NamedPipeline]) -> String {
+        let features = pipelines.get(self.proposal.pipeline);
+        let features = features.map_or("", |named| named.name.as_str());
+        format!(
+            "{} {} on {features}",
+            self.family.name(),
+            self.proposal.name
+        )
+    }
+}
+
+/// Builds the candidates over the pipelines, and publishes the pipelines that are used: the whole
+/// portfolio, or what the memory of earlier rounds makes of it.
 pub(crate) fn candidates(
     task: &Task,
     profile: &Profile,
     pipelines: &[NamedPipeline],
+    notes: Option<&Notes>,
     conductor: &mut Conductor<'_>,
 ) -> Result<Vec<Entrant>, SearchError> {
     let head = Head::of(&profile.target);
+    let mut offers = offers(task, profile, pipelines, head);
+    if let Some(notes) = notes {
+        offers = warm::choose(task, offers, pipelines, notes);
+    }
+    let mut published: Vec<Option<(ObjectId, Arc<_>)>> = vec![None; pipelines.len()];
+    let mut entrants: Vec<Entrant> = Vec::new();
+    for offered in offers {
+        let name = offered.name(pipelines);
+        let Offered {
+            family,
+            proposal,
+            remembered,
+        } = offered;
+        let Some(named) = pipelines.get(proposal.pipeline) else {
+            continue;
+        };
+        let (pipeline, features) = match &published[proposal.pipeline] {
+            Some((id, features)) => (*id, Arc::clone(features)),
+            None => {
+                let id = conductor.publish(Object::Pipeline(named.pipeline.clone()))?;
+                let features = Arc::new(named.pipeline.clone());
+                published[proposal.pipeline] = Some((id, Arc::clone(&features)));
+                (id, features)
+            }
+        };
+        let setting = Setting {
+            id: id(task, family.name(), pipeline, &proposal),
+            pipeline,
+            head,
+            folds: features.folds(),
+            width: features.width(),
+            features,
+            rows: profile.train_rows,
+            members: conductor.members(),
+        };
+        if entrants
+            .iter()
+            .any(|known| known.candidate.id == setting.id)
+        {
+            continue;
+        }
+        let trainer = match family.trainer(&proposal.hyperparameters, &setting) {
+            Ok(trainer) => trainer,
+            Err(_) if remembered => continue,
+            Err(problem) => {
+                return Err(SearchError::Candidate {
+                    family: family.name(),
+                    name: proposal.name,
+                    problem,
+                });
+            }
+        };
+        entrants.push(Entrant {
+            candidate: Candidate {
+                id: setting.id,
+                name,
+                features: named.name.clone(),
+                family: family.name().to_owned(),
+                hyperparameters: proposal.hyperparameters,
+            },
+            setting,
+            trainer,
+        });
+    }
+    if entrants.is_empty() {
+        return Err(nothing_to_train(task, profile));
+    }
+    Ok(entrants)
+}
+
+/// What every family offers, family by family.
+fn offers(task: &Task, profile: &Profile, pipelines: &[NamedPipeline], head: Head) -> Vec<Offered> {
     let offer = Offer {
         task,
         profile,
         pipelines,
         head,
     };
-    let mut published: Vec<Option<(ObjectId, Arc<_>)>> = vec![None; pipelines.len()];
-    let mut entrants = Vec::new();
-    for family in family::families() {
-        if !allowed(task, family) {
-            continue;
-        }
-        for proposal in family.candidates(&offer) {
-            let Some(named) = pipelines.get(proposal.pipeline) else {
-                continue;
-            };
-            let (pipeline, features) = match &published[proposal.pipeline] {
-                Some((id, features)) => (*id, Arc::clone(features)),
-                None => {
-                    let id = conductor.publish(Object::Pipeline(named.pipeline.clone()))?;
-                    let features = Arc::new(named.pipeline.clone());
-                    published[proposal.pipeline] = Some((id, Arc::clone(&features)));
-                    (id, features)
-                }
-            };
-            let setting = Setting {
-                id: id(task, family.name(), pipeline, &proposal),
-                pipeline,
-                head,
-                folds: features.folds(),
-                width: features.width(),
-                features,
-                rows: profile.train_rows,
-                members: conductor.members(),
-            };
-            let trainer = family
-                .trainer(&proposal.hyperparameters, &setting)
-                .map_err(|problem| SearchError::Candidate {
-                    family: family.name(),
-                    name: proposal.name.clone(),
-                    problem,
-                })?;
-            entrants.push(Entrant {
-                candidate: Candidate {
-                    id: setting.id,
-                    name: format!("{} {} on {}", family.name(), proposal.name, named.name),
-                    features: named.name.clone(),
-                    family: family.name().to_owned(),
-                    hyperparameters: proposal.hyperparameters,
-                },
-                setting,
-                trainer,
-            });
-        }
-    }
-    if entrants.is_empty() {
-        return Err(SearchError::NoCandidates(format!(
-            "none of the families that the task's constraints allow ({}) can be trained for this \
-             target on {} columns; allow others, or use fewer columns",
-            family::families()
-                .iter()
-                .filter(|family| allowed(task, **family))
-                .map(|family| family.name())
-                .collect::<Vec<_>>()
-                .join(", "),
-            profile.columns.len()
-        )));
-    }
-    Ok(entrants)
+    let families = family::families();
+    let allowed = families.into_iter().filter(|family| allowed(task, *family));
+    let offers = allowed.flat_map(|family| {
+        let proposals = family.candidates(&offer).into_iter();
+        proposals.map(move |proposal| Offered {
+            family,
+            proposal,
+            remembered: false,
+        })
+    });
+    offers
+        .filter(|offered| offered.proposal.pipeline < pipelines.len())
+        .collect()
+}
+
+fn nothing_to_train(task: &Task, profile: &Profile) -> SearchError {
+    SearchError::NoCandidates(format!(
+        "none of the families that the task's constraints allow ({}) can be trained for this \
+         target on {} columns; allow others, or use fewer columns",
+        family::families()
+            .iter()
+            .filter(|family| allowed(task, **family))
+            .map(|family| family.name())
+            .collect::<Vec<_>>()
+            .join(", "),
+        profile.columns.len()
+    ))
 }
 
 /// Whether the task's constraints leave a family in.

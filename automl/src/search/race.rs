@@ -11,7 +11,7 @@ use crate::family::{self, AnyPart, Head};
 use crate::federation::FederationError;
 use crate::metric::{LossSums, Metrics, Rows, ScorePart, Scored};
 use crate::object::Object;
-use crate::search::budget::{Budget, CLOSING_STEPS, ETA, WAVE_NUMBERS};
+use crate::search::budget::{Budget, ETA, WAVE_NUMBERS};
 use crate::search::ensemble::Finalist;
 use crate::search::observer::{Early, Standing, State};
 use crate::search::path::{self, Ended, History, Rung};
@@ -181,7 +181,7 @@ pub(crate) fn run(
         }
         conductor.leaderboard(&standings(&runners));
     }
-    conductor.expect_steps(conductor.steps() + CLOSING_STEPS);
+    conductor.expect_steps(conductor.steps() + budget.closing());
     settle(&mut runners, rungs, early.as_ref());
     close(task, &mut runners, conductor)?;
     for runner in runners.iter_mut().filter(|runner| !runner.dropped) {

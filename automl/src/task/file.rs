@@ -17,7 +17,7 @@ use super::{
 /// have columns.
 const MAX_NAMES: usize = crate::table::MAX_COLUMNS;
 
-const TOP_KEYS: [&str; 14] = [
+const TOP_KEYS: [&str; 16] = [
     "name",
     "target",
     "kind",
@@ -30,6 +30,8 @@ const TOP_KEYS: [&str; 14] = [
     "seed",
     "time_budget",
     "max_steps",
+    "rounds",
+    "every",
     "constraints",
     "columns",
 ];
@@ -45,6 +47,12 @@ pub(super) const CONSTRAINT_KEYS: [&str; 7] = [
 const COLUMN_KEYS: [&str; 3] = ["type", "values", "missing"];
 /// Most values of a column that mean "missing".
 const MAX_MISSING: usize = 16;
+/// Most rounds that a task asks for by number; one a day are almost three years.
+const MAX_ROUNDS: i64 = 1000;
+/// Shortest time between two rounds: below that the daemons would do nothing but begin.
+const MIN_EVERY_SECONDS: u64 = 60;
+/// Longest time between two rounds: a year.
+const MAX_EVERY_SECONDS: i64 = 365 * 24 * 3600;
 
 pub(super) fn parse(text: &str) -> Result<Task, TaskError> {
     if text.len() > MAX_TASK_BYTES {
@@ -89,11 +97,30 @@ pub(super) fn parse(text: &str) -> Result<Task, TaskError> {
         max_steps: top
             .whole("max_steps", 1, 100_000)?
             .and_then(|n| u32::try_from(n).ok()),
+        rounds: top
+            .whole("rounds", 1, MAX_ROUNDS)?
+            .and_then(|n| u32::try_from(n).ok()),
+        every: every(&top)?,
         constraints: constraints(&top)?,
         columns: columns(&top)?,
     };
     consistent(&top, &task)?;
     Ok(task)
+}
+
+/// Seconds between the starts of two rounds.
+fn every(top: &Section<'_>) -> Result<Option<u64>, TaskError> {
+    let seconds = top.duration("every", MAX_EVERY_SECONDS)?;
+    if seconds.is_some_and(|seconds| seconds < MIN_EVERY_SECONDS) {
+        return Err(top.at_key(
+            "every",
+            &format!(
+                "`every` must be at least {MIN_EVERY_SECONDS} seconds; for rounds one right after the \
+                 other write `rounds` alone"
+            ),
+        ));
+    }
+    Ok(seconds)
 }
 
 fn constraints(top: &Section<'_>) -> Result<Constraints, TaskError> {

@@ -11,12 +11,11 @@ const MAX_NAME_BYTES: usize = 64;
 
 /// Keys that the design reserves and this version cannot honour. Taking them
 /// and doing nothing would be a lie to whoever wrote them.
-const NOT_YET: [&str; 6] = [
+const NOT_YET: [&str; 5] = [
     "max_model_size",
     "max_latency",
     "feature_constraints",
     "privacy",
-    "rounds",
     "images",
 ];
 
@@ -230,13 +229,18 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Seconds as a whole number, or a text such as "90s", "15m" or "2h".
+    /// Seconds as a whole number, or a text such as "90s", "15m" or "2h"; 30 days at most.
     pub(super) fn seconds(&self, key: &str) -> Result<Option<u64>, TaskError> {
+        self.duration(key, 30 * 24 * 3600)
+    }
+
+    /// Seconds as a whole number up to `most`, or a text such as "90s", "15m", "24h" or "7d".
+    pub(super) fn duration(&self, key: &str, most: i64) -> Result<Option<u64>, TaskError> {
         let Some(value) = self.table.get(key) else {
             return Ok(None);
         };
         let Some(text) = value.get_ref().as_str() else {
-            return self.whole(key, 1, 30 * 24 * 3600);
+            return self.whole(key, 1, most);
         };
         let (digits, unit) =
             text.split_at(text.len() - text.chars().last().map_or(0, char::len_utf8));
@@ -244,17 +248,20 @@ impl<'a> Section<'a> {
             "s" => Some(1),
             "m" => Some(60),
             "h" => Some(3600),
+            "d" => Some(24 * 3600),
             _ => None,
         };
         let seconds = factor
             .zip(digits.trim().parse::<u64>().ok())
             .and_then(|(factor, count)| count.checked_mul(factor))
-            .filter(|&seconds| seconds > 0);
+            .filter(|&seconds| seconds > 0 && i64::try_from(seconds).is_ok_and(|s| s <= most));
         seconds.map(Some).ok_or_else(|| {
             self.at(
                 value.span().start,
                 &format!(
-                    "`{key}` must be seconds (600) or a text such as \"90s\", \"15m\" or \"2h\""
+                    "`{key}` must be seconds (600) or a text such as \"90s\", \"15m\", \"2h\" or \"7d\", \
+                     {} days at most",
+                    most / (24 * 3600)
                 ),
             )
         })

@@ -16,8 +16,9 @@ use crate::app::Context;
 use crate::ledger::{Action, Entry, Outcome};
 use crate::objects::write_atomically;
 use crate::progress::{Progress, round_to_millis};
+use crate::rounds;
 use crate::runs::{self, RunsError};
-use crate::store::{RunRecord, RunState};
+use crate::store::{NextRound, RunRecord, RunState};
 
 /// A run with a champion.
 pub(super) async fn champion(
@@ -43,7 +44,21 @@ pub(super) async fn champion(
     let directory = context.config.state.join("runs").join(run.to_string());
     let file = directory.join("champion.json");
     write(&file, &bytes)?;
-    let evidence = json!({ "champion": id, "steps": outcome.steps, "numbers": outcome.numbers, "task": record.task.digest });
+    match outcome.memory.to_bytes() {
+        Ok(memory) => write(&directory.join(rounds::MEMORY), &memory)?,
+        // The champion is what counts; the next round then starts from scratch and says so.
+        Err(error) => warn!(%run, %error, "what the round leaves to the next cannot be written"),
+    }
+    let verdict = &outcome.round.verdict;
+    let evidence = json!({
+        "champion": id,
+        "steps": outcome.steps,
+        "numbers": outcome.numbers,
+        "task": record.task.digest,
+        "round": outcome.round.number,
+        "decision": verdict.decision,
+        "lineage": outcome.round.lineage.digest,
+    });
     state_once(context, Action::Champion, record, evidence)?;
     state_once(
         context,
@@ -51,29 +66,21 @@ pub(super) async fn champion(
         record,
         json!({ "status": RunState::Champion.word() }),
     )?;
+    let next = rounds::next(record);
+    state_next(context, record, next.as_ref())?;
     let traffic = context.store.bytes_up(record.run).await?;
     let board = leaderboard(outcome, &traffic).csv();
     write(&directory.join("leaderboard.csv"), board.as_bytes())?;
-    let result = result_of(
-        context,
-        record,
-        progress,
-        outcome,
-        &traffic,
-        json!({
-            "id": id,
-            "family": outcome.champion.family(),
-            "models": outcome.champion.models(),
-            "calibrated": outcome.champion.calibration.is_some(),
-            "threshold": outcome.champion.threshold,
-            "description": outcome.leaderboard.first().map(|standing| standing.name.as_str()),
-            "file": file,
-        }),
-    );
+    let told = told(outcome, id, &file);
+    let mut result = result_of(context, record, progress, outcome, &traffic, told);
+    result["next_run"] = json!(next.as_ref().map(|next| next.run));
     let text = format!("{result:#}\n");
     write(&directory.join("result.json"), text.as_bytes())?;
-    register(context, record, id, &result).await?;
-    info!(%run, champion = %id, steps = outcome.steps, "run ended with a champion");
+    register(context, record, id, &result, next.as_ref()).await?;
+    info!(%run, champion = %id, steps = outcome.steps, round = outcome.round.number, why = verdict.reason, "run ended with a champion");
+    if let Some(next) = &next {
+        rounds::announce(context, next);
+    }
     forget_objects(
         context,
         &found
@@ -83,6 +90,20 @@ pub(super) async fn champion(
         id,
     );
     tell(context, record, progress, RunState::Champion, None, &result).await
+}
+
+/// The champion, as the run's result says it.
+fn told(outcome: &SearchOutcome, id: ObjectId, file: &Path) -> Value {
+    let champion = &outcome.champion;
+    json!({
+        "id": id,
+        "family": champion.family(),
+        "models": champion.models(),
+        "calibrated": champion.calibration.is_some(),
+        "threshold": champion.threshold,
+        "description": outcome.description(),
+        "file": file,
+    })
 }
 
 /// What the run's result says to people and programs.
@@ -98,11 +119,14 @@ fn result_of(
         .iter()
         .map(|(name, bytes)| (name.to_string(), Value::from(*bytes)))
         .collect();
+    let mut round = serde_json::to_value(&outcome.round).unwrap_or_default();
+    round["words"] = json!(outcome.round.words());
     json!({
         "run": record.run,
         "task": record.task.name,
         "champion": champion,
         "test": outcome.test,
+        "round": round,
         "metric": outcome.champion.task.metric.name(),
         "leaderboard": leaderboard(outcome, traffic).rows(),
         "steps": outcome.steps,
@@ -127,6 +151,7 @@ async fn register(
     record: &RunRecord,
     id: ObjectId,
     result: &Value,
+    next: Option<&NextRound>,
 ) -> Result<(), RunsError> {
     let (store, champion) = (&context.store, Digest(id.0));
     store
@@ -135,7 +160,7 @@ async fn register(
     let result = result.to_string();
     let (state, champion) = (RunState::Champion, Some(champion));
     store
-        .finish_run(record.run, state, None, champion, Some(&result))
+        .finish_run(record.run, state, None, champion, Some(&result), next)
         .await?;
     Ok(())
 }
@@ -154,10 +179,15 @@ pub(super) async fn failed(
         record,
         json!({ "status": RunState::Failed.word(), "reason": reason }),
     )?;
-    context
-        .store
-        .finish_run(record.run, RunState::Failed, Some(reason), None, None)
+    let next = rounds::again(record);
+    state_next(context, record, next.as_ref())?;
+    let (store, state) = (&context.store, RunState::Failed);
+    store
+        .finish_run(record.run, state, Some(reason), None, None, next.as_ref())
         .await?;
+    if let Some(next) = &next {
+        rounds::announce(context, next);
+    }
     tell(
         context,
         record,
@@ -186,7 +216,14 @@ pub(super) async fn cancelled(
     )?;
     context
         .store
-        .finish_run(record.run, RunState::Cancelled, Some(&reason), None, None)
+        .finish_run(
+            record.run,
+            RunState::Cancelled,
+            Some(&reason),
+            None,
+            None,
+            None,
+        )
         .await?;
     tell(
         context,
@@ -199,6 +236,18 @@ pub(super) async fn cancelled(
     .await
 }
 
+/// Writes down the round that is about to be queued.
+fn state_next(
+    context: &Context,
+    record: &RunRecord,
+    next: Option<&NextRound>,
+) -> Result<(), RunsError> {
+    let Some(next) = next else { return Ok(()) };
+    let evidence = rounds::evidence(record, next);
+    let (action, object) = (Action::TaskSubmit, next.run.to_string());
+    fact_once(context, action, &object, evidence)
+}
+
 /// Writes a fact about a run, unless a daemon that crashed in between did.
 fn state_once(
     context: &Context,
@@ -206,11 +255,19 @@ fn state_once(
     record: &RunRecord,
     evidence: Value,
 ) -> Result<(), RunsError> {
-    let object = record.run.to_string();
-    if !context.ledger.states(action, &object)? {
-        context
-            .ledger
-            .append(Entry::new(action, "coordinator", &object, Outcome::Done).evidence(evidence))?;
+    fact_once(context, action, &record.run.to_string(), evidence)
+}
+
+/// The same of anything else.
+fn fact_once(
+    context: &Context,
+    action: Action,
+    object: &str,
+    evidence: Value,
+) -> Result<(), RunsError> {
+    if !context.ledger.states(action, object)? {
+        let entry = Entry::new(action, "coordinator", object, Outcome::Done);
+        context.ledger.append(entry.evidence(evidence))?;
     }
     Ok(())
 }

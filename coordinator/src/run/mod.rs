@@ -16,7 +16,7 @@ mod verify;
 use std::sync::Arc;
 use std::time::Duration;
 
-use collegium_automl::search::Outcome;
+use collegium_automl::search::{Outcome, Round};
 use collegium_automl::task::Task;
 use collegium_protocol::context::task_digest;
 use collegium_protocol::ids::{MemberIndex, MemberName, RunId};
@@ -33,6 +33,7 @@ use crate::hub::NodeEvent;
 use crate::ledger::{Action, Entry, Outcome as LedgerOutcome};
 use crate::participants::{Needed, Participants, Readiness};
 use crate::progress::Progress;
+use crate::rounds;
 use crate::runs::RunsError;
 use crate::store::{CertifiedStep, RunRecord, StoreError};
 use traffic::Traffic;
@@ -49,7 +50,7 @@ pub enum End {
 
 /// Why the driver stops before the search is done.
 #[derive(Debug)]
-enum Stop {
+pub(crate) enum Stop {
     /// From outside.
     Ended(End),
     /// The run cannot have a champion; the text is for people.
@@ -75,6 +76,8 @@ struct Driver {
     context: Arc<Context>,
     run: RunId,
     task: Task,
+    /// Which round it is, with what the one before left.
+    round: Round,
     charter: Arc<VerifiedCharter>,
     offer: ToNode,
     participants: Participants,
@@ -158,7 +161,7 @@ impl Driver {
         let run = record.run;
         let charter = context.charter.borrow().clone();
         let charter = charter
-            .filter(|charter| charter.digest() == record.charter)
+            .filter(|charter| charter.digest() == record.charter || rounds::waited(record))
             .ok_or_else(|| {
                 Stop::Failed(
                     "another charter is in force than when the task was submitted: submit it again"
@@ -167,6 +170,11 @@ impl Driver {
             })?;
         let task = Task::from_toml(&record.task.source)
             .map_err(|error| Stop::Failed(format!("this version cannot read the task: {error}")))?;
+        if rounds::waited(record) {
+            let charter = charter.digest();
+            context.store.adopt_charter(run, charter).await?;
+        }
+        let round = rounds::remember(context, record, &task, &progress).await?;
         context.store.start_run(run).await?;
         for step in context
             .store
@@ -200,6 +208,7 @@ impl Driver {
             context: context.clone(),
             run,
             task,
+            round,
             charter,
             end,
             progress,

@@ -6,7 +6,9 @@ use std::time::Duration;
 use collegium_automl::ask::{Ask, Totals};
 use collegium_automl::federation::{Federation, FederationError, JournalError, Journaled};
 use collegium_automl::object::{Object, ObjectId};
-use collegium_automl::search::{Leaderboard, Outcome, Progress as SearchProgress, SearchError};
+use collegium_automl::search::{
+    Leaderboard, Outcome, Progress as SearchProgress, Round, SearchError,
+};
 use collegium_automl::task::Task;
 use serde_json::json;
 use tokio::runtime::Handle;
@@ -94,7 +96,8 @@ impl Driver {
             traffic: self.traffic.clone(),
             hub: self.context.hub.clone(),
         };
-        let done = spawn(self.context.search, self.task.clone(), federation, teller)?;
+        let (task, round) = (self.task.clone(), self.round.clone());
+        let done = spawn(self.context.search, task, round, federation, teller)?;
         Ok((done, calls, published))
     }
 
@@ -122,13 +125,14 @@ type Search = oneshot::Receiver<Result<Outcome, SearchError>>;
 fn spawn(
     search: app::Search,
     task: Task,
+    round: Round,
     mut federation: impl Federation + Send + 'static,
     mut teller: Teller,
 ) -> Result<Search, Stop> {
     let (sender, receiver) = oneshot::channel();
     let work = move || {
         let mut observer = |progress: &SearchProgress| teller.tell(progress);
-        let result = search(&task, &mut federation, &mut observer);
+        let result = search(&task, &round, &mut federation, &mut observer);
         // Sent before the federation is dropped, which is what the driver waits for.
         let _ = sender.send(result);
         drop(federation);

@@ -16,7 +16,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{AssertSqlSafe, SqlitePool};
 
 use bulk::Bulk;
-pub use runs::{RunRecord, RunState, TaskRecord};
+pub use runs::{NextRound, RunRecord, RunState, TaskRecord};
 pub use steps::{CertifiedStep, JournalRecord};
 
 /// The database's file name inside the state directory.
@@ -241,6 +241,48 @@ mod tests {
         store.close().await;
         let error = Store::open(directory.path()).await.expect_err("newer");
         assert!(error.to_string().contains("state version 99"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn runs_of_an_older_state_are_first_rounds() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let path = directory.path().join(FILE_NAME);
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(true);
+        let pool = SqlitePool::connect_with(options).await.expect("opens");
+        let (task, run) = ("04".repeat(32), "07".repeat(16));
+        let older = format!(
+            "{} PRAGMA user_version = 3; \
+             INSERT INTO tasks VALUES ('{task}', 'heart', x'61', 'operator', 5); \
+             INSERT INTO runs (run, task, charter, state, created_at) \
+             VALUES ('{run}', '{task}', '{task}', 'champion', 6);",
+            schema::MIGRATIONS[..3].concat()
+        );
+        sqlx::raw_sql(AssertSqlSafe(older))
+            .execute(&pool)
+            .await
+            .expect("an older state");
+        pool.close().await;
+
+        let store = Store::open(directory.path()).await.expect("migrates");
+        let runs = store.runs().await.expect("reads");
+        assert_eq!(runs.len(), 1);
+        assert_eq!(
+            (runs[0].round, runs[0].previous, runs[0].not_before),
+            (1, None, None)
+        );
+        let next = NextRound {
+            run: collegium_protocol::ids::RunId::from_bytes([8; 16]),
+            round: 2,
+            previous: runs[0].run,
+            not_before: Some(9),
+        };
+        assert!(store.queue_round(&next).await.expect("queued"));
+        let runs = store.runs().await.expect("reads");
+        assert_eq!((runs[1].round, runs[1].not_before), (2, Some(9)));
+        store.close().await;
+        Store::open(directory.path()).await.expect("opens again");
     }
 
     #[tokio::test]

@@ -2,8 +2,8 @@
 
 use collegium_crypto::transcript::Digest;
 use collegium_protocol::ids::{MemberName, RunId};
-use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
 
 use super::{Store, StoreError, doing, from_sql, now_seconds, parse, to_sql};
 
@@ -95,10 +95,29 @@ pub struct RunRecord {
     pub champion: Option<Digest>,
     /// `result.json`, once there is one.
     pub result: Option<String>,
+    /// Which round of its task it is, from 1.
+    pub round: u32,
+    /// The run of the round before.
+    pub previous: Option<RunId>,
+    /// When it begins at the earliest, seconds since 1970.
+    pub not_before: Option<i64>,
+}
+
+/// The round after a run, to be queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextRound {
+    /// Its own id.
+    pub run: RunId,
+    /// Which round it is.
+    pub round: u32,
+    /// The run of the round before.
+    pub previous: RunId,
+    /// When it begins at the earliest, seconds since 1970.
+    pub not_before: Option<i64>,
 }
 
 const SELECT_RUNS: &str = "SELECT r.run, r.charter, r.state, r.reason, r.created_at, r.finished_at, r.elapsed_ms, \
-     r.champion, r.result, t.digest, t.name, t.source, t.submitted_by \
+     r.champion, r.result, r.round, r.previous, r.not_before, t.digest, t.name, t.source, t.submitted_by \
      FROM runs r JOIN tasks t ON t.digest = r.task ORDER BY r.position";
 
 fn read_run(row: &SqliteRow) -> Result<RunRecord, StoreError> {
@@ -130,7 +149,33 @@ fn read_run(row: &SqliteRow) -> Result<RunRecord, StoreError> {
             .map(|text| parse("a champion's id", &text))
             .transpose()?,
         result: optional("result")?,
+        round: row.try_get("round").map_err(reading())?,
+        previous: optional("previous")?
+            .map(|text| parse("a run id", &text))
+            .transpose()?,
+        not_before: row.try_get("not_before").map_err(reading())?,
     })
+}
+
+/// Inserts the round after a run, with its task and charter.
+async fn insert_round(
+    connection: &mut SqliteConnection,
+    next: &NextRound,
+) -> Result<bool, StoreError> {
+    // The index `one_next_round` is what makes this one round, whoever asks at the same time.
+    sqlx::query(
+        "INSERT OR IGNORE INTO runs (run, task, charter, state, created_at, round, previous, not_before) \
+         SELECT ?, task, charter, 'queued', ?, ?, run, ? FROM runs WHERE run = ?",
+    )
+    .bind(next.run.to_string())
+    .bind(now_seconds())
+    .bind(next.round)
+    .bind(next.not_before)
+    .bind(next.previous.to_string())
+    .execute(connection)
+    .await
+    .map(|done| done.rows_affected() == 1)
+    .map_err(doing("queue a round"))
 }
 
 impl Store {
@@ -190,6 +235,46 @@ impl Store {
             .find(|record| record.run == run))
     }
 
+    /// Queues a round after a run, unless one is waiting or under way; says whether it did.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`].
+    pub async fn queue_round(&self, next: &NextRound) -> Result<bool, StoreError> {
+        let mut connection = self
+            .pool()
+            .acquire()
+            .await
+            .map_err(doing("queue a round"))?;
+        insert_round(&mut connection, next).await
+    }
+
+    /// The round after a run that is waiting or under way.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`] or [`StoreError::Damaged`].
+    pub async fn next_round(&self, run: RunId) -> Result<Option<RunRecord>, StoreError> {
+        let runs = self.runs().await?;
+        let mut next = runs
+            .into_iter()
+            .filter(|record| record.previous == Some(run));
+        Ok(next.find(|record| !record.state.is_final()))
+    }
+
+    /// Puts a queued round under the charter in force: members may have come since the round
+    /// before.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`].
+    pub async fn adopt_charter(&self, run: RunId, charter: Digest) -> Result<(), StoreError> {
+        sqlx::query("UPDATE runs SET charter = ? WHERE run = ? AND state = 'queued'")
+            .bind(charter.to_string())
+            .bind(run.to_string())
+            .execute(self.pool())
+            .await
+            .map(drop)
+            .map_err(doing("put a round under the charter"))
+    }
+
     /// Marks a queued run as running.
     ///
     /// # Errors
@@ -203,7 +288,8 @@ impl Store {
             .map_err(doing("start a run"))
     }
 
-    /// Stores a run's end. A run that has ended already keeps its first end.
+    /// Stores a run's end, and with it the round that follows, so that after a crash there are both
+    /// or neither. A run that has ended already keeps its first end, and nothing follows anew.
     ///
     /// # Errors
     /// [`StoreError::Query`].
@@ -214,10 +300,11 @@ impl Store {
         reason: Option<&str>,
         champion: Option<Digest>,
         result: Option<&str>,
+        next: Option<&NextRound>,
     ) -> Result<(), StoreError> {
         let storing = || doing("store a run's end");
         let mut transaction = self.pool().begin().await.map_err(storing())?;
-        sqlx::query(
+        let ended = sqlx::query(
             "UPDATE runs SET state = ?, reason = ?, champion = ?, result = ?, finished_at = ? \
              WHERE run = ? AND state IN ('queued', 'running')",
         )
@@ -230,6 +317,11 @@ impl Store {
         .execute(&mut *transaction)
         .await
         .map_err(storing())?;
+        if let Some(next) = next
+            && ended.rows_affected() == 1
+        {
+            insert_round(&mut transaction, next).await?;
+        }
         // What steps left that nobody will finish any more.
         sqlx::query("UPDATE steps SET record = NULL, summed = NULL WHERE run = ?")
             .bind(run.to_string())

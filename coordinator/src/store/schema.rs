@@ -2,10 +2,10 @@
 
 /// The version this binary writes. A state directory with a higher one is
 /// refused: an older binary cannot know what it would destroy.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 
 /// Statements that lead from version *i* to version *i* + 1.
-pub(super) const MIGRATIONS: [&str; VERSION as usize] = [V1, V2, V3];
+pub(super) const MIGRATIONS: [&str; VERSION as usize] = [V1, V2, V3, V4];
 
 /// Times are seconds since 1970; digests, run ids and names are text; blobs are
 /// codec bytes (requests, records) or the file as it was submitted (tasks).
@@ -111,4 +111,13 @@ ALTER TABLE charter_signatures ADD COLUMN reveal BLOB;
 const V3: &str = "
 ALTER TABLE journal ADD COLUMN lies_at INTEGER;
 ALTER TABLE journal ADD COLUMN bytes INTEGER;
+";
+
+/// A run is one round of its task: which one, after which run, and not before when. Of a run only
+/// one next round can be waiting or under way; one that failed or was cancelled is in nobody's way.
+const V4: &str = "
+ALTER TABLE runs ADD COLUMN round INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE runs ADD COLUMN previous TEXT REFERENCES runs(run);
+ALTER TABLE runs ADD COLUMN not_before INTEGER;
+CREATE UNIQUE INDEX one_next_round ON runs(previous) WHERE state IN ('queued', 'running');
 ";

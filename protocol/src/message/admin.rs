@@ -73,6 +73,12 @@ pub enum AdminRequest {
         /// Its part of the beacon, where the charter draws a committee.
         reveal: Option<Reveal>,
     },
+    /// Starts another round of an ended run's task, on the data as they are now. Answer:
+    /// [`AdminResponse::Submitted`].
+    RerunRun {
+        /// The run, which ended with a champion.
+        run: RunId,
+    },
 }
 
 /// Which charter is meant.
@@ -131,6 +137,10 @@ pub struct RunSummary {
     pub steps: u64,
     /// When it was submitted, in seconds since 1970 UTC.
     pub submitted: u64,
+    /// Which round of its task it is, from 1.
+    pub round: u32,
+    /// When it begins at the earliest, in seconds since 1970 UTC.
+    pub not_before: Option<u64>,
 }
 
 /// Where a run stands.

@@ -78,6 +78,14 @@ impl AdminClient {
         }
     }
 
+    /// Queues another round after an ended run; returns its id.
+    pub async fn rerun(&self, run: RunId) -> Result<RunId, AdminError> {
+        match self.ask(&AdminRequest::RerunRun { run }).await? {
+            AdminResponse::Submitted { run } => Ok(run),
+            _ => Err(AdminError::Unexpected),
+        }
+    }
+
     /// Every run, newest first.
     pub async fn runs(&self) -> Result<Vec<RunSummary>, AdminError> {
         match self.ask(&AdminRequest::ListRuns).await? {

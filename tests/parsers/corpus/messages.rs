@@ -402,6 +402,7 @@ impl World {
                 signature: charter.signatures[0].signature,
                 reveal: Some(self.nonces[0].reveal()),
             },
+            AdminRequest::RerunRun { run },
         ];
         let responses = [
             AdminResponse::Submitted { run },
@@ -411,6 +412,8 @@ impl World {
                 status: RunStatus::Running,
                 steps: 3,
                 submitted: 1_790_000_000,
+                round: 2,
+                not_before: Some(1_790_086_400),
             }]),
             AdminResponse::Event(Blob(b"{}".to_vec())),
             AdminResponse::Members(vec![MemberSummary {

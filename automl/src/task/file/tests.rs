@@ -119,7 +119,7 @@ fn complaints_name_the_line_and_the_remedy() {
         ),
         (
             "time_budget = \"soon\"",
-            "line 3: `time_budget` must be seconds (600) or a text such as \"90s\", \"15m\" or \"2h\"",
+            "line 3: `time_budget` must be seconds (600) or a text such as \"90s\", \"15m\", \"2h\" or \"7d\", 30 days at most",
         ),
         (
             "preset = [\"fast\"]",
@@ -301,4 +301,82 @@ fn columns_say_what_is_missing_and_what_is_in_order() {
     let bytes = plain.expect("a task").to_bytes();
     let text = String::from_utf8(bytes).expect("JSON");
     assert!(!text.contains("missing"), "{text}");
+}
+
+#[test]
+fn rounds_are_a_number_a_time_or_both() {
+    for (lines, rounds, every, words) in [
+        (
+            "rounds = 3",
+            Some(3),
+            None,
+            "done 3 times, one round after the other",
+        ),
+        (
+            "every = \"24h\"",
+            None,
+            Some(86_400),
+            "again every 1 day, until somebody cancels",
+        ),
+        (
+            "every = \"7d\"\nrounds = 4",
+            Some(4),
+            Some(604_800),
+            "again every 7 days, 4 rounds in all",
+        ),
+        ("every = 90", None, Some(90), "again every 90 seconds"),
+    ] {
+        let task = Task::from_toml(&with(lines)).expect("a task");
+        assert_eq!((task.rounds, task.every), (rounds, every), "{lines}");
+        assert!(task.summary().contains(words), "{}", task.summary());
+        assert_eq!(Task::from_bytes(&task.to_bytes()), Ok(task));
+    }
+    let goes_on = |lines: &str, next: u32| {
+        Task::from_toml(&with(lines))
+            .expect("a task")
+            .goes_on_to(next)
+    };
+    assert!(!goes_on("", 2));
+    assert!(!goes_on("rounds = 1", 2));
+    assert!(goes_on("rounds = 2", 2) && !goes_on("rounds = 2", 3));
+    assert!(goes_on("every = 60", 1000) && !goes_on("every = 60\nrounds = 2", 3));
+    assert!(
+        !Task::from_toml(&with(""))
+            .expect("a task")
+            .summary()
+            .contains("round")
+    );
+    // One round and no word about rounds are told apart by the file alone.
+    let bytes = Task::from_toml(&with("")).expect("a task").to_bytes();
+    assert!(!String::from_utf8(bytes).expect("JSON").contains("every"));
+}
+
+#[test]
+fn slips_in_rounds_are_explained() {
+    for (line, expected) in [
+        (
+            "rounds = 0",
+            "`rounds` must be a whole number from 1 to 1000",
+        ),
+        (
+            "rounds = \"3\"",
+            "`rounds` must be a whole number, not a string",
+        ),
+        (
+            "every = \"1 fortnight\"",
+            "a text such as \"90s\", \"15m\", \"2h\" or \"7d\", 365 days at most",
+        ),
+        ("every = \"400d\"", "365 days at most"),
+        (
+            "every = \"5s\"",
+            "`every` must be at least 60 seconds; for rounds one right after",
+        ),
+        ("round = 2", "unknown key `round`; did you mean `rounds`?"),
+    ] {
+        let message = error(&with(line));
+        assert!(
+            message.starts_with("task file, line 3: ") && message.contains(expected),
+            "{line}: {message}"
+        );
+    }
 }

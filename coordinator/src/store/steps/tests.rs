@@ -194,11 +194,12 @@ async fn runs_keep_their_first_end_and_members_their_reports() {
             None,
             Some(Digest([6; 32])),
             Some("{}"),
+            None,
         )
         .await
         .expect("ends");
     store
-        .finish_run(run, RunState::Failed, Some("late"), None, None)
+        .finish_run(run, RunState::Failed, Some("late"), None, None, None)
         .await
         .expect("ignored");
     let record = store.run(run).await.expect("reads").expect("there");
