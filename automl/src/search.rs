@@ -10,6 +10,7 @@ mod calibrate;
 mod conductor;
 mod ensemble;
 mod estimate;
+mod explore;
 mod incumbent;
 mod leaderboard;
 mod memory;
@@ -18,6 +19,7 @@ mod path;
 mod portfolio;
 mod race;
 mod report;
+mod surrogate;
 mod warm;
 
 pub use budget::Budget;
@@ -29,6 +31,7 @@ pub use observer::{Early, Observer, Progress, Silent, Standing, State};
 pub use path::{Behind, Cost, Ended, History, Rung};
 pub use portfolio::Candidate;
 pub use report::{Decision, MOVED, RoundDrift, RoundReport, SHIFTED, Verdict};
+pub use surrogate::{Knob, Scale};
 
 use crate::ask::Stage;
 use crate::features;

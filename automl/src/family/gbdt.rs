@@ -48,6 +48,7 @@ pub use tree::{MAX_DEPTH, Node, Test, Tree};
 use serde::{Deserialize, Serialize};
 
 use crate::family::{Family, FamilyObject, FoldModel, Offer, Proposal, Reads, Setting, Trainer};
+use crate::search::Knob;
 
 /// The family's name.
 pub const NAME: &str = "gbdt";
@@ -76,6 +77,19 @@ impl Family for Gbdt {
         let read = GbdtHyperparameters::deserialize(hyperparameters);
         let read = read.map_err(|error| error.to_string())?;
         Ok(Box::new(GbdtTrainer::new(read, setting)?))
+    }
+
+    fn knobs(&self) -> Vec<Knob> {
+        portfolio::knobs()
+    }
+
+    fn varied(
+        &self,
+        offer: &Offer<'_>,
+        pipeline: usize,
+        hyperparameters: &serde_json::Value,
+    ) -> Option<Proposal> {
+        portfolio::varied(offer, pipeline, hyperparameters)
     }
 
     fn reads(&self) -> Reads {

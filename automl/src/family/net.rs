@@ -40,6 +40,7 @@ pub use trainer::{NetCandidate, NetTrainer, update_levels};
 use serde::Deserialize;
 
 use crate::family::{Family, Offer, Proposal, Reads, Setting, Trainer};
+use crate::search::Knob;
 
 /// The family's name.
 pub const NAME: &str = "net";
@@ -65,6 +66,19 @@ impl Family for Net {
         let candidate = NetCandidate::deserialize(hyperparameters);
         let candidate = candidate.map_err(|error| error.to_string())?;
         Ok(Box::new(NetTrainer::new(candidate, setting.clone())?))
+    }
+
+    fn knobs(&self) -> Vec<Knob> {
+        portfolio::knobs()
+    }
+
+    fn varied(
+        &self,
+        offer: &Offer<'_>,
+        pipeline: usize,
+        hyperparameters: &serde_json::Value,
+    ) -> Option<Proposal> {
+        portfolio::varied(offer, pipeline, hyperparameters)
     }
 
     fn reads(&self) -> Reads {

@@ -18,6 +18,7 @@ use crate::ask::{Encoder, Segment};
 use crate::features::NamedPipeline;
 use crate::object::ObjectId;
 use crate::profile::Profile;
+use crate::search::Knob;
 use crate::site::{SiteError, SiteView};
 use crate::task::Task;
 
@@ -51,6 +52,24 @@ pub trait Family: Sync {
         hyperparameters: &serde_json::Value,
         setting: &Setting,
     ) -> Result<Box<dyn Trainer>, String>;
+
+    /// What a later round may vary beyond [`Family::candidates`], by what earlier rounds showed: numbers
+    /// in the hyperparameters. None unless the family says so.
+    fn knobs(&self) -> Vec<Knob> {
+        Vec::new()
+    }
+
+    /// A candidate of its own on the pipeline at this place, after [`Family::knobs`] of another were
+    /// changed; what follows from them and from the rows is put right. `None` where the result makes
+    /// no sense.
+    fn varied(
+        &self,
+        _offer: &Offer<'_>,
+        _pipeline: usize,
+        _hyperparameters: &serde_json::Value,
+    ) -> Option<Proposal> {
+        None
+    }
 
     /// How its parts and objects are read: [`Reads::of`] its two types.
     fn reads(&self) -> Reads;

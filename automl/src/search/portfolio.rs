@@ -10,6 +10,7 @@ use crate::features::NamedPipeline;
 use crate::object::{Object, ObjectId};
 use crate::profile::Profile;
 use crate::random::derive;
+use crate::search::explore;
 use crate::search::memory::Notes;
 use crate::search::{Conductor, SearchError, warm};
 use crate::task::Task;
@@ -69,9 +70,17 @@ pub(crate) fn candidates(
     conductor: &mut Conductor<'_>,
 ) -> Result<Vec<Entrant>, SearchError> {
     let head = Head::of(&profile.target);
-    let mut offers = offers(task, profile, pipelines, head);
+    let offer = Offer {
+        task,
+        profile,
+        pipelines,
+        head,
+    };
+    let mut offers = offers(&offer);
     if let Some(notes) = notes {
+        let new = explore::configurations(&offer, &offers, notes);
         offers = warm::choose(task, offers, pipelines, notes);
+        offers.extend(new);
     }
     let mut published: Vec<Option<(ObjectId, Arc<_>)>> = vec![None; pipelines.len()];
     let mut entrants: Vec<Entrant> = Vec::new();
@@ -140,17 +149,12 @@ pub(crate) fn candidates(
 }
 
 /// What every family offers, family by family.
-fn offers(task: &Task, profile: &Profile, pipelines: &[NamedPipeline], head: Head) -> Vec<Offered> {
-    let offer = Offer {
-        task,
-        profile,
-        pipelines,
-        head,
-    };
+fn offers(offer: &Offer<'_>) -> Vec<Offered> {
+    let (task, pipelines) = (offer.task, offer.pipelines);
     let families = family::families();
     let allowed = families.into_iter().filter(|family| allowed(task, *family));
     let offers = allowed.flat_map(|family| {
-        let proposals = family.candidates(&offer).into_iter();
+        let proposals = family.candidates(offer).into_iter();
         proposals.map(move |proposal| Offered {
             family,
             proposal,

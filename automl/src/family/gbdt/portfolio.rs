@@ -1,9 +1,12 @@
 //! The candidates that the search tries first.
 
+use serde::Deserialize;
+
 use super::hyperparameters::GbdtHyperparameters;
 use crate::ask::MAX_NUMBERS;
 use crate::family::{Head, Offer, Proposal, monotone};
 use crate::features::Pipeline;
+use crate::search::{Knob, Scale};
 use crate::task::Preset;
 
 /// Numbers of a candidate's largest step; so many that a handful of candidates
@@ -102,6 +105,47 @@ pub(super) fn candidates(offer: &Offer<'_>) -> Vec<Proposal> {
         }
     }
     proposals
+}
+
+/// What later rounds vary.
+pub(super) fn knobs() -> Vec<Knob> {
+    let knob = |pointer, scale| Knob { pointer, scale };
+    vec![
+        knob("/learning_rate", Scale::Log(RATES.0, RATES.1)),
+        knob("/max_depth", Scale::Whole(2, 8)),
+        knob("/row_share", Scale::Linear(0.5, 1.0)),
+        knob("/column_share", Scale::Linear(0.3, 1.0)),
+        knob("/lambda", Scale::Log(0.3, 30.0)),
+        knob("/min_hessian", Scale::Log(0.2, 50.0)),
+    ]
+}
+
+/// Hyperparameters whose knobs were changed: what follows from the depth and from the room of a step
+/// is put right.
+pub(super) fn varied(
+    offer: &Offer<'_>,
+    pipeline: usize,
+    hyperparameters: &serde_json::Value,
+) -> Option<Proposal> {
+    let named = offer.pipelines.get(pipeline)?;
+    let read = GbdtHyperparameters::deserialize(hyperparameters).ok()?;
+    let plain = GbdtHyperparameters::new(read.learning_rate, read.max_depth);
+    let changed = GbdtHyperparameters {
+        level_splits: if read.max_depth > 6 {
+            DEEP_SPLITS
+        } else {
+            plain.level_splits
+        },
+        monotone: monotone::ways(offer, &named.pipeline)?,
+        ..read
+    };
+    let fitted = within_a_step(changed, &named.pipeline, CANDIDATE_NUMBERS, offer)?;
+    fitted.check().ok()?;
+    Some(Proposal {
+        pipeline,
+        name: name(&fitted),
+        hyperparameters: serde_json::to_value(&fitted).ok()?,
+    })
 }
 
 fn name(candidate: &GbdtHyperparameters) -> String {

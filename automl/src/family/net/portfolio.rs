@@ -1,8 +1,11 @@
 //! The networks that a search tries.
 
+use serde::Deserialize;
+
 use super::{LocalTraining, NetCandidate, Server};
 use crate::family::{Offer, Proposal};
 use crate::features::{NamedPipeline, Numbers};
+use crate::search::{Knob, Scale};
 
 /// Below this many training rows over all sites a network is small and held back.
 const FEW_ROWS: u64 = 6000;
@@ -49,6 +52,36 @@ pub(super) fn candidates(offer: &Offer<'_>) -> Vec<Proposal> {
         })
     };
     configurations.into_iter().filter_map(propose).collect()
+}
+
+/// What later rounds vary.
+pub(super) fn knobs() -> Vec<Knob> {
+    let knob = |pointer, scale| Knob { pointer, scale };
+    vec![
+        knob("/local/learning_rate", Scale::Log(5e-4, 0.02)),
+        knob("/local/dropout", Scale::Linear(0.0, 0.5)),
+        knob("/local/weight_decay", Scale::Log(0.01, 2.0)),
+        knob("/hidden/0", Scale::Whole(16, 160)),
+    ]
+}
+
+/// Hyperparameters whose knobs were changed, within the work of a step.
+pub(super) fn varied(
+    offer: &Offer<'_>,
+    pipeline: usize,
+    hyperparameters: &serde_json::Value,
+) -> Option<Proposal> {
+    let named = offer.pipelines.get(pipeline)?;
+    let mut candidate = NetCandidate::deserialize(hyperparameters).ok()?;
+    let shape = candidate.shape(named.pipeline.width(), &named.pipeline.widths(), offer.head);
+    shape.check(offer.head).ok()?;
+    let weights = shape.parameters() as f64;
+    bound_work(&mut candidate, weights, offer.profile.train_rows, named);
+    Some(Proposal {
+        pipeline,
+        name: name(&candidate),
+        hyperparameters: serde_json::to_value(&candidate).ok()?,
+    })
 }
 
 /// Takes so many batches of a pass, and scores so seldom, that a step stays within the work that
