@@ -453,21 +453,21 @@ fn the_threshold_calls_a_rare_class_and_its_test_is_what_the_file_predicts() {
 /// and both keep within the limit.
 #[test]
 fn a_blend_is_compared_as_a_whole_and_a_limit_leaves_room_for_it() {
-    let task = task("max_steps = 24", "");
+    let task = task("", "");
     let (one, _) = run(&task, sites(false));
     let round = Round::after(one.memory.clone());
-    let second = |most: u32, sites| {
+    let second = |max_steps| {
         let task = Task {
-            max_steps: Some(most),
+            max_steps,
             ..task.clone()
         };
-        let mut recorder = Recorder::new(&task, sites);
+        let mut recorder = Recorder::new(&task, sites(false));
         let two = search::round(&task, &round, &mut &mut recorder, &mut Silent);
         (two.expect("a champion"), recorder)
     };
     let champion = &one.champion;
     let blend = champion.blend.as_ref().expect("a blend");
-    let (two, recorder) = second(24, sites(false));
+    let (two, recorder) = second(None);
     let [(ask, _)] = recorder.at(Stage::Compare)[..] else {
         panic!("one comparison");
     };
@@ -498,7 +498,7 @@ fn a_blend_is_compared_as_a_whole_and_a_limit_leaves_room_for_it() {
         (11, &[Stage::Calibrate, Stage::Compare][..]),
         (12, &[Stage::Ensemble, Stage::Calibrate, Stage::Compare][..]),
     ] {
-        let (two, recorder) = second(most, sites(false));
+        let (two, recorder) = second(Some(most));
         let stages = recorder.steps.iter().map(|(ask, _)| ask.stage);
         let after: Vec<Stage> = stages.filter(|stage| *stage > Stage::Race).collect();
         let (test, before) = after.split_last().expect("steps");
