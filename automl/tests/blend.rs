@@ -12,7 +12,7 @@ use collegium_automl::local::test_figures;
 use collegium_automl::model::{Champion, predict_csv};
 use collegium_automl::object::{Object, ObjectId};
 use collegium_automl::random::Stream;
-use collegium_automl::search::{self, Early, Outcome, Silent, State};
+use collegium_automl::search::{self, Decision, Early, Outcome, Round, Silent, State};
 use collegium_automl::simulate;
 use collegium_automl::table::{Table, TableMapping};
 use collegium_automl::task::Task;
@@ -447,4 +447,62 @@ fn the_threshold_calls_a_rare_class_and_its_test_is_what_the_file_predicts() {
         [tested.false_negatives, tested.true_positives],
     ];
     assert_eq!(counted, expected);
+}
+
+/// With a memory one step of drift precedes the race and one of comparison follows the ensemble,
+/// and both keep within the limit.
+#[test]
+fn a_blend_is_compared_as_a_whole_and_a_limit_leaves_room_for_it() {
+    let task = task("", "");
+    let (one, _) = run(&task, sites(false));
+    let round = Round::after(one.memory.clone());
+    let second = |max_steps| {
+        let task = Task {
+            max_steps,
+            ..task.clone()
+        };
+        let mut recorder = Recorder::new(&task, sites(false));
+        let two = search::round(&task, &round, &mut &mut recorder, &mut Silent);
+        (two.expect("a champion"), recorder)
+    };
+    let champion = &one.champion;
+    let blend = champion.blend.as_ref().expect("a blend");
+    let (two, recorder) = second(None);
+    let [(ask, _)] = recorder.at(Stage::Compare)[..] else {
+        panic!("one comparison");
+    };
+    let [Part::Compare(part)] = &ask.parts[..] else {
+        panic!("one part");
+    };
+    let weights: Vec<f64> = part.old.voters.iter().map(|voter| voter.weight).collect();
+    let others = blend.others.iter().map(|member| member.weight);
+    let expected: Vec<f64> = std::iter::once(blend.weight).chain(others).collect();
+    assert_eq!(weights, expected);
+    assert_eq!(part.old.calibration, champion.calibration);
+    let verdict = &two.round.verdict;
+    assert_eq!(verdict.incumbent, Some(champion.description()));
+    assert_eq!(champion.description(), one.leaderboard[0].name);
+    // Weights that were fitted to all these rows say a little less than those of other rows.
+    let chosen = champion.validation.log_loss.expect("a loss");
+    let found = verdict.incumbent_loss.expect("a loss");
+    assert!((chosen - found).abs() < 0.02, "{chosen} {found}");
+    // On the same rows nothing better comes, and the blend is tested again as it is.
+    assert_eq!(verdict.decision, Decision::Kept, "{verdict:?}");
+    assert_eq!(&two.champion, champion);
+    assert_eq!(two.test, one.test);
+    let leads = two.leaderboard.iter().map(|line| line.state);
+    assert!(leads.into_iter().all(|state| state != State::Champion));
+    // Six steps of profile, one of training, one to close, then these and the test.
+    for (most, expected) in [
+        (10, &[Stage::Compare][..]),
+        (11, &[Stage::Calibrate, Stage::Compare][..]),
+        (12, &[Stage::Ensemble, Stage::Calibrate, Stage::Compare][..]),
+    ] {
+        let (two, recorder) = second(Some(most));
+        let stages = recorder.steps.iter().map(|(ask, _)| ask.stage);
+        let after: Vec<Stage> = stages.filter(|stage| *stage > Stage::Race).collect();
+        let (test, before) = after.split_last().expect("steps");
+        assert_eq!((*test, before), (Stage::Test, expected), "{most} steps");
+        assert!(two.steps <= most);
+    }
 }

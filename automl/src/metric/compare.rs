@@ -236,7 +236,13 @@ impl ComparePart {
         let sum = |at: usize| fixed[at].value(totals.integers(1 + at)[0]);
         let count = rows.max(1) as f64;
         let gain = sum(2) / count;
-        let variance = (sum(3) / count - gain * gain).max(0.0);
+        // Squares below half a step are summed as none: what rounding may have hidden is counted as
+        // error, or models that are nearly the same would differ with certainty.
+        let hidden = match (sum(2), sum(3)) {
+            (0.0, 0.0) => 0.0,
+            _ => fixed[3].value(1) / 2.0,
+        };
+        let variance = (sum(3) / count - gain * gain).max(0.0) + hidden;
         Compared {
             rows,
             old: sum(0) / count,

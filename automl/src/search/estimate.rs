@@ -136,12 +136,11 @@ pub fn estimate(
     steps.extend(race.steps);
     let finalists = race.finalists.iter().flat_map(|at| scores[*at].clone());
     let champion = scores[race.finalists.first().copied().unwrap_or(0)].clone();
-    // The last scores; a blend's two steps, of which the first has few numbers; and the test.
     steps.push(StepShape {
         stage: Stage::Race,
         segments: finalists.collect(),
     });
-    for stage in [Stage::Ensemble, Stage::Calibrate, Stage::Test] {
+    for stage in closing(task, &race.finalists, profile.labels().len()) {
         let segments = champion.clone();
         steps.push(StepShape { stage, segments });
     }
@@ -152,6 +151,21 @@ pub fn estimate(
         steps,
         sample: rows,
     })
+}
+
+/// The stages after the last scores, a step each: a blend's two where one is tried, of which the first
+/// has few numbers; the second also where probabilities of two classes are calibrated.
+fn closing(task: &Task, finalists: &[usize], classes: usize) -> Vec<Stage> {
+    let together = finalists.len() > 1 && !task.constraints.one_model();
+    let mut stages = Vec::new();
+    if together {
+        stages.push(Stage::Ensemble);
+    }
+    if together || classes == 2 {
+        stages.push(Stage::Calibrate);
+    }
+    stages.push(Stage::Test);
+    stages
 }
 
 /// A candidate that was tried.

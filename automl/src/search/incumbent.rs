@@ -112,16 +112,17 @@ pub(super) fn judge(
         ..
     } = first(&challenger.description(), curves, round);
     verdict.incumbent = Some(name.clone());
+    let judged = |verdict, scores, moved| Judged {
+        verdict,
+        scores,
+        moved,
+    };
     let mut pipelines = memory.champion.pipelines().into_iter();
     if let Some(reason) = pipelines.find_map(|pipeline| pipeline.unfit_for(profile)) {
         verdict.decision = Decision::Replaced;
         verdict.reason =
             format!("the champion of round {round} ({name}) cannot be scored any more: {reason}");
-        return Ok(Judged {
-            verdict,
-            scores,
-            moved: None,
-        });
+        return Ok(judged(verdict, scores, None));
     }
     let part = ComparePart {
         old: contender(&memory.champion, conductor)?,
@@ -138,11 +139,7 @@ pub(super) fn judge(
                 "the sum that compares the champion of round {round} ({name}) with the best of this \
                  round did not open ({reason}), so nothing shows that it is worse"
             );
-            return Ok(Judged {
-                verdict,
-                scores: memory.notes.scores.clone(),
-                moved: None,
-            });
+            return Ok(judged(verdict, memory.notes.scores.clone(), None));
         }
         Err(error) => return Err(error.into()),
     };
@@ -156,11 +153,7 @@ pub(super) fn judge(
         .collect();
     let moved = score_drift(&memory.notes.scores, &now);
     let kept = verdict.decision == Decision::Kept;
-    Ok(Judged {
-        verdict,
-        scores: if kept { now } else { scores },
-        moved,
-    })
+    Ok(judged(verdict, if kept { now } else { scores }, moved))
 }
 
 /// Fills in what the comparison says.

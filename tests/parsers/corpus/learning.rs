@@ -7,7 +7,7 @@ use std::path::Path;
 use collegium_automl::ask::{Ask, Stage, Totals};
 use collegium_automl::federation::{Federation, FederationError, Pooled};
 use collegium_automl::object::{Object, ObjectId};
-use collegium_automl::search::{self, Silent};
+use collegium_automl::search::{self, Outcome, Round, Silent};
 use collegium_automl::simulate;
 use collegium_automl::table::{Table, TableMapping};
 use collegium_automl::task::Task;
@@ -82,6 +82,7 @@ pub fn inputs() -> Vec<(&'static str, Inputs)> {
         objects: BTreeMap::new(),
     };
     let outcome = search::run(&task, &mut recorder, &mut Silent).expect("a champion");
+    let compared = compared(&task, &outcome);
     let champion = outcome.champion.to_bytes().expect("bytes");
     let mut objects: Vec<_> = recorder.objects.into_values().collect();
     objects.push(champion);
@@ -90,16 +91,33 @@ pub fn inputs() -> Vec<(&'static str, Inputs)> {
     let maps = SITES
         .iter()
         .map(|site| sample(&format!("examples/hospitals/sites/{site}.toml")));
+    let asks = recorder.asks.into_values();
     vec![
         (
             "ask",
-            numbered(recorder.asks.into_values().chain(recorder.last_asks)),
+            numbered(asks.chain(recorder.last_asks).chain(compared)),
         ),
         ("object", numbered(objects)),
         ("task", tasks),
         ("column_map", maps.collect()),
         ("table", tables()),
     ]
+}
+
+/// The ask of a second round that compares its best with the champion of the first.
+fn compared(task: &Task, first: &Outcome) -> Option<Vec<u8>> {
+    let sites = SITES.iter().map(|site| ((*site).to_owned(), table(site)));
+    let mut recorder = Recorder {
+        inner: simulate::federation(task, sites.collect()).expect("sites"),
+        asks: BTreeMap::new(),
+        last_asks: Vec::new(),
+        objects: BTreeMap::new(),
+    };
+    let round = Round::after(first.memory.clone());
+    search::round(task, &round, &mut recorder, &mut Silent).expect("a champion");
+    let stage = |bytes: &Vec<u8>| Ask::from_bytes(bytes, bytes.len()).expect("an ask").stage;
+    let mut asks = recorder.last_asks.into_iter();
+    asks.find(|bytes| stage(bytes) == Stage::Compare)
 }
 
 fn tables() -> Inputs {

@@ -142,6 +142,52 @@ fn differences_of_log_losses_are_summed_row_by_row() {
     assert_eq!(found.scores, [[2, 2]]);
     let same = compared(&part, &[voice(&old_rows)], &[voice(&old_rows)]);
     assert_eq!((same.gain, same.gain_se), (0.0, 0.0));
+    // Each row a little better, by less than squares can tell: no certainty.
+    let nearly = targets.map(|target| if target == 1.0 { 1e-6 } else { -1e-6 });
+    let nearly: Vec<f64> = old_says.iter().zip(nearly).map(|(p, d)| p + d).collect();
+    let nearly_rows = rows(&nearly, &targets, &SLOTS);
+    let found = compared(&part, &[voice(&old_rows)], &[voice(&nearly_rows)]);
+    assert!(
+        found.gain > 1e-7 && found.gain < found.gain_se && found.gain_se < 1e-4,
+        "{found:?}"
+    );
+}
+
+#[test]
+fn losses_are_those_after_calibration_and_scores_those_before() {
+    let says = [0.6, 0.4, 0.1, 0.3, 0.5];
+    let targets = [1.0, 0.0, 1.0, 0.0, 1.0];
+    let rows = rows(&says, &targets, &SLOTS);
+    let echo = Echo {
+        head: Head::Binary,
+        folds: 2,
+        width: 1,
+    };
+    let classes = TargetCoding::Classes {
+        labels: vec!["0".to_owned(), "1".to_owned()],
+    };
+    let voice = || Voice {
+        model: &echo,
+        rows: &rows,
+        target: &classes,
+        weight: 1.0,
+    };
+    let mut part = part(Head::Binary, vec![vec![bin_of(0.5) as u16]]);
+    let platt = Platt {
+        slope: 2.0,
+        intercept: 3.0,
+    };
+    part.old.calibration = Some(platt);
+    let found = compared(&part, &[voice()], &[voice()]);
+    let mut loss = 0.0;
+    for (row, p) in [(0, 0.6), (1, 0.41), (3, 0.3), (4, 0.51)] {
+        let mut scores = [1.0 - p, p];
+        platt.apply(&mut scores);
+        loss -= scores[targets[row] as usize].ln() / 4.0;
+    }
+    assert!((found.old - loss).abs() < 1e-8, "{found:?} {loss}");
+    assert!((found.old - found.new - found.gain).abs() < 1e-7);
+    assert_eq!(found.scores, [[2, 2]]);
 }
 
 #[test]
@@ -205,11 +251,21 @@ fn what_is_out_of_bounds_is_refused() {
     none.old.voters.clear();
     let mut many = good.clone();
     many.old.voters = vec![voter(); MAX_VOTERS + 1];
+    let mut turned = good.clone();
+    turned.old.calibration = Some(Platt {
+        slope: -1.0,
+        intercept: 0.0,
+    });
+    let mut classes = part(Head::Number, Vec::new());
+    classes.new.calibration = Some(Platt {
+        slope: 1.0,
+        intercept: 0.0,
+    });
     let mut folds = good.clone();
     folds.new.voters[0].folds = 0;
     let mut empty = good;
     empty.rows = 0;
-    parts.extend([none, many, folds, empty]);
+    parts.extend([none, many, turned, classes, folds, empty]);
     for part in parts {
         assert!(part.check().is_err(), "{part:?}");
     }
