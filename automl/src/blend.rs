@@ -2,7 +2,7 @@
 //!
 //! Two parts of an ask serve them, and no row leaves a site for either. A
 //! [`GramPart`] sums products of the models' errors, from which weights follow
-//! ([`simplex`]); a [`BlendPart`] scores a blend. Both tell validation rows apart
+//! (`simplex`); a [`BlendPart`] scores a blend. Both tell validation rows apart
 //! by group ([`GROUPS`]), so that weights are judged on rows that had no say in
 //! them.
 

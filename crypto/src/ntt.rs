@@ -7,7 +7,7 @@
 //!
 //! The transform is `tfhe-ntt`'s. Which root it evaluates at and in which order are library details;
 //! they are looked at once, and where they are not the format's, values are put in the library's order
-//! ([`Ring`]). The pointwise product is our own branch-free one. With AVX2 or AVX-512 the transform is
+//! (`Ring`). The pointwise product is our own branch-free one. With AVX2 or AVX-512 the transform is
 //! branch-free too; on other processors its additions are conditionals, which a compiler may turn
 //! into conditional moves or branches: constant time is not claimed there.
 

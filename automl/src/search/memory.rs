@@ -233,7 +233,7 @@ impl Notes {
     /// Every configuration once, as it was measured last, the most promising first.
     ///
     /// A loss counts by its distance from the best loss of its round, because rounds have other
-    /// rows; half as much for each round that has passed since; and against [`PRIOR`] of a distance
+    /// rows; half as much for each round that has passed since; and against `PRIOR` of a distance
     /// that three quarters of all stay below, as if it was once among the worse.
     #[must_use]
     pub fn promising(&self) -> Vec<&Measured> {

@@ -115,7 +115,7 @@ pub enum Ended {
 pub struct Behind {
     /// The difference, above 0.
     pub loss: f64,
-    /// At most its standard error, see [`left_behind`].
+    /// At most its standard error, see `left_behind`.
     pub se: f64,
 }
 
