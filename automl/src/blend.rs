@@ -11,7 +11,7 @@ mod part;
 pub(crate) mod simplex;
 
 pub use gram::{Gram, GramPart};
-pub use part::{BlendPart, Blended, Difference};
+pub use part::{BlendPart, Blended};
 
 use serde::{Deserialize, Serialize};
 

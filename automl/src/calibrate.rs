@@ -8,8 +8,8 @@ pub use threshold::{Confusion, Rule, Threshold};
 
 use serde::{Deserialize, Serialize};
 
-use crate::blend::Difference;
 use crate::family::{sigmoid, softplus};
+use crate::metric::Difference;
 use crate::metric::{BINS, Curve, LOGIT_LIMIT, Metric, bin_of};
 
 /// Largest slope and intercept that a file or an ask may carry: far beyond what any fit gives.

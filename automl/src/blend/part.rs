@@ -8,7 +8,8 @@ use crate::calibrate::Platt;
 use crate::family::Head;
 use crate::fixed::FixedPoint;
 use crate::metric::{
-    Curve, LossSums, Metric, Rows, ScoreCounter, ScoreShape, Scored, check_rows_and_folds, loss,
+    Curve, Difference, LossSums, Metric, Rows, ScoreCounter, ScoreShape, Scored,
+    check_rows_and_folds, loss,
 };
 use crate::object::ObjectId;
 
@@ -47,31 +48,6 @@ pub struct BlendPart {
     pub metric: Option<Metric>,
 }
 
-/// Sums over rows of how much smaller the blend's loss is than the rival's.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Difference {
-    /// Rows.
-    pub rows: u64,
-    /// Σ (rival's loss - blend's loss), each cut at ±4.
-    pub gain: f64,
-    /// Σ of the squares.
-    pub squared: f64,
-}
-
-impl Difference {
-    /// Whether the mean gain is above its standard error: what is not is left to chance.
-    #[must_use]
-    pub fn convinces(&self) -> bool {
-        if self.rows < 2 {
-            return false;
-        }
-        let rows = self.rows as f64;
-        let mean = self.gain / rows;
-        let variance = (self.squared / rows - mean * mean).max(0.0);
-        mean > libm::sqrt(variance / (rows - 1.0))
-    }
-}
-
 /// What came back.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Blended {
@@ -79,7 +55,7 @@ pub struct Blended {
     pub scored: Scored,
     /// For two classes and on validation rows, the curve of each group.
     pub groups: Vec<Curve>,
-    /// Against the rival, where there is one.
+    /// Against the rival, where there is one: differences of rows are cut at ±4.
     pub difference: Option<Difference>,
 }
 
@@ -221,11 +197,9 @@ impl BlendPart {
         let LossSums { rows, .. } = scored.losses;
         let difference = self.rival.map(|_| {
             let [gain, squared] = self.difference();
-            Difference {
-                rows,
-                gain: gain.value(totals.integers(first)[0]),
-                squared: squared.value(totals.integers(first + 1)[0]),
-            }
+            let sum = |fixed: FixedPoint, at| fixed.value(totals.integers(at)[0]);
+            let (gains, squares) = (sum(gain, first), sum(squared, first + 1));
+            Difference::of_rounded(rows, gains, squares, squared)
         });
         Blended {
             scored,

@@ -1,7 +1,6 @@
 //! Two champions side by side on the same validation rows.
 //!
-//! The difference of their losses is summed row by row. Its standard error is several times
-//! smaller than what the errors of the two means would give: a hard row is hard for both.
+//! The difference of their losses is summed row by row ([`Difference`]).
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +10,7 @@ use crate::family::{FoldModel, Head};
 use crate::features::TargetCoding;
 use crate::fixed::FixedPoint;
 use crate::metric::curve::{BINS, bin_of};
+use crate::metric::difference::Difference;
 use crate::metric::score::check_rows_and_folds;
 use crate::metric::sums::loss;
 use crate::object::ObjectId;
@@ -235,24 +235,13 @@ impl ComparePart {
         let fixed = fixed_points(self.head, self.rows);
         let sum = |at: usize| fixed[at].value(totals.integers(1 + at)[0]);
         let count = rows.max(1) as f64;
-        let gain = sum(2) / count;
-        // Squares below half a step are summed as none: what rounding may have hidden is counted as
-        // error, or models that are nearly the same would differ with certainty.
-        let hidden = match (sum(2), sum(3)) {
-            (0.0, 0.0) => 0.0,
-            _ => fixed[3].value(1) / 2.0,
-        };
-        let variance = (sum(3) / count - gain * gain).max(0.0) + hidden;
+        let difference = Difference::of_rounded(rows, sum(2), sum(3), fixed[3]);
         Compared {
             rows,
             old: sum(0) / count,
             new: sum(1) / count,
-            gain,
-            gain_se: if rows < 2 {
-                f64::INFINITY
-            } else {
-                libm::sqrt(variance / (count - 1.0))
-            },
+            gain: difference.mean(),
+            gain_se: difference.standard_error(),
             scores: (0..self.cuts.len())
                 .map(|list| totals.counts(1 + fixed.len() + list))
                 .collect(),

@@ -129,13 +129,8 @@ pub(super) fn varied(
 ) -> Option<Proposal> {
     let named = offer.pipelines.get(pipeline)?;
     let read = GbdtHyperparameters::deserialize(hyperparameters).ok()?;
-    let plain = GbdtHyperparameters::new(read.learning_rate, read.max_depth);
     let changed = GbdtHyperparameters {
-        level_splits: if read.max_depth > 6 {
-            DEEP_SPLITS
-        } else {
-            plain.level_splits
-        },
+        level_splits: level_splits(read.max_depth),
         monotone: monotone::ways(offer, &named.pipeline)?,
         ..read
     };
@@ -170,18 +165,22 @@ fn hyperparameters(variant: &Variant, steps: f64, head: Head) -> GbdtHyperparame
     let rate = (factor * LEARNING / stages).clamp(RATES.0, RATES.1);
     // Two digits, for people.
     let plain = GbdtHyperparameters::new(libm::round(rate * 100.0) / 100.0, depth);
-    let deep = depth > 6;
     GbdtHyperparameters {
         row_share,
         column_share,
         lambda,
         min_hessian: hessian,
-        level_splits: if deep {
-            DEEP_SPLITS
-        } else {
-            plain.level_splits
-        },
+        level_splits: level_splits(depth),
         ..plain
+    }
+}
+
+/// Most splits of a level of trees of this depth.
+fn level_splits(depth: u8) -> u8 {
+    if depth > 6 {
+        DEEP_SPLITS
+    } else {
+        GbdtHyperparameters::new(1.0, depth).level_splits
     }
 }
 
