@@ -104,33 +104,18 @@ pub(crate) fn run(args: &Args, out: Output) -> anyhow::Result<ExitCode> {
         Value::Array(reports(&task, sites, &champion)?)
     };
     let leaderboard = Leaderboard::new(&outcome.leaderboard).with_traffic(bytes, outcome.numbers);
-    let result = json!({
-        "champion": {
-            "id": ObjectId::of(&champion),
-            "family": outcome.champion.family(),
-            "models": outcome.champion.models(),
-            "calibrated": outcome.champion.calibration.is_some(),
-            "threshold": outcome.champion.threshold,
-            "description": outcome.description(),
-            "file": args.out.as_ref().map(|dir| dir.join("champion.json")),
-        },
-        "test": outcome.test,
-        "round": rounds::value(&outcome),
-        "metric": outcome.champion.task.metric.name(),
-        "sites_alone": alone,
-        "steps": outcome.steps,
-        "numbers": outcome.numbers,
-        "early": outcome.early.as_ref().map(ToString::to_string),
-        "bytes_up_per_site": names
-            .iter()
-            .map(|name| (name.clone(), bytes.map_or(Value::Null, Value::from)))
-            .collect::<serde_json::Map<_, _>>(),
-        // Of the search, without what the sites would have had alone.
-        "seconds": seconds,
-        // No daemon ran, so nothing was entered.
-        "ledger_entries": 0,
-        "leaderboard": leaderboard.rows(),
-    });
+    let mut result = figures(&outcome, &leaderboard);
+    let file = args.out.as_ref().map(|dir| dir.join("champion.json"));
+    result["champion"]["id"] = json!(ObjectId::of(&champion));
+    result["champion"]["file"] = json!(file);
+    result["sites_alone"] = alone;
+    result["bytes_up_per_site"] = names
+        .iter()
+        .map(|name| (name.clone(), bytes.map_or(Value::Null, Value::from)))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
+    // Of the search, without what the sites would have had alone.
+    result["seconds"] = seconds.into();
     if let Some(dir) = &args.out {
         write(&dir.join("leaderboard.csv"), leaderboard.csv().as_bytes())?;
         write(&dir.join("champion.json"), &champion)?;
@@ -139,6 +124,28 @@ pub(crate) fn run(args: &Args, out: Output) -> anyhow::Result<ExitCode> {
     }
     out.result(&result, report(&result, &result["leaderboard"]))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the search found, without what only the run around it knows.
+fn figures(outcome: &Outcome, leaderboard: &Leaderboard) -> Value {
+    json!({
+        "champion": {
+            "family": outcome.champion.family(),
+            "models": outcome.champion.models(),
+            "calibrated": outcome.champion.calibration.is_some(),
+            "threshold": outcome.champion.threshold,
+            "description": outcome.description(),
+        },
+        "test": outcome.test,
+        "round": rounds::value(outcome),
+        "metric": outcome.champion.task.metric.name(),
+        "steps": outcome.steps,
+        "numbers": outcome.numbers,
+        "early": outcome.early.as_ref().map(ToString::to_string),
+        // No daemon ran, so nothing was entered.
+        "ledger_entries": 0,
+        "leaderboard": leaderboard.rows(),
+    })
 }
 
 /// Reads and checks a task file.

@@ -39,6 +39,7 @@ use crate::federation::{Federation, FederationError};
 use crate::metric::{Curve, Metrics};
 use crate::model::{Champion, ChampionError};
 use crate::profile::{self, Profile, ProfileError};
+use crate::search::incumbent::Judged;
 use crate::search::race::Finish;
 use crate::task::Task;
 
@@ -192,14 +193,7 @@ pub fn round(
     let drift = memory.map(|memory| incumbent::drift(memory, &profile, &mut conductor));
     let mut drift = drift.transpose()?;
     let mut best = best(task, &profile, memory, &budget, &mut conductor)?;
-    let judged = match memory {
-        Some(memory) => {
-            conductor.enter(Stage::Compare);
-            let (champion, curves) = (&best.champion, &best.curves);
-            incumbent::judge(memory, &profile, champion, curves, &mut conductor)?
-        }
-        None => incumbent::first(&best.champion.description(), &best.curves, round.number),
-    };
+    let judged = judge(round, &profile, &best, &mut conductor)?;
     if let Some(drift) = &mut drift {
         drift.score = judged.moved;
     }
@@ -238,6 +232,25 @@ pub fn round(
             lineage,
         },
     })
+}
+
+/// The round's best against the champion of the round before, if there was one.
+fn judge(
+    round: &Round,
+    profile: &Profile,
+    best: &Best,
+    conductor: &mut Conductor<'_>,
+) -> Result<Judged, SearchError> {
+    let (champion, curves) = (&best.champion, &best.curves);
+    let Some(memory) = &round.memory else {
+        return Ok(incumbent::first(
+            &champion.description(),
+            curves,
+            round.number,
+        ));
+    };
+    conductor.enter(Stage::Compare);
+    incumbent::judge(memory, profile, champion, curves, conductor)
 }
 
 /// What a round finds by itself.

@@ -1,15 +1,20 @@
 """What others reach on the pooled rows: LightGBM, CatBoost and logistic regression, as they come.
 
     python baselines.py OUT RESULTS [--sets ...] [--seeds ...] [--models lightgbm catboost logistic]
+                        [--fresh] [--record]
 
 Reads what prepare.py wrote, trains on `train.csv` with each library's defaults, predicts
 `test.csv`, and writes RESULTS/<set>/<seed>/<model>.json. A result that is there already is kept.
-One thread, so that a run can be repeated to the bit.
+One thread, so that a run can be repeated to the bit: what `peers.json` holds for the same library
+version and the same bytes of `train.csv` and `test.csv` is taken from there, not trained again,
+unless `--fresh` is given. `--record` writes every result of RESULTS into that file.
 """
 import argparse
+import hashlib
 import json
 import time
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +94,38 @@ def figures(y: np.ndarray, p: np.ndarray) -> dict:
     }
 
 
+RECORDED = Path(__file__).with_name("peers.json")
+LIBRARIES = {"lightgbm": "lightgbm", "logistic": "scikit-learn", "catboost": "catboost"}
+
+
+def key(folder: Path, name: str) -> str:
+    """What a result depends on: the set, the seed, the rows and the library."""
+    rows = hashlib.sha256()
+    for part in ("train.csv", "test.csv"):
+        rows.update(hashlib.sha256((folder / part).read_bytes()).digest())
+    library = LIBRARIES[name]
+    return " ".join(
+        [folder.parent.name, folder.name, rows.hexdigest()[:16], name, library, version(library)]
+    )
+
+
+def record(out: Path, results: Path) -> None:
+    recorded = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
+    for folder in out.glob("*/*"):
+        for name in MODELS:
+            result = results / folder.parent.name / folder.name / f"{name}.json"
+            if result.exists():
+                recorded[key(folder, name)] = json.loads(result.read_text())
+    RECORDED.write_text(json.dumps(recorded, indent=0, sort_keys=True) + "\n")
+
+
+def train(folder: Path, name: str) -> dict:
+    parts, numbers, codes = table(folder)
+    began = time.perf_counter()
+    p = MODELS[name](parts, numbers, codes, int(folder.name))
+    return figures(parts["test"][1], p) | {"seconds": time.perf_counter() - began}
+
+
 def main() -> None:
     args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     args.add_argument("out", type=Path)
@@ -96,7 +133,10 @@ def main() -> None:
     args.add_argument("--sets", nargs="+")
     args.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5])
     args.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    args.add_argument("--fresh", action="store_true")
+    args.add_argument("--record", action="store_true")
     args = args.parse_args()
+    recorded = {} if args.fresh or not RECORDED.exists() else json.loads(RECORDED.read_text())
     for name in args.models:
         for folder in sorted(args.out.glob("*/*")):
             if args.sets and folder.parent.name not in args.sets:
@@ -106,13 +146,12 @@ def main() -> None:
             result = args.results / folder.parent.name / folder.name / f"{name}.json"
             if result.exists():
                 continue
-            parts, numbers, codes = table(folder)
-            began = time.perf_counter()
-            p = MODELS[name](parts, numbers, codes, int(folder.name))
-            values = figures(parts["test"][1], p) | {"seconds": time.perf_counter() - began}
+            values = recorded.get(key(folder, name)) or train(folder, name)
             result.parent.mkdir(parents=True, exist_ok=True)
             result.write_text(json.dumps(values) + "\n")
             print(folder.parent.name, folder.name, name, json.dumps(values), flush=True)
+    if args.record:
+        record(args.out, args.results)
 
 
 if __name__ == "__main__":

@@ -88,21 +88,29 @@ fn layers(weights: usize) -> NetShape {
     shape(inputs, vec![hidden as u32])
 }
 
-/// What the site with this salt answers: within every segment's bounds, cheap, and different at
-/// every site and number.
+/// What the site with this salt answers: within every segment's bounds, different at every site and
+/// number, and so cheap that making it does not hide what is measured.
 pub fn numbers(ask: &Ask, salt: u64) -> impl Iterator<Item = u64> {
     ask.segments().into_iter().flat_map(move |segment| {
-        let codes = segment.max_code() + 1;
-        (0..segment.count() as u64).map(move |index| {
-            let word = (index + salt).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
-            word % codes
-        })
+        (0..segment.count() as u64).map(move |index| number(segment.max_code(), index + salt))
     })
 }
 
-/// [`numbers`], as a site hands them over.
-pub fn codes(ask: &Ask, salt: u64) -> Vec<u64> {
-    let mut codes = Vec::with_capacity(ask.numbers());
-    codes.extend(numbers(ask, salt));
-    codes
+/// [`numbers`], each turned into what a site hands over.
+pub fn converted<T>(ask: &Ask, salt: u64, convert: impl Fn(u64) -> T) -> Vec<T> {
+    let mut all = Vec::with_capacity(ask.numbers());
+    // A segment at a time: its range has a known length, which the iterator over all has not.
+    for segment in ask.segments() {
+        let most = segment.max_code();
+        let range = 0..segment.count() as u64;
+        all.extend(range.map(|index| convert(number(most, index + salt))));
+    }
+    all
+}
+
+/// A number from 0 to `most` by the multiplicative hash of `index`.
+fn number(most: u64, index: u64) -> u64 {
+    let word = index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    // The hash as a fraction of 64 bits: no division.
+    ((u128::from(word) * u128::from(most + 1)) >> 64) as u64
 }

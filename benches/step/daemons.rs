@@ -143,7 +143,7 @@ impl Site for Ready {
 
     fn answer(&mut self, ask: &Ask) -> Result<Answer, SiteError> {
         Ok(Answer {
-            codes: asks::codes(ask, self.salt),
+            codes: asks::converted(ask, self.salt, |code| code),
         })
     }
 }

@@ -27,7 +27,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
-use super::{Down, RECORD, Up, filler};
+use super::{Down, RECORD, Up, bytes_of, filler};
 use crate::consortium::MEMBERS;
 use crate::{asks, daemons};
 
@@ -79,7 +79,7 @@ pub fn run(state: PathBuf) {
 fn check(ask: &Ask, sums: &[f32]) {
     let mut expected = vec![0.0; sums.len()];
     for salt in 0..MEMBERS.len() as u64 {
-        for (sum, code) in expected.iter_mut().zip(asks::codes(ask, salt)) {
+        for (sum, code) in expected.iter_mut().zip(asks::numbers(ask, salt)) {
             *sum += code as f32;
         }
     }
@@ -272,13 +272,6 @@ fn add(sum: &mut [f32], mut body: Spooled) {
         std::io::Result::Ok(())
     })
     .expect("reads");
-}
-
-fn bytes_of(values: &[f32]) -> Vec<u8> {
-    values
-        .iter()
-        .flat_map(|value| value.to_le_bytes())
-        .collect()
 }
 
 /// Listens to a node; gives the sending half of its control stream.

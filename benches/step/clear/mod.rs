@@ -33,3 +33,12 @@ pub enum Up {
 pub fn filler(bytes: usize) -> Blob {
     Blob(vec![7; bytes])
 }
+
+/// Values as they are sent and stored: four bytes each, little-endian.
+pub fn bytes_of(values: &[f32]) -> Vec<u8> {
+    let mut bytes = vec![0; values.len() * 4];
+    for (place, value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
+        *place = value.to_le_bytes();
+    }
+    bytes
+}

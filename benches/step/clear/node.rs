@@ -15,7 +15,7 @@ use collegium_protocol::quic::{Connection, StreamKind};
 use serde_json::json;
 use tokio::task::spawn_blocking;
 
-use super::{Down, RECORD, Up, filler};
+use super::{Down, RECORD, Up, bytes_of, filler};
 use crate::{asks, daemons};
 
 /// Serves until it is killed.
@@ -95,10 +95,8 @@ impl Node {
     async fn answer(&self, _step: u64, ask: &[u8]) {
         let ask = Ask::from_bytes(ask, MAX_ASK_BYTES).expect("an ask");
         let salt = self.salt;
-        let computing = spawn_blocking(move || -> Vec<f32> {
-            let codes = asks::codes(&ask, salt);
-            codes.into_iter().map(|code| code as f32).collect()
-        });
+        let computing =
+            spawn_blocking(move || -> Vec<f32> { asks::converted(&ask, salt, |code| code as f32) });
         let records = [("step", 100), ("committee", 200)];
         let (values, ()) = tokio::join!(computing, self.durable(&records, Action::Ask));
         let values = values.expect("computes");
@@ -109,8 +107,7 @@ impl Node {
             .await
             .expect("sends");
         for piece in values.chunks(BODY_CHUNK_BYTES / 4) {
-            let bytes: Vec<u8> = piece.iter().flat_map(|value| value.to_le_bytes()).collect();
-            stream.write_body(bytes).await.expect("sends");
+            stream.write_body(bytes_of(piece)).await.expect("sends");
         }
         stream.send(&filler(64), 1024).await.expect("sends");
         stream.delivered().await.expect("delivered");
