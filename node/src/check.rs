@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use collegium_automl::data::SitePolicy;
+use collegium_automl::privacy::{Groups, PrivacyReport, PrivacyRules};
 use collegium_automl::table::Table;
 use collegium_protocol::charter::{SignedCharter, VerifiedCharter};
 use collegium_protocol::pki::keyfile;
@@ -17,10 +18,12 @@ use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
 use crate::config::{Bytes, Config};
-use crate::data;
+use crate::data::{self, Loaded};
 use crate::keys::NodeKeys;
 use crate::ledger::Ledger;
-use crate::store::Store;
+use crate::policy::SitePolicies;
+use crate::privacy::site_key;
+use crate::store::{Decision, Store};
 
 /// A certificate that ends within this time should be renewed now.
 const RENEW_BEFORE: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -57,6 +60,42 @@ impl CheckReport {
         let detail = result.unwrap_or_else(|problem| problem);
         self.lines.push(CheckLine { name, ok, detail });
     }
+
+    /// What is done to the columns: one line for each that is not taken as it is.
+    fn add_privacy(&mut self, rules: &PrivacyRules, loaded: &Loaded) {
+        let PrivacyReport {
+            treated,
+            refused,
+            allowed,
+        } = &loaded.report;
+        for it in treated {
+            let unfit = match it.unfit {
+                0 => String::new(),
+                1 => "; 1 cell that this does not fit is missing now".to_owned(),
+                many => format!("; {many} cells that this does not fit are missing now"),
+            };
+            let words = format!("`{}`: {}{unfit}", it.column, it.what);
+            self.add("desensitized", Ok(words));
+        }
+        for it in refused {
+            let words = format!(
+                "left out: {it}; to use it, give it a rule under [privacy.columns]: hash, \
+                 generalize or allow"
+            );
+            self.add("identifiers", Ok(words));
+        }
+        for it in allowed {
+            self.add("identifiers", Ok(format!("allowed by your rule: {it}")));
+        }
+        if let Some(groups) = &loaded.groups {
+            let words = anonymity(groups);
+            let checked = loaded.check_groups(rules);
+            self.add(
+                "anonymity",
+                checked.map(|()| words.clone()).map_err(|why| format!("{words}; {why}")),
+            );
+        }
+    }
 }
 
 impl fmt::Display for CheckReport {
@@ -88,10 +127,22 @@ pub async fn check(config: &Config) -> CheckReport {
         Err(error) => report.add("keys", Err(error.to_string())),
     }
     report.add("charter", charter(config, keys.as_ref().ok()).await);
-    let table = data::load(&config.data).map_err(|error| error.to_string());
-    let rows = table.as_ref().map_or(0, Table::rows);
-    report.add("data", table.and_then(|table| described(&table)));
-    report.add("policy", policy(config.policy.site(), rows));
+    match load(config) {
+        Ok(loaded) => {
+            let rows = loaded.table.rows();
+            report.add("data", described(&loaded.table));
+            report.add_privacy(&config.privacy, &loaded);
+            report.add("policy", policy(config.policy.site(), rows));
+        }
+        Err(problem) => {
+            report.add("data", Err(problem));
+            report.add("policy", policy(config.policy.site(), 0));
+        }
+    }
+    report.add("site policy", site_policy(config));
+    if let Some(waiting) = waiting(config).await {
+        report.add("requests", waiting);
+    }
     report.add("ledger", ledger(config));
     if let Ok(keys) = &keys {
         report.add("coordinator", coordinator(config, keys).await);
@@ -215,6 +266,67 @@ fn described(table: &Table) -> Result<String, String> {
         ));
     }
     Ok(format!("{} rows, columns {shown}{more}", table.rows()))
+}
+
+/// The table as a task would get it. Before the node made its key, any other does for looking.
+fn load(config: &Config) -> Result<Loaded, String> {
+    let key = site_key(&config.state).map_err(|error| error.to_string())?;
+    let key = key.unwrap_or_default();
+    data::load(&config.data, &config.privacy, Some(&key)).map_err(|error| error.to_string())
+}
+
+/// How small the groups are that the quasi-identifiers make.
+fn anonymity(groups: &Groups) -> String {
+    let Groups {
+        columns,
+        k,
+        groups: count,
+        small,
+        small_rows,
+        rows,
+    } = groups;
+    format!(
+        "k = {k}: the {rows} rows make {count} groups with the same {}; {small_rows} rows are in \
+         groups of fewer than {small}",
+        columns.join(", ")
+    )
+}
+
+fn site_policy(config: &Config) -> Result<String, String> {
+    let policies =
+        SitePolicies::load(config.policy.file.as_deref()).map_err(|error| error.to_string())?;
+    let in_force = policies.in_force();
+    Ok(format!(
+        "{} loads: {} policies{}",
+        in_force.source,
+        in_force.len(),
+        if in_force.is_empty() {
+            ", so this site takes part in nothing"
+        } else {
+            ""
+        }
+    ))
+}
+
+/// Tasks that wait for a steward, if any.
+async fn waiting(config: &Config) -> Option<Result<String, String>> {
+    let path = config.database();
+    if !path.exists() {
+        return None;
+    }
+    let store = Store::open(&path).await.ok()?;
+    let requests = store.requests().await;
+    store.close().await;
+    let pending = requests
+        .ok()?
+        .iter()
+        .filter(|it| it.decision == Decision::Pending)
+        .count();
+    (pending > 0).then(|| {
+        Ok(format!(
+            "{pending} wait for a steward: see `collegium node requests`"
+        ))
+    })
 }
 
 /// What the site holds back; `rows` is 0 where there is no table.

@@ -1,12 +1,16 @@
-//! The site's rows: read from its files, with its words turned into the consortium's.
+//! The site's rows: read from its files, with its words turned into the consortium's and its
+//! columns treated as its configuration says, before anything else sees a cell.
 
 use std::path::PathBuf;
 
 use collegium_automl::data::SitePolicy;
+use collegium_automl::privacy::{Groups, PrivacyError, PrivacyReport, PrivacyRules};
 use collegium_automl::site::TableSite;
 use collegium_automl::table::{MappingError, Table, TableMapping};
 use collegium_automl::task::Task;
 use collegium_protocol::Digest;
+
+use zeroize::Zeroizing;
 
 use crate::config::DataConfig;
 use crate::trainer::{OpenSite, TrainerError, Workshop};
@@ -36,18 +40,67 @@ pub enum DataError {
     /// A file, a column or a value does not fit.
     #[error(transparent)]
     Table(#[from] collegium_automl::table::TableError),
+    /// A rule of the section `[privacy]` does not fit the table.
+    #[error(transparent)]
+    Privacy(#[from] PrivacyError),
 }
 
-/// Reads the configured file.
+/// The site's rows as a task may read them, and what was done to them.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The treated table.
+    pub table: Table,
+    /// Which columns were changed or left out.
+    pub report: PrivacyReport,
+    /// The groups that the quasi-identifiers make, where some are declared.
+    pub groups: Option<Groups>,
+}
+
+impl Loaded {
+    /// Whether the smallest group is as large as the site wants; in words, if it is not.
+    ///
+    /// # Errors
+    /// What is too small, and how to mend it.
+    pub fn check_groups(&self, rules: &PrivacyRules) -> Result<(), String> {
+        match &self.groups {
+            Some(groups) if groups.k < rules.minimum_k => Err(format!(
+                "k = {} is below `privacy.minimum_k` = {}: generalize {}, or lower the minimum",
+                groups.k,
+                rules.minimum_k,
+                groups.columns.join(", ")
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Reads the configured file and treats its columns as `rules` say; `key` is the site's key for
+/// hashes, where a rule needs it.
 ///
 /// # Errors
 /// [`DataError`], with the file and what to do.
-pub fn load(config: &DataConfig) -> Result<Table, DataError> {
+pub fn load(
+    config: &DataConfig,
+    rules: &PrivacyRules,
+    key: Option<&[u8; 32]>,
+) -> Result<Loaded, DataError> {
     let path = config.path.as_ref().ok_or(DataError::NoFile)?;
-    Ok(Table::open(path, &mapping(config)?)?)
+    let table = Table::open(path, &mapping(config)?)?;
+    rules.check_names(&table)?;
+    let (table, report) = rules.apply(table, key)?;
+    let groups = rules.groups(&table)?;
+    Ok(Loaded {
+        table,
+        report,
+        groups,
+    })
 }
 
-fn mapping(config: &DataConfig) -> Result<TableMapping, DataError> {
+/// The configured column map.
+///
+/// # Errors
+/// [`DataError::Mapping`] and [`DataError::MappingText`].
+pub fn mapping(config: &DataConfig) -> Result<TableMapping, DataError> {
     match (&config.mapping, &config.map) {
         (Some(path), _) => {
             let text = std::fs::read_to_string(path).map_err(|source| DataError::Mapping {
@@ -67,37 +120,71 @@ fn mapping(config: &DataConfig) -> Result<TableMapping, DataError> {
 /// The real workshop: tables from the configured file.
 pub struct Tables {
     config: DataConfig,
+    rules: PrivacyRules,
+    key: Option<Zeroizing<[u8; 32]>>,
     policy: SitePolicy,
 }
 
 impl Tables {
-    /// Reads `config`'s file whenever a run is opened, and shows what `policy` allows.
+    /// Reads `config`'s file whenever a run is opened, treats its columns as `rules` say with the
+    /// site's `key`, and shows what `policy` allows.
     #[must_use]
-    pub fn new(config: DataConfig, policy: SitePolicy) -> Self {
-        Self { config, policy }
+    pub fn new(
+        config: DataConfig,
+        rules: PrivacyRules,
+        key: Option<Zeroizing<[u8; 32]>>,
+        policy: SitePolicy,
+    ) -> Self {
+        Self {
+            config,
+            rules,
+            key,
+            policy,
+        }
     }
 
-    fn table(&self) -> Result<Table, TrainerError> {
-        load(&self.config).map_err(|error| TrainerError::Data(error.to_string()))
+    /// The rows for a task, if the site's rules let it have them.
+    fn table(&self, task: &Task) -> Result<Table, TrainerError> {
+        let loaded = load(&self.config, &self.rules, self.key.as_deref())
+            .map_err(|error| TrainerError::Data(error.to_string()))?;
+        for left_out in &loaded.report.refused {
+            tracing::warn!(
+                "left out: {left_out}; to use the column, give it a rule under [privacy.columns]"
+            );
+        }
+        loaded.check_groups(&self.rules).map_err(|why| {
+            tracing::error!(why, "the site's rows are not given");
+            TrainerError::Withheld(
+                "this site's rows do not meet its own rule on small groups".to_owned(),
+            )
+        })?;
+        match loaded.report.refuses(task) {
+            None => Ok(loaded.table),
+            Some(column) => Err(TrainerError::Withheld(format!(
+                "the task names column {column}; this site gives no such column"
+            ))),
+        }
     }
 }
 
 impl Workshop for Tables {
     fn open(&mut self, task: &Task) -> Result<OpenSite, TrainerError> {
-        let table = self.table()?;
+        let table = self.table(task)?;
         let rows = table.rows();
         let site = TableSite::with_policy(task, table, self.policy)
             .map_err(|error| TrainerError::Data(error.to_string()))?;
         let data = Digest(site.data_digest().0);
+        let columns = site.data().touched();
         Ok(OpenSite {
             site: Box::new(site),
             data,
             rows,
+            columns,
         })
     }
 
     fn report(&mut self, task: &Task, champion: &[u8]) -> Result<serde_json::Value, TrainerError> {
-        let report = collegium_automl::local::local_report(task, self.table()?, champion)
+        let report = collegium_automl::local::local_report(task, self.table(task)?, champion)
             .map_err(|error| TrainerError::Ask(error.to_string()))?;
         serde_json::to_value(&report).map_err(|error| TrainerError::Ask(error.to_string()))
     }
@@ -112,6 +199,14 @@ mod tests {
 
     const ROWS: &str = "age;num;chol\n63;0;233\n41;2;0\n57;1;354\n";
     const TASK: &str = "name = \"heart\"\ntarget = \"disease\"\n";
+
+    fn plain(config: &DataConfig) -> Result<Table, DataError> {
+        load(config, &PrivacyRules::default(), None).map(|loaded| loaded.table)
+    }
+
+    fn tables(config: DataConfig, policy: SitePolicy) -> Tables {
+        Tables::new(config, PrivacyRules::default(), None, policy)
+    }
 
     fn site(directory: &std::path::Path) -> DataConfig {
         let path = directory.join("rows.csv");
@@ -131,7 +226,7 @@ mod tests {
     fn rows_are_read_in_the_consortiums_words() {
         let directory = tempfile::tempdir().expect("tempdir");
         let mut config = site(directory.path());
-        let table = load(&config).expect("loads");
+        let table = plain(&config).expect("loads");
         assert_eq!(table.rows(), 3);
         let disease = table.column("disease").expect("renamed");
         assert_eq!(
@@ -147,7 +242,7 @@ mod tests {
         std::fs::write(&mapping, text).expect("writes");
         config.map = None;
         config.mapping = Some(mapping);
-        assert_eq!(load(&config).expect("loads").digest(), table.digest());
+        assert_eq!(plain(&config).expect("loads").digest(), table.digest());
     }
 
     #[test]
@@ -155,7 +250,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("tempdir");
         let config = site(directory.path());
         let task = Task::from_toml(TASK).expect("a task");
-        let mut tables = Tables::new(config.clone(), SitePolicy::default());
+        let mut tables = tables(config.clone(), SitePolicy::default());
         let first = tables.open(&task).expect("opens");
         assert_eq!(first.rows, 3);
         assert_eq!(tables.open(&task).expect("opens").data, first.data);
@@ -195,7 +290,7 @@ mod tests {
                 min_rows,
                 min_cell: 0,
             };
-            let mut open = Tables::new(config.clone(), policy)
+            let mut open = tables(config.clone(), policy)
                 .open(&task)
                 .expect("opens");
             let answer = open.site.answer(&ask).expect("answers");
@@ -217,21 +312,21 @@ mod tests {
 
         let mut config = site(directory.path());
         let task = Task::from_toml("name = \"x\"\ntarget = \"diseased\"\n").expect("a task");
-        let error = Tables::new(config.clone(), SitePolicy::default())
+        let error = tables(config.clone(), SitePolicy::default())
             .open(&task)
             .map(|site| site.rows);
         let error = error.expect_err("no such column").to_string();
         assert!(error.contains("diseased"), "{error}");
 
         config.path = Some(directory.path().join("gone.csv"));
-        let error = text(load(&config).expect_err("no such file"));
+        let error = text(plain(&config).expect_err("no such file"));
         assert!(error.contains("gone.csv"), "{error}");
 
         let mapping = directory.path().join("site.toml");
         std::fs::write(&mapping, "[colums.disease]\n").expect("writes");
         config.map = None;
         config.mapping = Some(mapping);
-        let error = text(load(&config).expect_err("a misspelt key"));
+        let error = text(plain(&config).expect_err("a misspelt key"));
         assert!(
             error.contains("site.toml") && error.contains("colums"),
             "{error}"
