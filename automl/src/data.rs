@@ -274,7 +274,7 @@ impl SiteData {
         let named = [task.entity.as_deref(), task.split.as_deref()];
         let names = self.table.columns().iter().map(Column::name);
         names
-            .filter(|name| named.contains(&Some(name)) || self.allowed(name).is_ok())
+            .filter(|name| named.contains(&Some(*name)) || self.allowed(name).is_ok())
             .map(str::to_owned)
             .collect()
     }

@@ -17,7 +17,7 @@ pub mod recognize;
 mod treat;
 mod treatment;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -27,8 +27,6 @@ use crate::task::{ColumnType, Task};
 pub use groups::Groups;
 pub use recognize::{IdentifierKind, Recognized, Sign, recognize};
 pub use treatment::{Action, ColumnRule, Dates, Treatment};
-
-use std::collections::BTreeMap;
 
 /// Groups of fewer rows than this are called small where the site does not say.
 pub const SMALL_GROUP: u64 = 5;
@@ -120,17 +118,13 @@ pub enum PrivacyError {
         needed: &'static str,
     },
     /// A quasi-identifier that nobody reads.
-    #[error(
-        "privacy.quasi_identifiers names `{column}`, which is left out; take it from the list"
-    )]
+    #[error("privacy.quasi_identifiers names `{column}`, which is left out; take it from the list")]
     LeftOut {
         /// The column.
         column: String,
     },
     /// A column is to be hashed and there is no key.
-    #[error(
-        "privacy.columns.{column}: the site's key is not there; it is made when the node runs"
-    )]
+    #[error("privacy.columns.{column}: the site's key is not there; it is made when the node runs")]
     NoKey {
         /// The column.
         column: String,
@@ -200,7 +194,8 @@ impl PrivacyRules {
                 Some(_) => {}
             }
         }
-        let mut gone: BTreeSet<String> = report.refused.iter().map(|it| it.column.clone()).collect();
+        let mut gone: BTreeSet<String> =
+            report.refused.iter().map(|it| it.column.clone()).collect();
         let mut table = table;
         for (column, rule) in &self.columns {
             let treatment = rule.treatment(column)?;
@@ -239,7 +234,11 @@ impl PrivacyRules {
             })
         });
         let columns = found.collect::<Result<Vec<_>, _>>()?;
-        Ok(Some(Groups::count(&columns, table.rows(), self.small_group)))
+        Ok(Some(Groups::count(
+            &columns,
+            table.rows(),
+            self.small_group,
+        )))
     }
 }
 

@@ -11,9 +11,9 @@ use crate::config::Config;
 use crate::data::Tables;
 use crate::keys::{KeyError, NodeKeys};
 use crate::ledger::{Action, Entry, Ledger, LedgerError, Outcome};
+use crate::link::{Link, LinkError};
 use crate::policy::{InForce, PolicyFileError, SitePolicies};
 use crate::privacy::{SiteKeyError, ensure_site_key};
-use crate::link::{Link, LinkError};
 use crate::spool::UploadSpool;
 use crate::state::{StateDirectory, StateError};
 use crate::store::{Store, StoreError};
@@ -152,7 +152,11 @@ fn reload(policies: &SitePolicies, ledger: &Ledger) -> Result<(), LedgerError> {
     match policies.read() {
         Ok(read) => {
             ledger.append(in_force(&read))?;
-            tracing::info!(file = read.source, policies = read.len(), "another policy is in force");
+            tracing::info!(
+                file = read.source,
+                policies = read.len(),
+                "another policy is in force"
+            );
             policies.put(read);
             Ok(())
         }
@@ -164,9 +168,8 @@ fn reload(policies: &SitePolicies, ledger: &Ledger) -> Result<(), LedgerError> {
                 kept.digest
             );
             let evidence = serde_json::json!({ "reason": error.to_string() });
-            ledger.append(
-                Entry::new(Action::Policy, kept.digest, Outcome::Failed).evidence(evidence),
-            )
+            ledger
+                .append(Entry::new(Action::Policy, kept.digest, Outcome::Failed).evidence(evidence))
         }
     }
 }

@@ -161,7 +161,7 @@ impl Tables {
         match loaded.report.refuses(task) {
             None => Ok(loaded.table),
             Some(column) => Err(TrainerError::Withheld(format!(
-                "the task names column {column}; this site gives no such column"
+                "the task names a column that this site does not give: {column}"
             ))),
         }
     }
@@ -259,6 +259,49 @@ mod tests {
         assert_ne!(tables.open(&task).expect("opens").data, first.data);
     }
 
+    /// A task that names what looks like a personal identifier gets no rows, and neither does one
+    /// at a site whose groups are too small; the coordinator reads no figure of it.
+    #[test]
+    fn rows_are_withheld_from_a_task_by_the_sites_own_rules() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let path = directory.path().join("rows.csv");
+        let rows = "phone,age,disease\n212-555-0100,63,0\n212-555-0101,41,1\n";
+        std::fs::write(&path, rows).expect("writes");
+        let config = DataConfig {
+            path: Some(path),
+            ..DataConfig::default()
+        };
+        let rules = |text: &str| toml::from_str::<PrivacyRules>(text).expect("rules");
+        let open = |rules: PrivacyRules, task: &str| {
+            let task = Task::from_toml(task).expect("a task");
+            let key = Some(Zeroizing::new([1; 32]));
+            Tables::new(config.clone(), rules, key, SitePolicy::default()).open(&task)
+        };
+        let withheld = |rules: PrivacyRules, task: &str| match open(rules, task) {
+            Err(TrainerError::Withheld(reason)) => reason,
+            Err(error) => panic!("another error: {error}"),
+            Ok(_) => panic!("the rows were given"),
+        };
+        let named = "name = \"heart\"\ntarget = \"disease\"\nentity = \"phone\"\n";
+        assert_eq!(
+            withheld(rules(""), named),
+            "the task names a column that this site does not give: `phone` looks like telephone \
+             numbers by its name"
+        );
+        let opened = open(rules(""), TASK)
+            .ok()
+            .expect("the task does not name it");
+        assert_eq!(opened.columns, ["age", "disease"]);
+        let hashed = rules("[columns.phone]\naction = \"hash\"\n");
+        let opened = open(hashed, named).ok().expect("hashed, it may be named");
+        assert_eq!(opened.columns, ["phone", "age", "disease"]);
+        let strict = rules("quasi_identifiers = [\"age\"]\nminimum_k = 2\n");
+        assert_eq!(
+            withheld(strict, TASK),
+            "this site's rows do not meet its own rule on small groups"
+        );
+    }
+
     /// A site with fewer rows than its own limit answers zeros, and knows it; what others asked
     /// for cannot tell.
     #[test]
@@ -290,9 +333,7 @@ mod tests {
                 min_rows,
                 min_cell: 0,
             };
-            let mut open = tables(config.clone(), policy)
-                .open(&task)
-                .expect("opens");
+            let mut open = tables(config.clone(), policy).open(&task).expect("opens");
             let answer = open.site.answer(&ask).expect("answers");
             (answer.codes, open.site.withheld(&ask))
         };

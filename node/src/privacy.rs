@@ -91,7 +91,9 @@ mod tests {
         let key = ensure_site_key(state, &hashes).expect("made");
         let again = ensure_site_key(state, &hashes).expect("kept");
         assert!(key.is_some() && key == again);
-        let mode = std::fs::metadata(path(state)).expect("a file").permissions();
+        let mode = std::fs::metadata(path(state))
+            .expect("a file")
+            .permissions();
         assert_eq!(mode.mode() & 0o777, 0o600);
         std::fs::set_permissions(path(state), std::fs::Permissions::from_mode(0o644))
             .expect("loosened");

@@ -154,18 +154,27 @@ mod tests {
         let listed = list(&config).await.expect("reads");
         assert_eq!(listed.len(), 2);
         assert_eq!(listed[0].request, request);
-        assert_eq!((listed[0].used.run_steps, listed[0].used.run_bytes), (1, 500));
+        assert_eq!(
+            (listed[0].used.run_steps, listed[0].used.run_bytes),
+            (1, 500)
+        );
 
         let id = request.short_id();
         let decided = decide(&config, &id, Decision::Approved, "ann", "").await;
         let decided = decided.expect("decides");
-        assert_eq!((decided.decision, decided.steward.as_str()), (Decision::Approved, "ann"));
+        assert_eq!(
+            (decided.decision, decided.steward.as_str()),
+            (Decision::Approved, "ann")
+        );
         // Offered again in a later round: the answer stays, the run is the new one.
         let store = Store::open(&config.database()).await.expect("opens");
         let later = RunId::from_bytes([2; 16]);
         let again = Request::new(later, task, &columns, 4, 9000);
         let kept = store.put_request(&again).await.expect("writes");
-        assert_eq!((kept.decision, kept.run, kept.asked_ms), (Decision::Approved, later, 1000));
+        assert_eq!(
+            (kept.decision, kept.run, kept.asked_ms),
+            (Decision::Approved, later, 1000)
+        );
         store.close().await;
 
         for (id, part) in [("", "no request"), ("zz", "no request")] {

@@ -138,13 +138,13 @@ impl Policies {
             let errors: Vec<String> = checked
                 .validation_errors()
                 .map(|error| {
-                let text = error.to_string();
-                // Cedar numbers policies; people know them by their names.
-                names.iter().fold(text, |text, (id, name)| {
-                    text.replace(&format!("policy `{id}`"), &format!("policy `{name}`"))
+                    let text = error.to_string();
+                    // Cedar numbers policies; people know them by their names.
+                    names.iter().fold(text, |text, (id, name)| {
+                        text.replace(&format!("policy `{id}`"), &format!("policy `{name}`"))
+                    })
                 })
-            })
-            .collect();
+                .collect();
             return Err(PolicyError::Invalid(errors.join("; ")));
         }
         Ok(Self {
@@ -185,7 +185,12 @@ impl Policies {
         let mut policies: Vec<String> = response
             .diagnostics()
             .reason()
-            .map(|id| self.names.get(id).cloned().unwrap_or_else(|| id.to_string()))
+            .map(|id| {
+                self.names
+                    .get(id)
+                    .cloned()
+                    .unwrap_or_else(|| id.to_string())
+            })
             .collect();
         policies.sort_unstable();
         Verdict {
@@ -376,12 +381,30 @@ mod tests {
     fn bad_files_are_refused_with_the_reason() {
         let good = |line: &str| format!("@id(\"one\")\n{line}");
         let cases = [
-            ("permit (principal, action, resource)".to_owned(), "not Cedar"),
-            (good(r#"permit (principal in Role::"raeder", action, resource);"#), "raeder"),
-            (good(r#"permit (principal, action == Action::"raed", resource);"#), "raed"),
-            (good(r#"permit (principal, action, resource) when { principal.nmae == "x" };"#), "nmae"),
-            (good(r#"permit (principal == ?principal, action, resource);"#), "template"),
-            ("permit (principal, action, resource);".to_owned(), "policy number 1"),
+            (
+                "permit (principal, action, resource)".to_owned(),
+                "not Cedar",
+            ),
+            (
+                good(r#"permit (principal in Role::"raeder", action, resource);"#),
+                "raeder",
+            ),
+            (
+                good(r#"permit (principal, action == Action::"raed", resource);"#),
+                "raed",
+            ),
+            (
+                good(r#"permit (principal, action, resource) when { principal.nmae == "x" };"#),
+                "nmae",
+            ),
+            (
+                good(r#"permit (principal == ?principal, action, resource);"#),
+                "template",
+            ),
+            (
+                "permit (principal, action, resource);".to_owned(),
+                "policy number 1",
+            ),
             (
                 format!("{0}\n{0}", good("permit (principal, action, resource);")),
                 "policy number 2",

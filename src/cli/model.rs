@@ -90,10 +90,7 @@ fn rows(args: &Predict) -> anyhow::Result<(Table, PrivacyReport)> {
             .columns
             .as_deref()
             .map_or_else(|| Ok(TableMapping::default()), read_mapping)?;
-        return Ok((
-            Table::open(&args.rows, &mapping)?,
-            PrivacyReport::default(),
-        ));
+        return Ok((Table::open(&args.rows, &mapping)?, PrivacyReport::default()));
     };
     let flags = Flags {
         state: args.state.clone(),

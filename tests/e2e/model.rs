@@ -184,7 +184,14 @@ fn rows_are_treated_as_the_site_says_before_they_are_scored() {
 
     let scores = |rows: &Path, how: [&str; 2]| {
         let out = dir.path().join("scores.csv");
-        let args = ["model", "predict", arg(&champion), arg(rows), "-o", arg(&out)];
+        let args = [
+            "model",
+            "predict",
+            arg(&champion),
+            arg(rows),
+            "-o",
+            arg(&out),
+        ];
         let result = json(&[&args[..], &how].concat());
         (result, std::fs::read_to_string(&out).expect("scores"))
     };
@@ -196,16 +203,25 @@ fn rows_are_treated_as_the_site_says_before_they_are_scored() {
     assert_ne!(scores(&raw, ["--columns", arg(&columns)]).1, treated);
 
     // A column that the site hashes needs the site's key, which is not made by looking.
-    let hashed = std::fs::read_to_string(&site).expect("settings").replace(
-        "action = \"generalize\"\nband = 10",
-        "action = \"hash\"",
-    );
+    let hashed = std::fs::read_to_string(&site)
+        .expect("settings")
+        .replace("action = \"generalize\"\nband = 10", "action = \"hash\"");
     std::fs::write(&site, hashed).expect("written");
     let out = dir.path().join("none.csv");
     let failed = run(&[
-        "model", "predict", arg(&champion), arg(&raw), "-o", arg(&out), "--site", arg(&site),
+        "model",
+        "predict",
+        arg(&champion),
+        arg(&raw),
+        "-o",
+        arg(&out),
+        "--site",
+        arg(&site),
     ]);
     let text = String::from_utf8_lossy(&failed.stderr).into_owned();
-    assert!(!failed.status.success() && text.contains("privacy.columns.age"), "{text}");
+    assert!(
+        !failed.status.success() && text.contains("privacy.columns.age"),
+        "{text}"
+    );
     assert!(!out.exists());
 }

@@ -45,7 +45,10 @@ fn a_site_has_the_last_word() {
     std::fs::write(&settings, after).expect("written");
     let checked = run(&["node", "check", "--state", arg(&state)]);
     let text = String::from_utf8_lossy(&checked.stdout).into_owned();
-    assert!(text.contains("site-policy.cedar loads: 3 policies"), "{text}");
+    assert!(
+        text.contains("site-policy.cedar loads: 3 policies"),
+        "{text}"
+    );
     let mut consortium = consortium.started();
 
     // A steward approves by hand.
@@ -56,16 +59,31 @@ fn a_site_has_the_last_word() {
     assert_eq!(request["max_steps"], 14);
     let shown = run(&["node", "requests", "--state", arg(&state)]);
     let text = String::from_utf8_lossy(&shown.stdout).into_owned();
-    for part in ["waits for a steward", "disease (what is predicted)", "At most 14 secure sums"] {
+    for part in [
+        "waits for a steward",
+        "disease (what is predicted)",
+        "At most 14 secure sums",
+    ] {
         assert!(text.contains(part), "{part} is missing in\n{text}");
     }
     let id = request["id"].as_str().expect("an id");
-    json(&["node", "approve", &id[..8], "--by", "ann", "--state", arg(&state)]);
+    json(&[
+        "node",
+        "approve",
+        &id[..8],
+        "--by",
+        "ann",
+        "--state",
+        arg(&state),
+    ]);
     consortium.finish(&first);
     let report = state.join("runs").join(&first).join("local.json");
     wait_until("the site's own report", || report.exists());
     let text = ledger(&state);
-    assert!(text.contains("\"action\":\"approval\"") && text.contains("\"steward\":\"ann\""), "{text}");
+    assert!(
+        text.contains("\"action\":\"approval\"") && text.contains("\"steward\":\"ann\""),
+        "{text}"
+    );
     assert!(requests(&state).is_empty(), "nothing waits any more");
 
     // A policy that forbids a column comes into force, and the next run goes on without the site.
@@ -76,20 +94,27 @@ fn a_site_has_the_last_word() {
     );
     consortium.hang_up_node("va");
     wait_until("the new policy", || {
-        consortium.log_text("va").contains("another policy is in force")
+        consortium
+            .log_text("va")
+            .contains("another policy is in force")
     });
     let second = consortium.submit(&task("heart-again"));
     consortium.finish(&second);
     let refusal = "this site's policy says no: forbidden by no-chol";
     assert!(ledger(&state).contains(refusal), "{}", ledger(&state));
     let coordinator = ledger(&consortium.coordinator_state());
-    assert!(coordinator.contains(refusal), "the coordinator has the reason");
+    assert!(
+        coordinator.contains(refusal),
+        "the coordinator has the reason"
+    );
 
     // A file that does not load changes nothing, loudly.
     std::fs::write(&file, "permit everything").expect("written");
     consortium.hang_up_node("va");
     wait_until("the complaint", || {
-        consortium.log_text("va").contains("THE POLICY BEFORE STAYS IN FORCE")
+        consortium
+            .log_text("va")
+            .contains("THE POLICY BEFORE STAYS IN FORCE")
     });
     assert!(ledger(&state).contains("\"action\":\"policy\""));
     assert!(consortium.terminate_node("va"), "it still ran");

@@ -115,9 +115,8 @@ fn is_email(text: &str) -> bool {
         && local
             .chars()
             .all(|c| c.is_alphanumeric() || "._%+-'".contains(c));
-    let label = |label: &str| {
-        !label.is_empty() && label.chars().all(|c| c.is_alphanumeric() || c == '-')
-    };
+    let label =
+        |label: &str| !label.is_empty() && label.chars().all(|c| c.is_alphanumeric() || c == '-');
     let Some((name, top)) = host.rsplit_once('.') else {
         return false;
     };
@@ -153,8 +152,17 @@ fn is_resident_id(text: &str) -> bool {
     let digits: Vec<u32> = digits.iter().map(|byte| u32::from(byte - b'0')).collect();
     let number = |from: usize, to: usize| digits[from..to].iter().fold(0, |all, it| all * 10 + it);
     let region = number(0, 2);
-    let born = format!("{:04}-{:02}-{:02}", number(6, 10), number(10, 12), number(12, 14));
-    let sum: u32 = digits.iter().zip(RESIDENT_WEIGHTS).map(|(it, by)| it * by).sum();
+    let born = format!(
+        "{:04}-{:02}-{:02}",
+        number(6, 10),
+        number(10, 12),
+        number(12, 14)
+    );
+    let sum: u32 = digits
+        .iter()
+        .zip(RESIDENT_WEIGHTS)
+        .map(|(it, by)| it * by)
+        .sum();
     REGIONS.iter().any(|known| known.contains(&region))
         && (1900..2100).contains(&number(6, 10))
         && days_since_epoch(&born).is_some()
@@ -184,7 +192,10 @@ fn is_social_security(text: &str) -> bool {
 /// countries are not told from other numbers.
 fn is_phone(text: &str) -> bool {
     let separator = |c: char| matches!(c, ' ' | '-' | '.' | '(' | ')' | '/');
-    if !text.chars().all(|c| c.is_ascii_digit() || separator(c) || c == '+') {
+    if !text
+        .chars()
+        .all(|c| c.is_ascii_digit() || separator(c) || c == '+')
+    {
         return false;
     }
     let digits: String = text.chars().filter(char::is_ascii_digit).collect();

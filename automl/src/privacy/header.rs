@@ -19,7 +19,13 @@ const SIGNS: [Signs; 8] = [
     Signs {
         kind: IdentifierKind::Email,
         whole: &[&["mail"]],
-        within: &[&["email"], &["emails"], &["emailaddress"], &["e", "mail"], &["mail", "address"]],
+        within: &[
+            &["email"],
+            &["emails"],
+            &["emailaddress"],
+            &["e", "mail"],
+            &["mail", "address"],
+        ],
         pieces: &["邮箱", "电子邮件", "电邮"],
     },
     Signs {

@@ -149,7 +149,9 @@ fn by_cells(column: &Column, rows: usize) -> Option<(IdentifierKind, Sign)> {
     let mut tallies = [const { Tally::new() }; content::FORMS];
     for row in 0..rows {
         let form = match (column.number(row), column.code(row)) {
-            (Some(number), _) => content::form_of_number(number).map(|form| (form, number.to_bits())),
+            (Some(number), _) => {
+                content::form_of_number(number).map(|form| (form, number.to_bits()))
+            }
             (None, Some(code)) => of_text
                 .get(code)
                 .copied()

@@ -125,13 +125,22 @@ fn a_cell_that_a_rule_does_not_fit_becomes_missing_and_is_counted() {
 fn rules_that_cannot_be_say_why() {
     for (text, part) in [
         ("action = \"generalize\"", "needs one of"),
-        ("action = \"generalize\"\nband = 5\nprefix = 2", "needs one of"),
+        (
+            "action = \"generalize\"\nband = 5\nprefix = 2",
+            "needs one of",
+        ),
         ("action = \"generalize\"\nband = 0", "above 0"),
         ("action = \"generalize\"\nband = nan", "above 0"),
         ("action = \"generalize\"\nprefix = 0", "from 1 to 16"),
         ("action = \"clip\"", "needs `range"),
-        ("action = \"clip\"\nrange = [3, 3]", "the first below the second"),
-        ("action = \"clip\"\nrange = [0, 1]\nband = 2", "nothing else"),
+        (
+            "action = \"clip\"\nrange = [3, 3]",
+            "the first below the second",
+        ),
+        (
+            "action = \"clip\"\nrange = [0, 1]\nband = 2",
+            "nothing else",
+        ),
         ("action = \"hash\"\nprefix = 2", "take no further keys"),
     ] {
         let error = rules(&format!("[columns.x]\n{text}\n"))
@@ -150,7 +159,10 @@ fn a_name_that_is_no_column_is_an_error_with_the_nearest() {
     let known = table("age,postcode\n40,94305\n");
     for (text, key) in [
         ("[columns.postcod]\naction = \"drop\"\n", "privacy.columns"),
-        ("quasi_identifiers = [\"pstcode\"]\n", "privacy.quasi_identifiers"),
+        (
+            "quasi_identifiers = [\"pstcode\"]\n",
+            "privacy.quasi_identifiers",
+        ),
     ] {
         let error = rules(text).check_names(&known).expect_err(text).to_string();
         assert!(error.starts_with(key), "{error}");
@@ -209,7 +221,10 @@ fn a_task_that_names_an_identifier_is_found_out() {
         assert_eq!(refused.column, "phone");
     }
     assert_eq!(report.refuses(&task("")), None);
-    assert_eq!(report.refuses(&task("[columns]\nphone = \"ignore\"\n")), None);
+    assert_eq!(
+        report.refuses(&task("[columns]\nphone = \"ignore\"\n")),
+        None
+    );
 }
 
 #[test]
@@ -267,7 +282,10 @@ fn columns_that_only_sound_like_identifiers_pass() {
         ("mobile_phone_payments", ["1", "0", "3"]),
         ("contact", ["cellular", "telephone", "unknown"]),
         ("ejection_fraction", ["20", "38", "60"]),
-        ("Company", ["First Street Bank", "Name Brand Inc", "Mail Corp"]),
+        (
+            "Company",
+            ["First Street Bank", "Name Brand Inc", "Mail Corp"],
+        ),
     ] {
         assert_eq!(seen(name, &cells), None, "{name}");
     }
@@ -282,13 +300,24 @@ fn cells_with_a_form_that_chance_does_not_make_are_recognised() {
         all
     };
     for (cells, kind) in [
-        (["ann@example.org", "b.o@x.co.uk", "王@例子.中国"], Kind::Email),
         (
-            ["11010519491231002X", "440524198001010013", "310115197602291234"],
+            ["ann@example.org", "b.o@x.co.uk", "王@例子.中国"],
+            Kind::Email,
+        ),
+        (
+            [
+                "11010519491231002X",
+                "440524198001010013",
+                "310115197602291234",
+            ],
             Kind::NationalId,
         ),
         (
-            ["DE89370400440532013000", "GB82 WEST 1234 5698 7654 32", "FR1420041010050500013M02606"],
+            [
+                "DE89370400440532013000",
+                "GB82 WEST 1234 5698 7654 32",
+                "FR1420041010050500013M02606",
+            ],
             Kind::Account,
         ),
     ] {
@@ -299,23 +328,49 @@ fn cells_with_a_form_that_chance_does_not_make_are_recognised() {
         fewer.extend(["7"; 2]);
         assert_eq!(seen("v1", &fewer), None, "3 of 32 are below a tenth");
     }
-    let ids = ["11010519491231002X", "440524198001010013", "11010119900307109x"];
+    let ids = [
+        "11010519491231002X",
+        "440524198001010013",
+        "11010119900307109x",
+    ];
     assert_eq!(
         seen("v1", &few(ids, "?")),
         Some((Kind::NationalId, share(3, 3))),
         "missing cells do not count"
     );
     // In sentences.
-    let notes = ["call ann@example.org.", "to <bob@example.org>, later", "cc: cy@example.org"];
-    assert_eq!(seen("note", &few(notes, "fine")), Some((Kind::Email, share(3, 30))));
+    let notes = [
+        "call ann@example.org.",
+        "to <bob@example.org>, later",
+        "cc: cy@example.org",
+    ];
+    assert_eq!(
+        seen("note", &few(notes, "fine")),
+        Some((Kind::Email, share(3, 30)))
+    );
 }
 
 #[test]
 fn cells_with_a_form_that_others_share_need_half_of_them() {
     use IdentifierKind as Kind;
-    let american = ["(212) 555-0123", "212-555-0134", "+1 212 555 0145", "1-212-555-0156"];
-    let chinese = ["13812345678", "139 1234 5678", "010-62345678", "+8615012345678"];
-    let cards = ["4111111111111111", "5500 0000 0000 0004", "378282246310005", "6011111111111117"];
+    let american = [
+        "(212) 555-0123",
+        "212-555-0134",
+        "+1 212 555 0145",
+        "1-212-555-0156",
+    ];
+    let chinese = [
+        "13812345678",
+        "139 1234 5678",
+        "010-62345678",
+        "+8615012345678",
+    ];
+    let cards = [
+        "4111111111111111",
+        "5500 0000 0000 0004",
+        "378282246310005",
+        "6011111111111117",
+    ];
     let social = ["078-05-1120", "219-09-9999", "457-55-5462", "123-45-6789"];
     for (cells, kind) in [
         (american, Kind::Phone),
@@ -336,8 +391,16 @@ fn cells_with_a_form_that_others_share_need_half_of_them() {
 fn near_misses_are_no_identifiers() {
     for cells in [
         // A wrong check digit.
-        ["110105194912310021", "440524198001010014", "110101199003071090"],
-        ["DE88370400440532013000", "GB81WEST12345698765432", "FR1520041010050500013M02606"],
+        [
+            "110105194912310021",
+            "440524198001010014",
+            "110101199003071090",
+        ],
+        [
+            "DE88370400440532013000",
+            "GB81WEST12345698765432",
+            "FR1520041010050500013M02606",
+        ],
         ["4111111111111112", "5500000000000005", "6011111111111118"],
         // Right check digit, no scheme of that range.
         ["9111111111111110", "0000000000000000", "1234567890123452"],
@@ -363,7 +426,9 @@ fn few_random_numbers_have_the_form_of_a_card() {
     let mut state = 0x9e37_79b9_u64;
     println!("seed {state:#x}");
     let mut random = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (state >> 11) % 10_000_000_000_000_000
     };
     let cells: Vec<String> = (0..2000).map(|_| format!("{:016}", random())).collect();
@@ -395,7 +460,10 @@ fn k_is_the_smallest_group_after_the_rules() {
     let groups = rules.groups(&made).expect("columns").expect("declared");
     assert_eq!((groups.k, groups.groups, groups.small_rows), (3, 2, 0));
     rules.quasi_identifiers = vec!["phone".to_owned()];
-    assert!(matches!(rules.groups(&made), Err(PrivacyError::LeftOut { .. })));
+    assert!(matches!(
+        rules.groups(&made),
+        Err(PrivacyError::LeftOut { .. })
+    ));
     rules.quasi_identifiers.clear();
     assert_eq!(rules.groups(&made), Ok(None));
 }

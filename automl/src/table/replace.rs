@@ -28,11 +28,7 @@ impl Table {
     /// called for missing ones, and once only for each different text. A column that is not
     /// here is passed over.
     #[must_use]
-    pub fn replacing(
-        mut self,
-        column: &str,
-        replace: impl FnMut(Cell<'_>) -> Replacement,
-    ) -> Self {
+    pub fn replacing(mut self, column: &str, replace: impl FnMut(Cell<'_>) -> Replacement) -> Self {
         let rows = self.rows;
         if let Some(column) = self.columns.iter_mut().find(|it| it.name == column) {
             *column = column.replaced(rows, replace);
@@ -88,8 +84,7 @@ mod tests {
     #[test]
     fn cells_are_replaced_and_columns_left_out() {
         let text = "a,b\n1,x\n,y\nz,x\n2,\n";
-        let table =
-            Table::read("t", text.as_bytes(), &TableMapping::default()).expect("a table");
+        let table = Table::read("t", text.as_bytes(), &TableMapping::default()).expect("a table");
         let mut seen = Vec::new();
         let made = table
             .replacing("a", |cell| {

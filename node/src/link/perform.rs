@@ -17,10 +17,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::LinkError;
-use super::work::Asked;
 use super::consent::StepAbout;
 use super::member::{Member, Run};
-use super::steps::shape_of;
+use super::steps::shape;
+use super::work::Asked;
 use crate::ledger::{Action, Entry, Outcome};
 use crate::store::StoreError;
 use crate::trainer::Answered;
@@ -138,7 +138,7 @@ impl Member {
             "parts": ask.parts.iter().map(Part::name).collect::<Vec<_>>(),
             "objects": ask.objects(),
         });
-        let Some(consent) = self.step_about(run, bytes) else {
+        let Some(consent) = self.step_about(run, &ask) else {
             tracing::error!(%run, %step, "an ask of a run that nobody was asked about");
             return;
         };
@@ -151,11 +151,10 @@ impl Member {
     }
 
     /// What the site's policy is told of a step of an open run.
-    fn step_about(&self, run: RunId, ask: &[u8]) -> Option<StepAbout> {
+    fn step_about(&self, run: RunId, ask: &Ask) -> Option<StepAbout> {
         let charter = self.charter.as_ref()?;
-        let shape = shape_of(ask).ok()?;
         let roster = charter.members().len();
-        let packing = Packing::plan(&shape, roster, charter.params()).ok()?;
+        let packing = Packing::plan(&shape(ask), roster, charter.params()).ok()?;
         Some(self.abouts.get(&run)?.step(packing.body_len() as u64))
     }
 

@@ -149,7 +149,12 @@ impl Member {
         Ok(None)
     }
 
-    pub(super) async fn accept(&mut self, run: RunId, task: &[u8], opened: &Opened) -> Result<(), LinkError> {
+    pub(super) async fn accept(
+        &mut self,
+        run: RunId,
+        task: &[u8],
+        opened: &Opened,
+    ) -> Result<(), LinkError> {
         let data = opened.data;
         let known = self.shared.store.run(run).await?.is_some();
         match self.shared.store.accept_run(run, task, data).await {

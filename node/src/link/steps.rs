@@ -129,12 +129,17 @@ impl Member {
 }
 
 /// The answer's shape, derived here from the ask: only the closed, capped kinds have one.
-pub(super) fn shape_of(ask: &[u8]) -> Result<Shape, Refusal> {
+fn shape_of(ask: &[u8]) -> Result<Shape, Refusal> {
     let ask = Ask::from_bytes(ask, MAX_ASK_BYTES)
         .map_err(|error| Refusal::new(RefusalCode::AskNotUnderstood, error))?;
+    Ok(shape(&ask))
+}
+
+/// The shape of an ask's answer.
+pub(super) fn shape(ask: &Ask) -> Shape {
     let segment = |segment: collegium_automl::ask::Segment| Segment {
         max: segment.max_code(),
         count: segment.count(),
     };
-    Ok(Shape(ask.segments().into_iter().map(segment).collect()))
+    Shape(ask.segments().into_iter().map(segment).collect())
 }

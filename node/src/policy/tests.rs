@@ -133,7 +133,9 @@ fn every_fact_of_a_question_can_be_used() {
     let task = facts();
     let mut offer = noon(&task);
     offer.used = Used::default().with(77);
-    let reason = policy.answer(&offer, &ask(77)).expect_err("all of it holds");
+    let reason = policy
+        .answer(&offer, &ask(77))
+        .expect_err("all of it holds");
     assert_eq!(reason, "this site's policy says no: forbidden by all");
     assert_eq!(policy.answer(&offer, &ask(78)), Ok(()));
 }
@@ -143,7 +145,9 @@ fn what_no_policy_permits_is_denied_and_a_policy_that_fails_denies() {
     let nothing = written("// nothing\n").1.in_force();
     assert!(nothing.is_empty());
     let task = facts();
-    let reason = nothing.take_part(&noon(&task)).expect_err("nothing permits it");
+    let reason = nothing
+        .take_part(&noon(&task))
+        .expect_err("nothing permits it");
     assert_eq!(reason, "this site's policy says no: no policy permits it");
     assert!(!nothing.unasked(&noon(&task)));
 
@@ -151,7 +155,9 @@ fn what_no_policy_permits_is_denied_and_a_policy_that_fails_denies() {
         "@id(\"sum\") forbid (principal, action == Action::\"takePart\", resource) \
          when { context.members + 9223372036854775807 == 0 };",
     );
-    let reason = failing.take_part(&noon(&task)).expect_err("it cannot be evaluated");
+    let reason = failing
+        .take_part(&noon(&task))
+        .expect_err("it cannot be evaluated");
     assert_eq!(reason, "this site's policy could not be evaluated");
 }
 
@@ -175,7 +181,10 @@ fn a_bad_file_names_itself_and_leaves_the_one_before_in_force() {
     ] {
         std::fs::write(&file, text).expect("writes");
         let error = policies.read().expect_err(text).to_string();
-        assert!(error.contains("site.cedar") && error.contains(part), "{error}");
+        assert!(
+            error.contains("site.cedar") && error.contains(part),
+            "{error}"
+        );
         assert_eq!(policies.in_force().digest, before);
     }
     std::fs::remove_file(&file).expect("removes");

@@ -47,7 +47,13 @@ impl Rules {
 
     fn site(&self, consortium: &Consortium, index: usize) -> Site {
         let state = tempfile::tempdir().expect("tempdir");
-        Site::start(consortium, index, state, Toys::numbered(index), self.config())
+        Site::start(
+            consortium,
+            index,
+            state,
+            Toys::numbered(index),
+            self.config(),
+        )
     }
 }
 
@@ -119,7 +125,10 @@ async fn an_ask_over_a_forbidden_column_gets_no_answer() {
     script.announce_to(0, &plan, 1, Part::Contribute).await;
     let refusal = refused(script.next(0).await);
     assert_eq!(refusal.code, RefusalCode::PolicyDenied);
-    assert!(refusal.detail().contains("forbidden by no-hiv"), "{refusal}");
+    assert!(
+        refusal.detail().contains("forbidden by no-hiv"),
+        "{refusal}"
+    );
     let state = site.stop().await;
     let text = ledger(&state);
     let refusals = text.matches("forbidden by no-hiv").count();
@@ -286,7 +295,10 @@ async fn a_policy_that_comes_into_force_ends_what_it_forbids() {
     std::fs::write(&rules.file, "// nobody\n").expect("writes");
     policies.put(policies.read().expect("loads"));
     let refusal = refused(script.next(0).await);
-    assert!(refusal.detail().contains("no policy permits it"), "{refusal}");
+    assert!(
+        refusal.detail().contains("no policy permits it"),
+        "{refusal}"
+    );
     let plan = script.plan(StepNumber(1), 1);
     script.announce_to(0, &plan, 1, Part::Contribute).await;
     script

@@ -67,8 +67,7 @@ pub(super) async fn list(args: List, out: Output) -> anyhow::Result<()> {
 /// When there is no such request.
 pub(super) async fn decide(args: Decide, decision: Decision, out: Output) -> anyhow::Result<()> {
     let config = args.settings.load()?;
-    let request =
-        requests::decide(&config, &args.id, decision, &args.by, &args.reason).await?;
+    let request = requests::decide(&config, &args.id, decision, &args.by, &args.reason).await?;
     let name = task_of(&request).map_or_else(|| "(unreadable)".to_owned(), |task| task.name);
     let after = match decision {
         Decision::Approved => {
@@ -162,7 +161,9 @@ fn steps(task: &Task) -> String {
             format!("{run} {rounds} rounds, a run each; approving is for all of them.")
         }
         (None, Some(_)) => {
-            format!("{run} Round after round until it is cancelled, a run each; approving is for all of them.")
+            format!(
+                "{run} Round after round until it is cancelled, a run each; approving is for all of them."
+            )
         }
         _ => run,
     }
@@ -258,7 +259,10 @@ mod tests {
         let value = as_json(&asked);
         assert_eq!(value["decision"], "refused");
         assert_eq!(value["max_steps"], 200);
-        assert_eq!(value["asks"]["columns"]["used"]["ward"], "as a first look finds it");
+        assert_eq!(
+            value["asks"]["columns"]["used"]["ward"],
+            "as a first look finds it"
+        );
         asked.request.task = b"not a task".to_vec();
         assert!(in_words(&asked, &Config::default()).contains("refuse it"));
     }
