@@ -160,8 +160,11 @@ impl Tables {
         })?;
         match loaded.report.refuses(task) {
             None => Ok(loaded.table),
-            Some(column) => Err(TrainerError::Withheld(format!(
-                "the task names a column that this site does not give: {column}"
+            // How many cells gave it away is for this site alone.
+            Some(found) => Err(TrainerError::Withheld(format!(
+                "the task names a column that this site does not give: `{}` looks like {}",
+                found.column,
+                found.kind.plural()
             ))),
         }
     }
@@ -286,7 +289,7 @@ mod tests {
         assert_eq!(
             withheld(rules(""), named),
             "the task names a column that this site does not give: `phone` looks like telephone \
-             numbers by its name"
+             numbers"
         );
         let opened = open(rules(""), TASK)
             .ok()
@@ -348,7 +351,7 @@ mod tests {
     fn problems_name_the_file_and_the_column() {
         let directory = tempfile::tempdir().expect("tempdir");
         let text = |error: DataError| error.to_string();
-        let none = load(&DataConfig::default()).map_err(text);
+        let none = plain(&DataConfig::default()).map_err(text);
         assert!(none.expect_err("no file").contains("data.path"));
 
         let mut config = site(directory.path());

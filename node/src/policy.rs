@@ -13,7 +13,7 @@ use std::time::SystemTime;
 
 use chrono::{DateTime, Datelike, Local, Timelike};
 use collegium_automl::ask::{Ask, Part};
-use collegium_automl::family::{self, Family as _};
+use collegium_automl::family;
 use collegium_automl::task::Task;
 use collegium_crypto::transcript::{Digest, hash};
 use collegium_protocol::policy::{Policies, PolicyError, Question};
