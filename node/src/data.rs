@@ -291,12 +291,10 @@ mod tests {
             "the task names a column that this site does not give: `phone` looks like telephone \
              numbers"
         );
-        let opened = open(rules(""), TASK)
-            .ok()
-            .expect("the task does not name it");
+        let opened = open(rules(""), TASK).expect("the task does not name it");
         assert_eq!(opened.columns, ["age", "disease"]);
         let hashed = rules("[columns.phone]\naction = \"hash\"\n");
-        let opened = open(hashed, named).ok().expect("hashed, it may be named");
+        let opened = open(hashed, named).expect("hashed, it may be named");
         assert_eq!(opened.columns, ["phone", "age", "disease"]);
         let strict = rules("quasi_identifiers = [\"age\"]\nminimum_k = 2\n");
         assert_eq!(

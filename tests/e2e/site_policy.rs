@@ -53,6 +53,7 @@ fn a_site_has_the_last_word() {
 
     // A steward approves by hand.
     let first = consortium.submit(&task("heart"));
+    wait_until("the node", || state.join("run/status.json").exists());
     wait_until("the request", || !requests(&state).is_empty());
     let request = requests(&state).remove(0);
     assert_eq!(request["run"], first.as_str());
