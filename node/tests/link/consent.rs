@@ -1,17 +1,19 @@
 //! What this site's own policy and its stewards say, whatever the coordinator asks for.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use collegium_node::config::{Config, PolicyConfig};
 use collegium_node::policy::BUILT_IN;
 use collegium_node::requests;
+use collegium_node::state::StateDirectory;
 use collegium_node::store::Decision;
 use collegium_protocol::message::session::{ToCoordinator, ToNode};
 use collegium_protocol::message::step::Part;
 use collegium_protocol::{Refusal, RefusalCode, StepNumber};
 use tempfile::TempDir;
 
-use super::coordinator::{Consortium, Script, run_id};
+use super::coordinator::{Consortium, Script, run_id, within};
 use super::site::{OBJECT, Site, Toys};
 
 /// The built-in policy with further ones, in a file.
@@ -75,6 +77,16 @@ fn accepted(message: &ToCoordinator) {
 
 fn ledger(state: &TempDir) -> String {
     std::fs::read_to_string(state.path().join("ledger/entries.jsonl")).expect("a ledger")
+}
+
+/// Waits until nothing of a node that ended holds its state directory.
+async fn free(state: &TempDir) {
+    let free = async {
+        while StateDirectory::take(state.path()).is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    within(free).await;
 }
 
 async fn meet(consortium: &Consortium) -> Script {
@@ -155,6 +167,7 @@ async fn a_budget_of_steps_holds_over_a_restart() {
     }
     let state = site.stop().await;
     script.drop_connection(0);
+    free(&state).await;
     let site = Site::start(&consortium, 0, state, Toys::numbered(0), rules.config());
     script.rejoin(&consortium, 0).await;
     script.offer(0).await;
@@ -209,6 +222,7 @@ async fn a_task_waits_for_a_steward_over_a_restart_and_no_longer() {
 
     let state = site.kill().await;
     script.drop_connection(0);
+    free(&state).await;
     let config = Config {
         state: state.path().to_owned(),
         ..Config::default()
