@@ -14,6 +14,7 @@ mod demo;
 mod output;
 mod process;
 mod simulate;
+mod words;
 
 use std::process::ExitCode;
 

@@ -266,6 +266,19 @@ impl SiteData {
         &self.table
     }
 
+    /// The columns that the task may read here, in the table's order: all but those that it
+    /// promises not to use (`ignore`, `privacy_filter`, `temporal_check`).
+    #[must_use]
+    pub fn touched(&self) -> Vec<String> {
+        let task = &self.task;
+        let named = [task.entity.as_deref(), task.split.as_deref()];
+        let names = self.table.columns().iter().map(Column::name);
+        names
+            .filter(|name| named.contains(&Some(*name)) || self.allowed(name).is_ok())
+            .map(str::to_owned)
+            .collect()
+    }
+
     /// How many rows there are of each kind.
     #[must_use]
     pub fn counts(&self) -> RowCounts {

@@ -33,6 +33,7 @@ use crate::table::{Table, TableError};
 
 pub use crate::profile::{Dropped, TargetCoding};
 pub use matrix::{Cells, Matrix, Row};
+pub(crate) use refuse::words;
 pub use refuse::{PrivacyKind, refused};
 pub use spec::{Categories, NamedPipeline, Numbers, PipelineSpec, SmallNumbers, pipelines};
 

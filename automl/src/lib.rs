@@ -44,6 +44,7 @@ pub mod local;
 pub mod metric;
 pub mod model;
 pub mod object;
+pub mod privacy;
 pub mod profile;
 pub mod random;
 pub mod search;

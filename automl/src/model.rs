@@ -6,7 +6,7 @@ mod test;
 
 pub(crate) use blend::in_words;
 pub use blend::{Blend, BlendMember};
-pub use predict::{PredictError, Predicted, predict_csv};
+pub use predict::{PredictError, Predicted, predict_csv, predict_table};
 
 use serde::{Deserialize, Serialize};
 

@@ -40,6 +40,13 @@ pub trait Site: Send {
     /// or the data do not fit.
     fn answer(&mut self, ask: &Ask) -> Result<Answer, SiteError>;
 
+    /// The columns of the site's table whose cells the answer to this ask depends on. The objects
+    /// that it names are here.
+    ///
+    /// # Errors
+    /// When an object is missing or is not what the part says it is.
+    fn columns(&self, ask: &Ask) -> Result<BTreeSet<String>, SiteError>;
+
     /// What the site's own limits keep out of its answer to this ask, whose objects it holds: for
     /// the site's eyes only, as peers cannot tell it from having no such rows.
     fn withheld(&self, _ask: &Ask) -> BTreeSet<Withheld> {
@@ -411,6 +418,37 @@ impl Site for TableSite {
         self.objects.used(&needed);
         self.cache.asked();
         Ok(Answer { codes })
+    }
+
+    fn columns(&self, ask: &Ask) -> Result<BTreeSet<String>, SiteError> {
+        let mut columns = BTreeSet::new();
+        let mut pipelines = BTreeSet::new();
+        for part in &ask.parts {
+            match part {
+                // The names of the columns, no cells.
+                Part::Profile(ProfilePart::Schema { .. }) => continue,
+                Part::Profile(part) => {
+                    columns.extend(part.column_names().into_iter().map(str::to_owned));
+                }
+                Part::Compare(part) => {
+                    pipelines.extend(part.voters().map(|voter| voter.pipeline));
+                }
+                Part::Train(part) => {
+                    pipelines.insert(part.pipeline());
+                }
+                Part::Score(part) => {
+                    pipelines.insert(part.pipeline);
+                }
+                Part::Gram(GramPart { members, .. }) | Part::Blend(BlendPart { members, .. }) => {
+                    pipelines.extend(members.iter().map(|member| member.pipeline));
+                }
+            }
+            columns.insert(self.data.target().name().to_owned());
+        }
+        for id in pipelines {
+            columns.extend(self.pipeline(id)?.inputs().map(str::to_owned));
+        }
+        Ok(columns)
     }
 
     fn withheld(&self, ask: &Ask) -> BTreeSet<Withheld> {

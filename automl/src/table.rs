@@ -13,6 +13,7 @@ mod cell;
 mod csv;
 mod date;
 mod mapping;
+mod replace;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -24,6 +25,7 @@ use crate::object::ObjectId;
 pub use cell::{Cell, canonical_number, canonical_text};
 pub use date::{civil, days_since_epoch};
 pub use mapping::{ColumnMapping, MappingError, TableMapping};
+pub use replace::Replacement;
 
 /// Most columns of a table. The schema step spends 3·256 cells on their names,
 /// which is safe up to 1.22·512 (see `profile::schema`).

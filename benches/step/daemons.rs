@@ -1,6 +1,6 @@
 //! The real daemons, with a search and sites that only ask and answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::BufRead;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -124,6 +124,7 @@ impl Workshop for Ready {
             site: Box::new(Ready { salt: self.salt }),
             data: Digest([self.salt as u8; 32]),
             rows: 0,
+            columns: Vec::new(),
         })
     }
 
@@ -139,6 +140,10 @@ impl Site for Ready {
 
     fn insert(&mut self, bytes: &[u8]) -> Result<ObjectId, SiteError> {
         Ok(ObjectId::of(bytes))
+    }
+
+    fn columns(&self, _ask: &Ask) -> Result<BTreeSet<String>, SiteError> {
+        Ok(BTreeSet::new())
     }
 
     fn answer(&mut self, ask: &Ask) -> Result<Answer, SiteError> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use collegium_automl::family::net::DeviceError;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -11,6 +12,8 @@ use crate::data::Tables;
 use crate::keys::{KeyError, NodeKeys};
 use crate::ledger::{Action, Entry, Ledger, LedgerError, Outcome};
 use crate::link::{Link, LinkError};
+use crate::policy::{InForce, PolicyFileError, SitePolicies};
+use crate::privacy::{SiteKeyError, ensure_site_key};
 use crate::spool::UploadSpool;
 use crate::state::{StateDirectory, StateError};
 use crate::store::{Store, StoreError};
@@ -41,6 +44,12 @@ pub enum NodeError {
     /// The directory of uploads.
     #[error("STATE/cache/uploads cannot be used: {0}; check the disk's space and permissions")]
     Spool(#[source] std::io::Error),
+    /// The site's policy.
+    #[error(transparent)]
+    Policy(#[from] PolicyFileError),
+    /// The site's key for hashes of values.
+    #[error(transparent)]
+    SiteKey(#[from] SiteKeyError),
     /// The device that networks train on.
     #[error("training.device: {0}")]
     Device(#[from] DeviceError),
@@ -58,7 +67,13 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), NodeError> {
     config.training.device.choose()?;
-    let tables = Tables::new(config.data.clone(), config.policy.site());
+    let key = ensure_site_key(&config.state, &config.privacy)?;
+    let tables = Tables::new(
+        config.data.clone(),
+        config.privacy.clone(),
+        key,
+        config.policy.site(),
+    );
     run_with(config, tables, shutdown).await
 }
 
@@ -78,9 +93,7 @@ pub async fn run_with(
     let trainer = Trainer::start(workshop, config.limits.open_runs)?;
     let spool = UploadSpool::open(&config.state).map_err(NodeError::Spool)?;
     let version = env!("CARGO_PKG_VERSION");
-    ledger.append(Entry::new(Action::Start, version, Outcome::Done))?;
-    tracing::info!(version, state = %config.state.display(), "node started");
-
+    let place = config.state.display().to_string();
     let link = Link::new(
         config,
         keys,
@@ -89,8 +102,13 @@ pub async fn run_with(
         spool,
         trainer,
         state,
-    );
+    )?;
+    ledger.append(Entry::new(Action::Start, version, Outcome::Done))?;
+    ledger.append(in_force(&link.policies().in_force()))?;
+    tracing::info!(version, state = place, "node started");
+    let reloading = tokio::spawn(reload_on_hangup(link.policies().clone(), ledger.clone()));
     let ended = drive(link, shutdown).await;
+    reloading.abort();
 
     let outcome = if ended.is_ok() {
         Outcome::Done
@@ -103,6 +121,57 @@ pub async fn run_with(
     stopped?;
     tracing::info!("node stopped");
     Ok(())
+}
+
+/// What the ledger says of a policy that came into force.
+fn in_force(policy: &InForce) -> Entry {
+    let evidence = serde_json::json!({ "file": policy.source, "policies": policy.len() });
+    Entry::new(Action::Policy, policy.digest, Outcome::Done).evidence(evidence)
+}
+
+/// Reads the site's policy again at each SIGHUP. A file that does not load changes nothing, loudly.
+async fn reload_on_hangup(policies: SitePolicies, ledger: Ledger) {
+    let mut hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => hangup,
+        Err(error) => {
+            tracing::warn!(%error, "SIGHUP cannot be handled; restart the node to change its policy");
+            return;
+        }
+    };
+    while hangup.recv().await.is_some() {
+        let (policies, ledger) = (policies.clone(), ledger.clone());
+        let reloaded = tokio::task::spawn_blocking(move || reload(&policies, &ledger)).await;
+        if let Ok(Err(error)) = reloaded {
+            tracing::error!(%error, "a change of the policy cannot be recorded");
+        }
+    }
+}
+
+/// The ledger has a policy before it is in force.
+fn reload(policies: &SitePolicies, ledger: &Ledger) -> Result<(), LedgerError> {
+    match policies.read() {
+        Ok(read) => {
+            ledger.append(in_force(&read))?;
+            tracing::info!(
+                file = read.source,
+                policies = read.len(),
+                "another policy is in force"
+            );
+            policies.put(read);
+            Ok(())
+        }
+        Err(error) => {
+            let kept = policies.in_force();
+            tracing::error!(
+                "{error}; THE POLICY BEFORE STAYS IN FORCE (digest {}): mend the file and send \
+                 SIGHUP again",
+                kept.digest
+            );
+            let evidence = serde_json::json!({ "reason": error.to_string() });
+            ledger
+                .append(Entry::new(Action::Policy, kept.digest, Outcome::Failed).evidence(evidence))
+        }
+    }
 }
 
 async fn drive(

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use collegium_automl::data::SitePolicy;
+use collegium_automl::privacy::{Groups, PrivacyReport, PrivacyRules};
 use collegium_automl::table::Table;
 use collegium_protocol::charter::{SignedCharter, VerifiedCharter};
 use collegium_protocol::pki::keyfile;
@@ -17,10 +18,12 @@ use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
 use crate::config::{Bytes, Config};
-use crate::data;
+use crate::data::{self, Loaded};
 use crate::keys::NodeKeys;
 use crate::ledger::Ledger;
-use crate::store::Store;
+use crate::policy::SitePolicies;
+use crate::privacy::site_key;
+use crate::store::{Decision, Store};
 
 /// A certificate that ends within this time should be renewed now.
 const RENEW_BEFORE: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -57,6 +60,44 @@ impl CheckReport {
         let detail = result.unwrap_or_else(|problem| problem);
         self.lines.push(CheckLine { name, ok, detail });
     }
+
+    /// What is done to the columns: one line for each that is not taken as it is.
+    fn add_privacy(&mut self, rules: &PrivacyRules, loaded: &Loaded) {
+        let PrivacyReport {
+            treated,
+            refused,
+            allowed,
+        } = &loaded.report;
+        for it in treated {
+            let unfit = match it.unfit {
+                0 => String::new(),
+                1 => "; 1 cell that this does not fit is missing now".to_owned(),
+                many => format!("; {many} cells that this does not fit are missing now"),
+            };
+            let words = format!("`{}`: {}{unfit}", it.column, it.what);
+            self.add("desensitized", Ok(words));
+        }
+        for it in refused {
+            let words = format!(
+                "left out: {it}; to use it, give it a rule under [privacy.columns]: hash, \
+                 generalize or allow"
+            );
+            self.add("identifiers", Ok(words));
+        }
+        for it in allowed {
+            self.add("identifiers", Ok(format!("allowed by your rule: {it}")));
+        }
+        if let Some(groups) = &loaded.groups {
+            let words = anonymity(groups);
+            let checked = loaded.check_groups(rules);
+            self.add(
+                "anonymity",
+                checked
+                    .map(|()| words.clone())
+                    .map_err(|why| format!("{words}; {why}")),
+            );
+        }
+    }
 }
 
 impl fmt::Display for CheckReport {
@@ -88,10 +129,22 @@ pub async fn check(config: &Config) -> CheckReport {
         Err(error) => report.add("keys", Err(error.to_string())),
     }
     report.add("charter", charter(config, keys.as_ref().ok()).await);
-    let table = data::load(&config.data).map_err(|error| error.to_string());
-    let rows = table.as_ref().map_or(0, Table::rows);
-    report.add("data", table.and_then(|table| described(&table)));
-    report.add("policy", policy(config.policy.site(), rows));
+    match load(config) {
+        Ok(loaded) => {
+            let rows = loaded.table.rows();
+            report.add("data", described(&loaded.table));
+            report.add_privacy(&config.privacy, &loaded);
+            report.add("policy", policy(config.policy.site(), rows));
+        }
+        Err(problem) => {
+            report.add("data", Err(problem));
+            report.add("policy", policy(config.policy.site(), 0));
+        }
+    }
+    report.add("site policy", site_policy(config));
+    if let Some(waiting) = waiting(config).await {
+        report.add("requests", waiting);
+    }
     report.add("ledger", ledger(config));
     if let Ok(keys) = &keys {
         report.add("coordinator", coordinator(config, keys).await);
@@ -217,6 +270,67 @@ fn described(table: &Table) -> Result<String, String> {
     Ok(format!("{} rows, columns {shown}{more}", table.rows()))
 }
 
+/// The table as a task would get it. Before the node made its key, any other does for looking.
+fn load(config: &Config) -> Result<Loaded, String> {
+    let key = site_key(&config.state).map_err(|error| error.to_string())?;
+    let key = key.unwrap_or_default();
+    data::load(&config.data, &config.privacy, Some(&*key)).map_err(|error| error.to_string())
+}
+
+/// How small the groups are that the quasi-identifiers make.
+fn anonymity(groups: &Groups) -> String {
+    let Groups {
+        columns,
+        k,
+        groups: count,
+        small,
+        small_rows,
+        rows,
+    } = groups;
+    format!(
+        "k = {k}: the {rows} rows make {count} groups with the same {}; {small_rows} rows are in \
+         groups of fewer than {small}",
+        columns.join(", ")
+    )
+}
+
+fn site_policy(config: &Config) -> Result<String, String> {
+    let policies =
+        SitePolicies::load(config.policy.file.as_deref()).map_err(|error| error.to_string())?;
+    let in_force = policies.in_force();
+    Ok(format!(
+        "{} loads: {} policies{}",
+        in_force.source,
+        in_force.len(),
+        if in_force.is_empty() {
+            ", so this site takes part in nothing"
+        } else {
+            ""
+        }
+    ))
+}
+
+/// Tasks that wait for a steward, if any.
+async fn waiting(config: &Config) -> Option<Result<String, String>> {
+    let path = config.database();
+    if !path.exists() {
+        return None;
+    }
+    let store = Store::open(&path).await.ok()?;
+    let requests = store.requests().await;
+    store.close().await;
+    let pending = requests
+        .ok()?
+        .iter()
+        .filter(|it| it.decision == Decision::Pending)
+        .count();
+    (pending > 0).then(|| {
+        Ok(format!(
+            "{pending} wait for a steward: see `collegium node requests`"
+        ))
+    })
+}
+
 /// What the site holds back; `rows` is 0 where there is no table.
 fn policy(policy: SitePolicy, rows: usize) -> Result<String, String> {
     let SitePolicy { min_rows, min_cell } = policy;
@@ -308,6 +422,107 @@ mod tests {
         // Checking made nothing that a later join would stumble over.
         assert!(!directory.path().join("node.db").exists());
         assert!(!directory.path().join("ledger").exists());
+    }
+
+    /// A site with a table, and what its configuration says to the columns.
+    fn site(table: &str, rules: &str) -> (tempfile::TempDir, Config) {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let path = directory.path().join("rows.csv");
+        std::fs::write(&path, table).expect("writes");
+        let mut config = Config {
+            state: directory.path().to_owned(),
+            privacy: toml::from_str(rules).expect("rules"),
+            ..Config::default()
+        };
+        config.data.path = Some(path);
+        (directory, config)
+    }
+
+    fn privacy_lines(config: &Config) -> String {
+        let mut report = CheckReport { lines: Vec::new() };
+        let loaded = load(config).expect("the rules fit");
+        report.add("data", described(&loaded.table));
+        report.add_privacy(&config.privacy, &loaded);
+        report.to_string()
+    }
+
+    const PATIENTS: &str = "name,mrn,age,ward,phone,admitted,y\n\
+        Ann Lee,p1,41,3,555-0100,2024-03-05,1\n\
+        Bob Ray,p2,44,3,yes,soon,0\n\
+        Cy Dee,p3,52,4,555-01001,2024-03-09,1\n";
+
+    #[test]
+    fn what_is_done_to_columns_is_shown_line_by_line() {
+        let rules = "quasi_identifiers = [\"age\", \"ward\"]\nsmall_group = 2\n\
+                     [columns.mrn]\naction = \"hash\"\n\
+                     [columns.age]\naction = \"generalize\"\nband = 10\n\
+                     [columns.admitted]\naction = \"generalize\"\ndates = \"month\"\n\
+                     [columns.phone]\naction = \"allow\"\n";
+        let (_keep, mut config) = site(PATIENTS, rules);
+        let text = privacy_lines(&config);
+        let golden = "\
+ok      data          3 rows, columns mrn, age, ward, phone, admitted, y
+ok      desensitized  `admitted`: dates cut to their month; 1 cell that this does not fit is missing now
+ok      desensitized  `age`: numbers put in bands of 10
+ok      desensitized  `mrn`: replaced by a hash with the site's key
+ok      identifiers   left out: `name` looks like names of people by its name; to use it, give it a rule \
+under [privacy.columns]: hash, generalize or allow
+ok      identifiers   allowed by your rule: `phone` looks like telephone numbers by its name
+ok      anonymity     k = 1: the 3 rows make 2 groups with the same age, ward; 1 rows are in groups of \
+fewer than 2
+";
+        assert_eq!(text, golden, "the text is:\n{text}");
+        assert!(!config.state.join("keys").exists(), "looking makes no key");
+
+        config.privacy.minimum_k = 2;
+        let text = privacy_lines(&config);
+        let refused = "failed  anonymity     k = 1: the 3 rows make 2 groups with the same age, ward; 1 rows \
+                       are in groups of fewer than 2; k = 1 is below `privacy.minimum_k` = 2: \
+                       generalize age, ward, or lower the minimum\n";
+        assert!(text.ends_with(refused), "{text}");
+    }
+
+    #[test]
+    fn rules_that_do_not_fit_fail_the_check_and_say_why() {
+        for (rules, part) in [
+            (
+                "[columns.admited]\naction = \"drop\"\n",
+                "privacy.columns names `admited`, which",
+            ),
+            (
+                "[columns.name]\naction = \"generalize\"\nband = 5\n",
+                "privacy.columns.name: none of its 3 cells is a number",
+            ),
+            (
+                "quasi_identifiers = [\"name\"]\n",
+                "privacy.quasi_identifiers names `name`, which is left out",
+            ),
+        ] {
+            let (_keep, config) = site(PATIENTS, rules);
+            let problem = load(&config).expect_err(rules);
+            assert!(problem.contains(part), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_policy_that_does_not_load_fails_the_check() {
+        let (keep, mut config) = site(PATIENTS, "");
+        let built_in = site_policy(&config).expect("it loads");
+        assert_eq!(built_in, "(built in) loads: 2 policies");
+        let file = keep.path().join("site-policy.cedar");
+        std::fs::write(&file, "// nothing\n").expect("writes");
+        config.policy.file = Some(file.clone());
+        let empty = site_policy(&config).expect("it loads");
+        assert!(
+            empty.ends_with("0 policies, so this site takes part in nothing"),
+            "{empty}"
+        );
+        std::fs::write(&file, "permit").expect("writes");
+        let problem = site_policy(&config).expect_err("it is not Cedar");
+        assert!(
+            problem.contains("site-policy.cedar cannot be used"),
+            "{problem}"
+        );
     }
 
     #[test]

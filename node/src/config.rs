@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use collegium_automl::data::SitePolicy;
 use collegium_automl::family::net::TrainingDevice;
+use collegium_automl::privacy::{MAX_QUASI_IDENTIFIERS, PrivacyError, PrivacyRules};
 use collegium_automl::table::TableMapping;
 use collegium_protocol::limits::MAX_COHORT_CHANGES;
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,8 @@ pub struct Config {
     pub coordinator: Option<String>,
     /// The site's table.
     pub data: DataConfig,
+    /// What is done to the table's columns before a task reads one of them.
+    pub privacy: PrivacyRules,
     /// What this site allows.
     pub policy: PolicyConfig,
     /// The connection to the coordinator.
@@ -75,6 +78,10 @@ pub struct DataConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PolicyConfig {
+    /// The site's own policy, a Cedar file; what the other keys of this section do not allow, no
+    /// policy permits. Default: none, the built-in `configs/site-policy.cedar`, which permits
+    /// everything that they allow.
+    pub file: Option<PathBuf>,
     /// Names of the tasks this site takes part in. Default: empty, which means every task of
     /// the consortium.
     pub allowed_tasks: Vec<String>,
@@ -169,6 +176,7 @@ impl Default for Config {
             state: PathBuf::from("."),
             coordinator: None,
             data: DataConfig::default(),
+            privacy: PrivacyRules::default(),
             policy: PolicyConfig::default(),
             link: LinkConfig::default(),
             limits: LimitsConfig::default(),
@@ -181,6 +189,7 @@ impl Default for Config {
 impl Default for PolicyConfig {
     fn default() -> Self {
         Self {
+            file: None,
             allowed_tasks: Vec::new(),
             minimum_contributors: FEWEST_CONTRIBUTORS,
             max_cohort_changes: 8,
@@ -251,6 +260,9 @@ pub enum ConfigError {
     /// A value of the wrong type.
     #[error("the configuration does not fit: {0}")]
     Type(#[from] config::ConfigError),
+    /// A rule for a column that cannot be.
+    #[error(transparent)]
+    Privacy(#[from] PrivacyError),
     /// A value out of its range.
     #[error("`{key}` is {value}, but must be {expected}")]
     Range {
@@ -307,11 +319,20 @@ impl Config {
                 })
             };
         let Self {
+            privacy,
             policy,
             link,
             limits,
             ..
         } = &self;
+        privacy.check()?;
+        let quasi = privacy.quasi_identifiers.len();
+        fits(
+            quasi <= MAX_QUASI_IDENTIFIERS,
+            "privacy.quasi_identifiers",
+            &format!("{quasi} columns"),
+            &format!("at most {MAX_QUASI_IDENTIFIERS}"),
+        )?;
         fits(
             (FEWEST_CONTRIBUTORS..=MOST_CONTRIBUTORS).contains(&policy.minimum_contributors),
             "policy.minimum_contributors",
@@ -325,6 +346,8 @@ impl Config {
             &format!("from 1 to {MAX_COHORT_CHANGES}"),
         )?;
         for (key, rows) in [
+            ("privacy.small_group", privacy.small_group),
+            ("privacy.minimum_k", privacy.minimum_k),
             ("policy.min_rows", policy.min_rows),
             ("policy.min_cell", policy.min_cell),
         ] {

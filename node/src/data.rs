@@ -1,12 +1,16 @@
-//! The site's rows: read from its files, with its words turned into the consortium's.
+//! The site's rows: read from its files, with its words turned into the consortium's and its
+//! columns treated as its configuration says, before anything else sees a cell.
 
 use std::path::PathBuf;
 
 use collegium_automl::data::SitePolicy;
+use collegium_automl::privacy::{Groups, PrivacyError, PrivacyReport, PrivacyRules};
 use collegium_automl::site::TableSite;
 use collegium_automl::table::{MappingError, Table, TableMapping};
 use collegium_automl::task::Task;
 use collegium_protocol::Digest;
+
+use zeroize::Zeroizing;
 
 use crate::config::DataConfig;
 use crate::trainer::{OpenSite, TrainerError, Workshop};
@@ -36,18 +40,67 @@ pub enum DataError {
     /// A file, a column or a value does not fit.
     #[error(transparent)]
     Table(#[from] collegium_automl::table::TableError),
+    /// A rule of the section `[privacy]` does not fit the table.
+    #[error(transparent)]
+    Privacy(#[from] PrivacyError),
 }
 
-/// Reads the configured file.
+/// The site's rows as a task may read them, and what was done to them.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The treated table.
+    pub table: Table,
+    /// Which columns were changed or left out.
+    pub report: PrivacyReport,
+    /// The groups that the quasi-identifiers make, where some are declared.
+    pub groups: Option<Groups>,
+}
+
+impl Loaded {
+    /// Whether the smallest group is as large as the site wants; in words, if it is not.
+    ///
+    /// # Errors
+    /// What is too small, and how to mend it.
+    pub fn check_groups(&self, rules: &PrivacyRules) -> Result<(), String> {
+        match &self.groups {
+            Some(groups) if groups.k < rules.minimum_k => Err(format!(
+                "k = {} is below `privacy.minimum_k` = {}: generalize {}, or lower the minimum",
+                groups.k,
+                rules.minimum_k,
+                groups.columns.join(", ")
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Reads the configured file and treats its columns as `rules` say; `key` is the site's key for
+/// hashes, where a rule needs it.
 ///
 /// # Errors
 /// [`DataError`], with the file and what to do.
-pub fn load(config: &DataConfig) -> Result<Table, DataError> {
+pub fn load(
+    config: &DataConfig,
+    rules: &PrivacyRules,
+    key: Option<&[u8; 32]>,
+) -> Result<Loaded, DataError> {
     let path = config.path.as_ref().ok_or(DataError::NoFile)?;
-    Ok(Table::open(path, &mapping(config)?)?)
+    let table = Table::open(path, &mapping(config)?)?;
+    rules.check_names(&table)?;
+    let (table, report) = rules.apply(table, key)?;
+    let groups = rules.groups(&table)?;
+    Ok(Loaded {
+        table,
+        report,
+        groups,
+    })
 }
 
-fn mapping(config: &DataConfig) -> Result<TableMapping, DataError> {
+/// The configured column map.
+///
+/// # Errors
+/// [`DataError::Mapping`] and [`DataError::MappingText`].
+pub fn mapping(config: &DataConfig) -> Result<TableMapping, DataError> {
     match (&config.mapping, &config.map) {
         (Some(path), _) => {
             let text = std::fs::read_to_string(path).map_err(|source| DataError::Mapping {
@@ -67,37 +120,74 @@ fn mapping(config: &DataConfig) -> Result<TableMapping, DataError> {
 /// The real workshop: tables from the configured file.
 pub struct Tables {
     config: DataConfig,
+    rules: PrivacyRules,
+    key: Option<Zeroizing<[u8; 32]>>,
     policy: SitePolicy,
 }
 
 impl Tables {
-    /// Reads `config`'s file whenever a run is opened, and shows what `policy` allows.
+    /// Reads `config`'s file whenever a run is opened, treats its columns as `rules` say with the
+    /// site's `key`, and shows what `policy` allows.
     #[must_use]
-    pub fn new(config: DataConfig, policy: SitePolicy) -> Self {
-        Self { config, policy }
+    pub fn new(
+        config: DataConfig,
+        rules: PrivacyRules,
+        key: Option<Zeroizing<[u8; 32]>>,
+        policy: SitePolicy,
+    ) -> Self {
+        Self {
+            config,
+            rules,
+            key,
+            policy,
+        }
     }
 
-    fn table(&self) -> Result<Table, TrainerError> {
-        load(&self.config).map_err(|error| TrainerError::Data(error.to_string()))
+    /// The rows for a task, if the site's rules let it have them.
+    fn table(&self, task: &Task) -> Result<Table, TrainerError> {
+        let loaded = load(&self.config, &self.rules, self.key.as_deref())
+            .map_err(|error| TrainerError::Data(error.to_string()))?;
+        for left_out in &loaded.report.refused {
+            tracing::warn!(
+                "left out: {left_out}; to use the column, give it a rule under [privacy.columns]"
+            );
+        }
+        loaded.check_groups(&self.rules).map_err(|why| {
+            tracing::error!(why, "the site's rows are not given");
+            TrainerError::Withheld(
+                "this site's rows do not meet its own rule on small groups".to_owned(),
+            )
+        })?;
+        match loaded.report.refuses(task) {
+            None => Ok(loaded.table),
+            // How many cells gave it away is for this site alone.
+            Some(found) => Err(TrainerError::Withheld(format!(
+                "the task names a column that this site does not give: `{}` looks like {}",
+                found.column,
+                found.kind.plural()
+            ))),
+        }
     }
 }
 
 impl Workshop for Tables {
     fn open(&mut self, task: &Task) -> Result<OpenSite, TrainerError> {
-        let table = self.table()?;
+        let table = self.table(task)?;
         let rows = table.rows();
         let site = TableSite::with_policy(task, table, self.policy)
             .map_err(|error| TrainerError::Data(error.to_string()))?;
         let data = Digest(site.data_digest().0);
+        let columns = site.data().touched();
         Ok(OpenSite {
             site: Box::new(site),
             data,
             rows,
+            columns,
         })
     }
 
     fn report(&mut self, task: &Task, champion: &[u8]) -> Result<serde_json::Value, TrainerError> {
-        let report = collegium_automl::local::local_report(task, self.table()?, champion)
+        let report = collegium_automl::local::local_report(task, self.table(task)?, champion)
             .map_err(|error| TrainerError::Ask(error.to_string()))?;
         serde_json::to_value(&report).map_err(|error| TrainerError::Ask(error.to_string()))
     }
@@ -112,6 +202,14 @@ mod tests {
 
     const ROWS: &str = "age;num;chol\n63;0;233\n41;2;0\n57;1;354\n";
     const TASK: &str = "name = \"heart\"\ntarget = \"disease\"\n";
+
+    fn plain(config: &DataConfig) -> Result<Table, DataError> {
+        load(config, &PrivacyRules::default(), None).map(|loaded| loaded.table)
+    }
+
+    fn tables(config: DataConfig, policy: SitePolicy) -> Tables {
+        Tables::new(config, PrivacyRules::default(), None, policy)
+    }
 
     fn site(directory: &std::path::Path) -> DataConfig {
         let path = directory.join("rows.csv");
@@ -131,7 +229,7 @@ mod tests {
     fn rows_are_read_in_the_consortiums_words() {
         let directory = tempfile::tempdir().expect("tempdir");
         let mut config = site(directory.path());
-        let table = load(&config).expect("loads");
+        let table = plain(&config).expect("loads");
         assert_eq!(table.rows(), 3);
         let disease = table.column("disease").expect("renamed");
         assert_eq!(
@@ -147,7 +245,7 @@ mod tests {
         std::fs::write(&mapping, text).expect("writes");
         config.map = None;
         config.mapping = Some(mapping);
-        assert_eq!(load(&config).expect("loads").digest(), table.digest());
+        assert_eq!(plain(&config).expect("loads").digest(), table.digest());
     }
 
     #[test]
@@ -155,13 +253,54 @@ mod tests {
         let directory = tempfile::tempdir().expect("tempdir");
         let config = site(directory.path());
         let task = Task::from_toml(TASK).expect("a task");
-        let mut tables = Tables::new(config.clone(), SitePolicy::default());
+        let mut tables = tables(config.clone(), SitePolicy::default());
         let first = tables.open(&task).expect("opens");
         assert_eq!(first.rows, 3);
         assert_eq!(tables.open(&task).expect("opens").data, first.data);
         let path = config.path.expect("a path");
         std::fs::write(path, format!("{ROWS}70;0;200\n")).expect("writes");
         assert_ne!(tables.open(&task).expect("opens").data, first.data);
+    }
+
+    /// A task that names what looks like a personal identifier gets no rows, and neither does one
+    /// at a site whose groups are too small; the coordinator reads no figure of it.
+    #[test]
+    fn rows_are_withheld_from_a_task_by_the_sites_own_rules() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let path = directory.path().join("rows.csv");
+        let rows = "phone,age,disease\n212-555-0100,63,0\n212-555-0101,41,1\n";
+        std::fs::write(&path, rows).expect("writes");
+        let config = DataConfig {
+            path: Some(path),
+            ..DataConfig::default()
+        };
+        let rules = |text: &str| toml::from_str::<PrivacyRules>(text).expect("rules");
+        let open = |rules: PrivacyRules, task: &str| {
+            let task = Task::from_toml(task).expect("a task");
+            let key = Some(Zeroizing::new([1; 32]));
+            Tables::new(config.clone(), rules, key, SitePolicy::default()).open(&task)
+        };
+        let withheld = |rules: PrivacyRules, task: &str| match open(rules, task) {
+            Err(TrainerError::Withheld(reason)) => reason,
+            Err(error) => panic!("another error: {error}"),
+            Ok(_) => panic!("the rows were given"),
+        };
+        let named = "name = \"heart\"\ntarget = \"disease\"\nentity = \"phone\"\n";
+        assert_eq!(
+            withheld(rules(""), named),
+            "the task names a column that this site does not give: `phone` looks like telephone \
+             numbers"
+        );
+        let opened = open(rules(""), TASK).expect("the task does not name it");
+        assert_eq!(opened.columns, ["age", "disease"]);
+        let hashed = rules("[columns.phone]\naction = \"hash\"\n");
+        let opened = open(hashed, named).expect("hashed, it may be named");
+        assert_eq!(opened.columns, ["phone", "age", "disease"]);
+        let strict = rules("quasi_identifiers = [\"age\"]\nminimum_k = 2\n");
+        assert_eq!(
+            withheld(strict, TASK),
+            "this site's rows do not meet its own rule on small groups"
+        );
     }
 
     /// A site with fewer rows than its own limit answers zeros, and knows it; what others asked
@@ -195,9 +334,7 @@ mod tests {
                 min_rows,
                 min_cell: 0,
             };
-            let mut open = Tables::new(config.clone(), policy)
-                .open(&task)
-                .expect("opens");
+            let mut open = tables(config.clone(), policy).open(&task).expect("opens");
             let answer = open.site.answer(&ask).expect("answers");
             (answer.codes, open.site.withheld(&ask))
         };
@@ -212,26 +349,26 @@ mod tests {
     fn problems_name_the_file_and_the_column() {
         let directory = tempfile::tempdir().expect("tempdir");
         let text = |error: DataError| error.to_string();
-        let none = load(&DataConfig::default()).map_err(text);
+        let none = plain(&DataConfig::default()).map_err(text);
         assert!(none.expect_err("no file").contains("data.path"));
 
         let mut config = site(directory.path());
         let task = Task::from_toml("name = \"x\"\ntarget = \"diseased\"\n").expect("a task");
-        let error = Tables::new(config.clone(), SitePolicy::default())
+        let error = tables(config.clone(), SitePolicy::default())
             .open(&task)
             .map(|site| site.rows);
         let error = error.expect_err("no such column").to_string();
         assert!(error.contains("diseased"), "{error}");
 
         config.path = Some(directory.path().join("gone.csv"));
-        let error = text(load(&config).expect_err("no such file"));
+        let error = text(plain(&config).expect_err("no such file"));
         assert!(error.contains("gone.csv"), "{error}");
 
         let mapping = directory.path().join("site.toml");
         std::fs::write(&mapping, "[colums.disease]\n").expect("writes");
         config.map = None;
         config.mapping = Some(mapping);
-        let error = text(load(&config).expect_err("a misspelt key"));
+        let error = text(plain(&config).expect_err("a misspelt key"));
         assert!(
             error.contains("site.toml") && error.contains("colums"),
             "{error}"

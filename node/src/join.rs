@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use collegium_automl::privacy::PrivacyRules;
 use collegium_protocol::limits::{MAX_JOIN_REQUEST_BYTES, MAX_JOIN_RESPONSE_BYTES, MAX_TEXT_BYTES};
 use collegium_protocol::message::join::{JoinRequest, JoinResponse};
 use collegium_protocol::pki::keyfile::{self, Access};
@@ -122,7 +123,8 @@ pub async fn join(options: JoinOptions) -> Result<Joined, JoinError> {
         mapping: options.columns.as_deref().map(absolute).transpose()?,
         map: None,
     };
-    data::load(&config)?;
+    // What is left out or changed, `node check` says; here the file only has to be readable.
+    data::load(&config, &PrivacyRules::default(), None)?;
 
     let _held = StateDirectory::take(&options.state)?;
     let files = KeyFiles::of(&options.state);

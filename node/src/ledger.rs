@@ -34,8 +34,14 @@ pub enum Action {
     Charter,
     /// A message came that no correct program sends.
     Message,
+    /// A policy of this site came into force, or could not.
+    Policy,
     /// A run was offered.
     Run,
+    /// A steward is asked about a task.
+    Request,
+    /// A steward's word about a task was found.
+    Approval,
     /// An ask was answered or refused.
     Ask,
     /// A vote on a contributing set was given or withheld.

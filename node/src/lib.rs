@@ -3,11 +3,13 @@
 //! # In scope
 //!
 //! - [`config`]: what the site can set, from file, environment and flags;
+//! - [`policy`] and [`privacy`]: this site's own policy, and the key of its hashes;
 //! - [`data`] and [`trainer`]: the rows, held by one thread that asks go to and answers come from;
 //! - [`link`]: the connection that the node dials, and the step machines of `protocol` driven
 //!   over it: what must be on the disk is on the disk before anything is sent;
 //! - [`store`] and [`ledger`]: what the node must not forget, and what it did;
 //! - [`keys`], [`join`], [`charter`]: private keys made at the site, and the pinned charter;
+//! - [`requests`]: tasks that wait for a steward;
 //! - [`mod@check`]: what usually goes wrong, and how to mend it.
 //!
 //! # Out of scope
@@ -28,6 +30,9 @@ pub mod keys;
 pub mod ledger;
 pub mod link;
 pub mod logging;
+pub mod policy;
+pub mod privacy;
+pub mod requests;
 pub mod spool;
 pub mod state;
 pub mod store;

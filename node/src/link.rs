@@ -10,12 +10,14 @@
 //! - `member`: what this node does about each message: the charter, and whose turn it is;
 //! - `runs`, `steps`: offers and ends of runs; asks and contributing sets, by the machines of
 //!   `protocol::step` and this site's own bounds;
+//! - `consent`: what this site's own policy and its stewards say to all of that;
 //! - `perform`: carries out what the machines want, in their order;
 //! - `work`: what runs beside the session;
 //! - `verify`: hashes this site's bodies after an opening, and checks the evidence of totals;
 //! - `upload`: makes one upload, streams it meanwhile, and again after a reconnect.
 
 mod backoff;
+mod consent;
 mod member;
 mod perform;
 mod runs;
@@ -42,6 +44,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::config::{Config, LinkConfig, PolicyConfig};
 use crate::keys::NodeKeys;
 use crate::ledger::{Action, Entry, Ledger, LedgerError, Outcome};
+use crate::policy::{PolicyFileError, SitePolicies};
 use crate::spool::UploadSpool;
 use crate::state::{StateDirectory, Status};
 use crate::store::{Store, StoreError};
@@ -90,6 +93,8 @@ pub enum LinkError {
 struct Shared {
     name: MemberName,
     policy: Arc<PolicyConfig>,
+    /// The site's own policy, asked after the settings above.
+    policies: SitePolicies,
     config: Arc<Config>,
     store: Store,
     ledger: Ledger,
@@ -110,6 +115,8 @@ enum Event {
         task: Vec<u8>,
         result: Result<Opened, TrainerError>,
     },
+    /// A steward has spoken about a run that waits for it.
+    Decided { run: RunId },
     /// The trainer's answer to a step.
     Answered {
         run: RunId,
@@ -155,8 +162,10 @@ pub struct Link {
 }
 
 impl Link {
-    /// Takes everything the link works with.
-    #[must_use]
+    /// Takes everything the link works with, and reads the site's policy.
+    ///
+    /// # Errors
+    /// [`PolicyFileError`], when the site's policy cannot be read or does not load.
     pub fn new(
         config: Config,
         keys: NodeKeys,
@@ -165,7 +174,8 @@ impl Link {
         spool: UploadSpool,
         trainer: Trainer,
         state: StateDirectory,
-    ) -> Self {
+    ) -> Result<Self, PolicyFileError> {
+        let policies = SitePolicies::load(config.policy.file.as_deref())?;
         let client = keys.client.clone();
         let address = config
             .coordinator
@@ -175,6 +185,7 @@ impl Link {
         let shared = Shared {
             name: keys.member.clone(),
             policy: Arc::new(config.policy.clone()),
+            policies,
             config: Arc::new(config),
             store,
             ledger,
@@ -184,13 +195,19 @@ impl Link {
             events: sender,
             state: Arc::new(state),
         };
-        Self {
+        Ok(Self {
             shared,
             keys,
             client,
             address,
             events,
-        }
+        })
+    }
+
+    /// The site's policy: what is read again there is in force here.
+    #[must_use]
+    pub fn policies(&self) -> &SitePolicies {
+        &self.shared.policies
     }
 
     /// Keeps the connection up until `stopping` turns true.

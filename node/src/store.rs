@@ -16,8 +16,13 @@ use sqlx::sqlite::{
 };
 use sqlx::{Row, SqliteConnection};
 
+mod given;
+mod requests;
+
+pub use requests::{Decision, Request};
+
 /// Version of the tables below. A change of them is a new version and a migration.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE charters (
@@ -35,6 +40,28 @@ CREATE TABLE runs (
 CREATE TABLE records (
     key       TEXT PRIMARY KEY,
     body      BLOB NOT NULL
+) STRICT;
+";
+
+/// What version 2 adds: requests to the steward, and what was given.
+const SINCE_VERSION_1: &str = "
+CREATE TABLE requests (
+    id        BLOB PRIMARY KEY,
+    run       BLOB NOT NULL,
+    task      BLOB NOT NULL,
+    columns   TEXT NOT NULL,
+    members   INTEGER NOT NULL,
+    asked_ms  INTEGER NOT NULL,
+    state     TEXT NOT NULL DEFAULT 'pending',
+    steward   TEXT NOT NULL DEFAULT '',
+    reason    TEXT NOT NULL DEFAULT '',
+    recorded  INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE usage (
+    run       BLOB PRIMARY KEY,
+    task      TEXT NOT NULL,
+    steps     INTEGER NOT NULL,
+    bytes     INTEGER NOT NULL
 ) STRICT;
 ";
 
@@ -135,21 +162,24 @@ impl Store {
             .await
             .map_err(io)?;
         let found: i64 = row.try_get(0).map_err(io)?;
-        match found {
+        let missing: &[&str] = match found {
             SCHEMA_VERSION => return Ok(()),
-            0 => {}
+            0 => &[TABLES, SINCE_VERSION_1],
+            1 => &[SINCE_VERSION_1],
             _ => {
                 return Err(StoreError::Newer {
                     path: self.path.clone(),
                     found,
                 });
             }
+        };
+        for tables in missing.iter().copied() {
+            sqlx::raw_sql(tables)
+                .execute(&mut *connection)
+                .await
+                .map_err(io)?;
         }
-        sqlx::raw_sql(TABLES)
-            .execute(&mut *connection)
-            .await
-            .map_err(io)?;
-        sqlx::raw_sql("PRAGMA user_version = 1")
+        sqlx::raw_sql("PRAGMA user_version = 2")
             .execute(&mut *connection)
             .await
             .map_err(io)?;

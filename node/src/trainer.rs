@@ -32,6 +32,9 @@ pub enum TrainerError {
     /// The site's data does not fit the task or cannot be read.
     #[error("{0}")]
     Data(String),
+    /// The site's own rules keep the rows back; the coordinator may read why.
+    #[error("{0}")]
+    Withheld(String),
     /// The ask cannot be answered.
     #[error("the ask cannot be answered: {0}")]
     Ask(String),
@@ -54,6 +57,8 @@ pub struct OpenSite {
     pub data: Digest,
     /// How many rows there are, for this site's log only.
     pub rows: usize,
+    /// The columns that the task may read here.
+    pub columns: Vec<String>,
 }
 
 /// What the trainer needs from the site's data; tests put another in its place.
@@ -79,6 +84,8 @@ pub struct Opened {
     pub data: Digest,
     /// How many rows there are, for this site's log only.
     pub rows: usize,
+    /// The columns that the task may read here.
+    pub columns: Vec<String>,
 }
 
 /// An answer, and what this site should know about it.
@@ -139,6 +146,7 @@ impl Trainer {
             Ok(Opened {
                 data: site.data,
                 rows: site.rows,
+                columns: site.columns.clone(),
             })
         })
         .await
@@ -161,6 +169,18 @@ impl Trainer {
         self.call(run, move |room| {
             let inserted = room.site(run)?.site.insert(&bytes);
             inserted.map_err(|error| TrainerError::Ask(error.to_string()))
+        })
+        .await
+    }
+
+    /// The columns whose cells the answer to `ask` depends on; the objects that it names are here.
+    ///
+    /// # Errors
+    /// [`TrainerError`], when the run is not open or an object is missing.
+    pub async fn columns(&self, run: RunId, ask: Ask) -> Result<BTreeSet<String>, TrainerError> {
+        self.call(run, move |room| {
+            let columns = room.site(run)?.site.columns(&ask);
+            columns.map_err(|error| TrainerError::Ask(error.to_string()))
         })
         .await
     }

@@ -12,13 +12,12 @@ use serde_json::json;
 
 use crate::output::Output;
 use crate::simulate::{read_mapping, read_task};
+use crate::words::{Asks, Columns};
 
 mod cost;
 mod stand_in;
-mod words;
 
 use cost::Costs;
-use words::Asks;
 
 /// Sites where nobody says how many: one more than the fewest, so that one may be away.
 const SITES: usize = 4;
@@ -64,7 +63,10 @@ pub(super) fn run(args: &Args, out: Output) -> anyhow::Result<ExitCode> {
     let (costs, basis) = costs(&task, table.as_ref(), guess)?;
     let asks = Asks {
         task: &task,
-        profile: table.is_some().then_some(&costs.estimate.profile),
+        columns: match &table {
+            Some(_) => Columns::Profiled(&costs.estimate.profile),
+            None => Columns::Unknown,
+        },
         thresholds: Thresholds::for_members(sites)?,
         sites,
     };

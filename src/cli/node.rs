@@ -1,10 +1,13 @@
 //! `collegium node`: the commands of a site's operator.
 
+mod requests;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 use collegium_node::config::{Config, Flags, Sources};
+use collegium_node::store::Decision;
 use serde_json::json;
 
 use super::{interruptible, run_to_end, stop_signal};
@@ -19,6 +22,13 @@ pub(crate) enum Command {
     Run(Run),
     /// Test everything that usually goes wrong, and say how to mend it.
     Check(Settings),
+    /// Show the tasks that wait for a steward: what leaves this site, over which columns, in how
+    /// many steps.
+    Requests(requests::List),
+    /// Let this site take part in a task that waits.
+    Approve(requests::Decide),
+    /// Keep this site out of a task, also of one that was approved.
+    Refuse(requests::Decide),
 }
 
 /// Arguments of `node join`.
@@ -72,7 +82,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    fn load(self) -> anyhow::Result<Config> {
+    pub(super) fn load(self) -> anyhow::Result<Config> {
         let flags = Flags {
             state: self.state,
             data: self.data,
@@ -99,6 +109,9 @@ pub(crate) fn run(command: Command, out: Output) -> anyhow::Result<ExitCode> {
                 Ok(ExitCode::SUCCESS)
             })
         }
+        Command::Requests(args) => interruptible(requests::list(args, out)),
+        Command::Approve(args) => interruptible(requests::decide(args, Decision::Approved, out)),
+        Command::Refuse(args) => interruptible(requests::decide(args, Decision::Refused, out)),
         Command::Check(settings) => {
             let config = settings.load()?;
             run_to_end(async move {

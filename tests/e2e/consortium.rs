@@ -282,6 +282,16 @@ impl Consortium {
         terminate(self.nodes.remove(name).expect("the node runs"))
     }
 
+    /// SIGHUP to a node: it reads its policy again.
+    pub(crate) fn hang_up_node(&self, name: &str) {
+        let child = self.nodes.get(name).expect("the node runs");
+        let sent = Command::new("kill")
+            .args(["-HUP", &child.id().to_string()])
+            .status()
+            .expect("kill(1) is part of the base system");
+        assert!(sent.success());
+    }
+
     /// Writes `task` and submits it; the run's id.
     pub(crate) fn submit(&self, task: &str) -> String {
         let file = self.dir.path().join("task.toml");

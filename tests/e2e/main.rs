@@ -14,3 +14,4 @@ mod faults;
 mod model;
 mod rounds;
 mod scripted_coordinator;
+mod site_policy;

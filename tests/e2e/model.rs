@@ -155,3 +155,73 @@ fn rows_that_do_not_fit_are_refused_by_the_column_s_name() {
         assert!(!scores.exists(), "nothing half-done is left");
     }
 }
+
+/// What a site does to its columns for training, `--site` does to the rows that are scored.
+#[test]
+fn rows_are_treated_as_the_site_says_before_they_are_scored() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let champion = repository("automl/tests/fixtures/champion_v1.json");
+    let columns = repository("examples/hospitals/sites/cleveland.toml");
+    let raw = repository("examples/hospitals/data/cleveland.csv");
+    let text = std::fs::read_to_string(&raw).expect("rows");
+    let (header, rows) = text.split_once('\n').expect("a header");
+    assert!(header.starts_with("age,"), "{header}");
+    let banded = rows.lines().map(|row| {
+        let (age, rest) = row.split_once(',').expect("cells");
+        let age: f64 = age.parse().expect("an age");
+        format!("{},{rest}", (age / 10.0).floor() * 10.0)
+    });
+    let banded: Vec<String> = banded.collect();
+    let by_hand = dir.path().join("banded.csv");
+    std::fs::write(&by_hand, format!("{header}\n{}\n", banded.join("\n"))).expect("written");
+    let site = dir.path().join("node.toml");
+    let settings = format!(
+        "state = \"state\"\n[data]\nmapping = \"{}\"\n\
+         [privacy.columns.age]\naction = \"generalize\"\nband = 10\n",
+        arg(&columns)
+    );
+    std::fs::write(&site, settings).expect("written");
+
+    let scores = |rows: &Path, how: [&str; 2]| {
+        let out = dir.path().join("scores.csv");
+        let args = [
+            "model",
+            "predict",
+            arg(&champion),
+            arg(rows),
+            "-o",
+            arg(&out),
+        ];
+        let result = json(&[&args[..], &how].concat());
+        (result, std::fs::read_to_string(&out).expect("scores"))
+    };
+    let (result, treated) = scores(&raw, ["--site", arg(&site)]);
+    let words = &result["privacy"]["treated"][0];
+    assert_eq!(words["column"], "age");
+    assert_eq!(words["what"], "numbers put in bands of 10");
+    assert_eq!(scores(&by_hand, ["--columns", arg(&columns)]).1, treated);
+    assert_ne!(scores(&raw, ["--columns", arg(&columns)]).1, treated);
+
+    // A column that the site hashes needs the site's key, which is not made by looking.
+    let hashed = std::fs::read_to_string(&site)
+        .expect("settings")
+        .replace("action = \"generalize\"\nband = 10", "action = \"hash\"");
+    std::fs::write(&site, hashed).expect("written");
+    let out = dir.path().join("none.csv");
+    let failed = run(&[
+        "model",
+        "predict",
+        arg(&champion),
+        arg(&raw),
+        "-o",
+        arg(&out),
+        "--site",
+        arg(&site),
+    ]);
+    let text = String::from_utf8_lossy(&failed.stderr).into_owned();
+    assert!(
+        !failed.status.success() && text.contains("privacy.columns.age"),
+        "{text}"
+    );
+    assert!(!out.exists());
+}

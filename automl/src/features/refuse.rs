@@ -213,7 +213,7 @@ fn has_pair(words: &[String], pairs: &[[&str; 2]]) -> bool {
 }
 
 /// `patientID_no` is "patient", "id", "no".
-fn words(column: &str) -> Vec<String> {
+pub(crate) fn words(column: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let mut word = String::new();
     let mut lower_before = false;

@@ -75,11 +75,23 @@ pub fn predict_csv(
     output: &Path,
 ) -> Result<Predicted, PredictError> {
     champion.voices()?;
-    let table = Table::open(input, mapping)?;
+    predict_table(champion, &Table::open(input, mapping)?, output)
+}
+
+/// The same for rows that were read, and perhaps treated, before.
+///
+/// # Errors
+/// As [`predict_csv`].
+pub fn predict_table(
+    champion: &Champion,
+    table: &Table,
+    output: &Path,
+) -> Result<Predicted, PredictError> {
+    champion.voices()?;
     let rows = champion
-        .scores(&table)
+        .scores(table)
         .map_err(|source| PredictError::Columns {
-            input: input.display().to_string(),
+            input: table.source().to_owned(),
             source,
         })?;
     let mut columns = champion.score_columns();

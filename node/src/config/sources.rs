@@ -13,7 +13,7 @@ const PREFIX: &str = "COLLEGIUM_NODE";
 const NOT_KEYS: [&str; 1] = ["COLLEGIUM_NODE_CONFIG"];
 
 /// Every key there is; `*` stands for names that the site chooses.
-pub(super) const KEYS: [&str; 24] = [
+pub(super) const KEYS: [&str; 33] = [
     "state",
     "coordinator",
     "data.path",
@@ -24,6 +24,15 @@ pub(super) const KEYS: [&str; 24] = [
     "data.map.columns.*.from",
     "data.map.columns.*.values.*",
     "data.map.columns.*.missing",
+    "privacy.columns.*.action",
+    "privacy.columns.*.dates",
+    "privacy.columns.*.band",
+    "privacy.columns.*.prefix",
+    "privacy.columns.*.range",
+    "privacy.quasi_identifiers",
+    "privacy.small_group",
+    "privacy.minimum_k",
+    "policy.file",
     "policy.allowed_tasks",
     "policy.minimum_contributors",
     "policy.max_cohort_changes",
@@ -41,7 +50,7 @@ pub(super) const KEYS: [&str; 24] = [
 ];
 
 /// Keys whose values are lists, written in the environment with commas.
-const LISTS: [&str; 1] = ["policy.allowed_tasks"];
+const LISTS: [&str; 2] = ["policy.allowed_tasks", "privacy.quasi_identifiers"];
 
 /// What the command line set.
 #[derive(Debug, Clone, Default)]
@@ -196,10 +205,12 @@ impl TomlFile {
         if let Some(state) = table.get_mut("state") {
             anchor(state, base);
         }
-        if let Some(toml::Value::Table(data)) = table.get_mut("data") {
-            for key in ["path", "mapping"] {
-                if let Some(path) = data.get_mut(key) {
-                    anchor(path, base);
+        for (section, keys) in [("data", &["path", "mapping"][..]), ("policy", &["file"])] {
+            if let Some(toml::Value::Table(section)) = table.get_mut(section) {
+                for key in keys {
+                    if let Some(path) = section.get_mut(*key) {
+                        anchor(path, base);
+                    }
                 }
             }
         }

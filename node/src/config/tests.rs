@@ -1,3 +1,5 @@
+use collegium_automl::privacy::Treatment;
+
 use super::*;
 
 fn sample() -> PathBuf {
@@ -26,6 +28,7 @@ fn the_documented_sample_loads_and_gives_the_defaults_it_states() {
         ..Sources::default()
     })
     .expect("configs/node.toml is a valid configuration");
+    assert_eq!(config.privacy, PrivacyRules::default());
     assert_eq!(config.policy, PolicyConfig::default());
     assert_eq!(config.link, LinkConfig::default());
     assert_eq!(config.limits, LimitsConfig::default());
@@ -160,6 +163,43 @@ fn column_names_may_hold_anything() {
 }
 
 #[test]
+fn rules_for_columns_are_read_whole() {
+    let (_keep, file) = write(
+        "[privacy]\nquasi_identifiers = [\"age\", \"Post.code\"]\nminimum_k = 5\n\
+         [privacy.columns.age]\naction = \"generalize\"\nband = 10\n\
+         [privacy.columns.\"Post.code\"]\naction = \"generalize\"\nprefix = 3\n\
+         [privacy.columns.born]\naction = \"generalize\"\ndates = \"month\"\n\
+         [privacy.columns.paid]\naction = \"clip\"\nrange = [0, 1e5]\n\
+         [privacy.columns.who]\naction = \"hash\"\n[policy]\nfile = \"site.cedar\"\n",
+    );
+    let config = Config::load(&Sources {
+        file: Some(file.clone()),
+        ..Sources::default()
+    })
+    .expect("loads");
+    let directory = file.parent().expect("a directory");
+    assert_eq!(config.policy.file, Some(directory.join("site.cedar")));
+    let rules = config.privacy;
+    assert_eq!(rules.quasi_identifiers, ["age", "Post.code"]);
+    assert_eq!((rules.minimum_k, rules.small_group), (5, 5));
+    let made: Vec<Treatment> = rules
+        .columns
+        .iter()
+        .map(|(column, rule)| rule.treatment(column).expect("a rule"))
+        .collect();
+    assert_eq!(
+        made,
+        [
+            Treatment::Prefix(3),
+            Treatment::Band(10.0),
+            Treatment::Month,
+            Treatment::Clip(0.0, 1e5),
+            Treatment::Hash,
+        ]
+    );
+}
+
+#[test]
 fn values_out_of_range_or_of_another_type_are_refused() {
     for (text, part) in [
         ("[policy]\nminimum_contributors = 2", "from 3 to 64"),
@@ -171,6 +211,14 @@ fn values_out_of_range_or_of_another_type_are_refused() {
         ("[link]\nreconnect_max = \"1ms\"", "link.reconnect_max"),
         ("[link]\nreconnect_min = \"1ms\"", "link.reconnect_min"),
         ("[limits]\nopen_runs = 0", "limits.open_runs"),
+        ("[privacy]\nsmall_group = 1000001", "privacy.small_group"),
+        ("[privacy]\nminimum_k = -1", "privacy.minimum_k"),
+        (
+            "[privacy.columns.age]\naction = \"generalize\"",
+            "privacy.columns.age: `generalize` needs one of",
+        ),
+        ("[privacy.columns.age]\naction = \"erase\"", "action"),
+        ("[privacy.columns.age]\nband = 10", "action"),
         ("coordinator = \"no-port\"", "host:port"),
         ("[log]\nformat = \"xml\"", "log.format"),
         ("[training]\ndevice = \"gpu\"", "training.device"),

@@ -12,13 +12,15 @@ use collegium_protocol::quic::Connection;
 use collegium_protocol::step::{Committee, Contributor, NodeAction, NodeRecord, Place};
 use collegium_protocol::{Digest, MemberName, Refusal, RefusalCode, RunId, StepNumber};
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
+use super::consent::{About, Waiting};
 use super::perform::Unsynced;
 use super::verify::Watch;
 use super::{Event, LinkError, Shared};
 use crate::keys::NodeKeys;
 use crate::ledger::{Action, Entry, Outcome};
+use crate::policy::InForce;
 
 /// Messages of a run that may wait while its rows are read: a step's announcement, a delivery
 /// from every member, a proposal and a certificate, and the same of one more step.
@@ -36,6 +38,10 @@ pub(super) struct Member {
     /// Present once this node has a place in the charter.
     pub(super) desk: Option<Desk>,
     pub(super) runs: BTreeMap<RunId, Run>,
+    /// What the site's policy is told of the runs that this site took part in.
+    pub(super) abouts: BTreeMap<RunId, About>,
+    /// Policies that came into force since the last look.
+    pub(super) policies: watch::Receiver<Arc<InForce>>,
     /// Runs whose report is being written.
     pub(super) reporting: BTreeSet<RunId>,
     /// What is known of each run's opened steps.
@@ -68,6 +74,8 @@ pub(super) enum Run {
     Opening(Vec<ToNode>),
     /// This site takes part, with rows of this hash.
     Open(Digest),
+    /// A steward has to approve it first; meanwhile this site votes and releases.
+    Waiting(Waiting),
     /// This site does not take part; it still votes and releases.
     Refused(Refusal),
 }
@@ -76,12 +84,14 @@ impl Member {
     /// Goes on from what is on the disk.
     pub(super) async fn load(shared: Shared, keys: &NodeKeys) -> Result<Self, LinkError> {
         let mut member = Self {
+            policies: shared.policies.changes(),
             shared,
             identity: Arc::clone(&keys.identity),
             sealing: Arc::clone(&keys.sealing),
             charter: None,
             desk: None,
             runs: BTreeMap::new(),
+            abouts: BTreeMap::new(),
             reporting: BTreeSet::new(),
             watches: BTreeMap::new(),
             disputed: BTreeSet::new(),
@@ -229,6 +239,7 @@ impl Member {
     pub(super) async fn event(&mut self, event: Event) -> Verdict {
         match event {
             Event::Opened { run, task, result } => return self.opened(run, task, result).await,
+            Event::Decided { run } => self.decided(run),
             Event::Answered {
                 run,
                 step,

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use collegium_automl::ask::{Ask, Part};
+use collegium_crypto::encode::Packing;
 use collegium_protocol::context::ask_digest;
 use collegium_protocol::limits::MAX_ASK_BYTES;
 use collegium_protocol::message::session::ToCoordinator;
@@ -16,7 +17,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::LinkError;
+use super::consent::StepAbout;
 use super::member::{Member, Run};
+use super::steps::shape;
+use super::work::Asked;
 use crate::ledger::{Action, Entry, Outcome};
 use crate::store::StoreError;
 use crate::trainer::Answered;
@@ -134,7 +138,24 @@ impl Member {
             "parts": ask.parts.iter().map(Part::name).collect::<Vec<_>>(),
             "objects": ask.objects(),
         });
-        self.shared.spawn_answer(run, step, ask, *data, about);
+        let Some(consent) = self.step_about(run, &ask) else {
+            tracing::error!(%run, %step, "an ask of a run that nobody was asked about");
+            return;
+        };
+        let asked = Asked {
+            ask,
+            about,
+            consent,
+        };
+        self.shared.spawn_answer(run, step, *data, asked);
+    }
+
+    /// What the site's policy is told of a step of an open run.
+    fn step_about(&self, run: RunId, ask: &Ask) -> Option<StepAbout> {
+        let charter = self.charter.as_ref()?;
+        let roster = charter.members().len();
+        let packing = Packing::plan(&shape(ask), roster, charter.params()).ok()?;
+        Some(self.abouts.get(&run)?.step(packing.body_len() as u64))
     }
 
     /// The trainer is done with a step: seal and upload, or refuse.
@@ -170,13 +191,18 @@ impl Member {
         if !withheld.is_empty() {
             evidence["withheld"] = json!(withheld);
         }
+        let bytes = sealing.header().body_len;
+        let given = self.abouts.get_mut(&run).map(|about| {
+            about.used = about.used.with(bytes);
+            (about.task.name().to_owned(), bytes)
+        });
         let synced = match &self.unsynced {
             Some(unsynced) => unsynced.synced.clone(),
             None => watch::channel(true).1,
         };
         self.streams.insert(run, self.connection_id());
         self.shared
-            .spawn_seal(sealing, entry.evidence(evidence), synced);
+            .spawn_seal(sealing, entry.evidence(evidence), given, synced);
         Ok(())
     }
 

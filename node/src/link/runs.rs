@@ -32,7 +32,7 @@ impl Member {
                 self.send(ToCoordinator::RunAccepted { run, data });
                 return Ok(());
             }
-            Some(Run::Opening(_)) => return Ok(()),
+            Some(Run::Opening(_) | Run::Waiting(_)) => return Ok(()),
             // A refusal is looked at afresh: the site's data may be readable by now.
             Some(Run::Refused(_)) | None => {}
         }
@@ -87,7 +87,7 @@ impl Member {
         Ok(name)
     }
 
-    async fn refuse_run(
+    pub(super) async fn refuse_run(
         &mut self,
         run: RunId,
         refusal: Refusal,
@@ -124,7 +124,11 @@ impl Member {
         };
         let evidence = json!({"task": task_digest(&task)});
         match result {
-            Ok(opened) => self.accept(run, &task, &opened).await?,
+            Ok(opened) => self.consent(run, &task, &opened).await?,
+            Err(TrainerError::Withheld(reason)) => {
+                let refusal = Refusal::new(RefusalCode::PolicyDenied, reason);
+                self.refuse_run(run, refusal, evidence).await?;
+            }
             Err(error) => {
                 // What is wrong with the data is the site's own business.
                 tracing::error!(%run, %error, "this site cannot take part");
@@ -145,7 +149,12 @@ impl Member {
         Ok(None)
     }
 
-    async fn accept(&mut self, run: RunId, task: &[u8], opened: &Opened) -> Result<(), LinkError> {
+    pub(super) async fn accept(
+        &mut self,
+        run: RunId,
+        task: &[u8],
+        opened: &Opened,
+    ) -> Result<(), LinkError> {
         let data = opened.data;
         let known = self.shared.store.run(run).await?.is_some();
         match self.shared.store.accept_run(run, task, data).await {
@@ -183,6 +192,7 @@ impl Member {
             self.perform(actions).await?;
         }
         self.runs.remove(&run);
+        self.abouts.remove(&run);
         self.streams.remove(&run);
         let watch = self.watches.remove(&run).unwrap_or_default();
         let Some(record) = self.shared.store.run(run).await? else {

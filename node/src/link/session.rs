@@ -58,6 +58,8 @@ pub(super) async fn run(
                 Ok(None) => break End::Refused("the coordinator ended the session".to_owned()),
                 Err(error) => break End::Lost(because(&connection, error).await),
             },
+            // The sender lives as long as the member.
+            Ok(()) = member.policies.changed() => member.policy_changed().await.map(|()| None),
             event = events.recv() => match event {
                 Some(event) => member.event(event).await,
                 None => break End::Stopped,

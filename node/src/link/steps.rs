@@ -23,6 +23,10 @@ impl Member {
         let verdict = match self.runs.get(&run) {
             Some(Run::Open(_)) => shape_of(announce.ask.as_slice()),
             Some(Run::Refused(refusal)) => Err(refusal.clone()),
+            Some(Run::Waiting(_)) => Err(Refusal::new(
+                RefusalCode::PolicyDenied,
+                "a steward of this site has not approved the task yet",
+            )),
             Some(Run::Opening(_)) | None => Err(RefusalCode::UnknownRun.into()),
         };
         let verdict = match verdict {
@@ -72,6 +76,7 @@ impl Member {
     /// A contributing set is proposed: this site's own bounds first, then the scheme's rules.
     pub(super) async fn proposed(&mut self, propose: Propose) -> Result<(), LinkError> {
         let run = propose.step.run;
+        let opening = self.may_open(run, propose.entries.len());
         let Some(desk) = &mut self.desk else {
             return Ok(());
         };
@@ -92,7 +97,7 @@ impl Member {
                 format_args!("this site lets {most} different sets through in a run"),
             ))
         } else {
-            None
+            opening.err()
         };
         match refusal {
             Some(refusal) => self.refuse_step(run, propose.step.step, refusal).await,
@@ -127,9 +132,14 @@ impl Member {
 fn shape_of(ask: &[u8]) -> Result<Shape, Refusal> {
     let ask = Ask::from_bytes(ask, MAX_ASK_BYTES)
         .map_err(|error| Refusal::new(RefusalCode::AskNotUnderstood, error))?;
+    Ok(shape(&ask))
+}
+
+/// The shape of an ask's answer.
+pub(super) fn shape(ask: &Ask) -> Shape {
     let segment = |segment: collegium_automl::ask::Segment| Segment {
         max: segment.max_code(),
         count: segment.count(),
     };
-    Ok(Shape(ask.segments().into_iter().map(segment).collect()))
+    Shape(ask.segments().into_iter().map(segment).collect())
 }

@@ -39,13 +39,26 @@ enum Broken {
 
 impl Shared {
     /// Makes an upload of an answer and streams it meanwhile, beside the session. Nothing leaves
-    /// before `synced` says that the step's records are on the disk and `entry` is in the ledger.
-    pub(super) fn spawn_seal(&self, sealing: Sealing, entry: Entry, synced: watch::Receiver<bool>) {
+    /// before `synced` says that the step's records are on the disk, `entry` is in the ledger, and
+    /// what is `given` (a task's name, and bytes) is counted.
+    pub(super) fn spawn_seal(
+        &self,
+        sealing: Sealing,
+        entry: Entry,
+        given: Option<(String, u64)>,
+        synced: watch::Receiver<bool>,
+    ) {
         let shared = self.clone();
-        tokio::spawn(async move { shared.seal(sealing, entry, synced).await });
+        tokio::spawn(async move { shared.seal(sealing, entry, given, synced).await });
     }
 
-    async fn seal(&self, sealing: Sealing, entry: Entry, synced: watch::Receiver<bool>) {
+    async fn seal(
+        &self,
+        sealing: Sealing,
+        entry: Entry,
+        given: Option<(String, u64)>,
+        synced: watch::Receiver<bool>,
+    ) {
         let (step, header) = (sealing.step(), sealing.header());
         let connection = self.connection.borrow().clone();
         let (pieces, mut arriving) = mpsc::channel(AHEAD);
@@ -54,7 +67,7 @@ impl Shared {
         // The first piece shows that the codes fit the ask.
         let first = arriving.recv().await;
         let recorded = match first {
-            Some(_) => self.record_synced(entry, synced).await,
+            Some(_) => self.record_synced(step, entry, given, synced).await,
             None => Ok(()),
         };
         let streamed = match (&connection, first) {
@@ -85,10 +98,13 @@ impl Shared {
         self.uploaded(step, connection.as_ref(), delivered);
     }
 
-    /// Both the step's records and the ledger entry, each synced while the other is.
+    /// The step's records, the ledger entry and the count of what was given, each synced while
+    /// the others are.
     async fn record_synced(
         &self,
+        step: StepRef,
         entry: Entry,
+        given: Option<(String, u64)>,
         mut synced: watch::Receiver<bool>,
     ) -> Result<(), LinkError> {
         let records = async {
@@ -97,7 +113,13 @@ impl Shared {
                 Err(_) => Err(LinkError::Broken("a step's records were not stored".into())),
             }
         };
-        tokio::try_join!(self.record(entry), records).map(drop)
+        let count = async {
+            if let Some((task, bytes)) = given {
+                self.store.add_given(step.run, &task, bytes).await?;
+            }
+            Ok(())
+        };
+        tokio::try_join!(self.record(entry), records, count).map(drop)
     }
 
     /// Streams a kept upload again, beside the session.

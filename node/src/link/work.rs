@@ -16,6 +16,7 @@ use collegium_protocol::{Digest, Refusal, RefusalCode, RunId, StepNumber, Verifi
 
 use tokio::sync::{mpsc, watch};
 
+use super::consent::{Denied, StepAbout};
 use super::verify::CheckError;
 use super::{Event, Shared};
 use crate::store::RunRecord;
@@ -23,6 +24,15 @@ use crate::trainer::{Answered, TrainerError};
 
 /// Pieces of evidence that may wait to be checked: 64 KiB each at most, so at most 1 MiB.
 const AHEAD: usize = 16;
+
+/// An ask to answer.
+pub(super) struct Asked {
+    pub(super) ask: Ask,
+    /// What the ledger says of it.
+    pub(super) about: serde_json::Value,
+    /// What the site's policy is told of it.
+    pub(super) consent: StepAbout,
+}
 
 /// Why an object could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -48,18 +58,17 @@ impl Shared {
     }
 
     /// Computes the answer to a step from the rows of hash `data`, with which the run was
-    /// accepted; `about` says in the ledger what was asked.
-    pub(super) fn spawn_answer(
-        &self,
-        run: RunId,
-        step: StepNumber,
-        ask: Ask,
-        data: Digest,
-        about: serde_json::Value,
-    ) {
+    /// accepted, if the site's policy allows it.
+    pub(super) fn spawn_answer(&self, run: RunId, step: StepNumber, data: Digest, asked: Asked) {
         let shared = self.clone();
+        let Asked {
+            ask,
+            about,
+            consent,
+        } = asked;
         tokio::spawn(async move {
-            let result = shared.answer(run, ask, data).await.map_err(|error| {
+            let result = shared.answer(run, ask, data, &consent).await;
+            let result = result.map_err(|error| {
                 tracing::error!(%run, %step, %error, "no answer");
                 refusal_of(&error)
             });
@@ -128,11 +137,21 @@ impl Shared {
         let _ = self.events.send(event);
     }
 
-    async fn answer(&self, run: RunId, ask: Ask, accepted: Digest) -> Result<Answered, WorkError> {
+    async fn answer(
+        &self,
+        run: RunId,
+        ask: Ask,
+        accepted: Digest,
+        consent: &StepAbout,
+    ) -> Result<Answered, WorkError> {
         for id in self.trainer.missing(run, ask.clone()).await? {
             let bytes = self.fetch(Digest(id.0)).await?;
             self.trainer.insert(run, bytes).await?;
         }
+        // Only now is it known which columns the objects read.
+        let columns = self.trainer.columns(run, ask.clone()).await?;
+        let columns = columns.into_iter().collect();
+        self.may_answer(&ask, columns, consent).await?;
         let answered = self.trainer.answer(run, ask).await?;
         // The rows may have been read again since the run was accepted (after a fault inside).
         if accepted != answered.data {
@@ -284,6 +303,8 @@ enum WorkError {
     #[error(transparent)]
     Trainer(#[from] TrainerError),
     #[error(transparent)]
+    Denied(#[from] Denied),
+    #[error(transparent)]
     Fetch(#[from] FetchError),
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
@@ -303,6 +324,9 @@ fn refusal_of(error: &WorkError) -> Refusal {
             RefusalCode::UnknownObject,
             "an object the ask names was not to be had",
         ),
+        WorkError::Denied(Denied::Policy(reason)) => {
+            Refusal::new(RefusalCode::PolicyDenied, reason)
+        }
         WorkError::Trainer(TrainerError::NotOpen(_)) => RefusalCode::UnknownRun.into(),
         _ => RefusalCode::TrainerFailed.into(),
     }

@@ -25,6 +25,7 @@ impl Workshop for Toys {
             site: Box::new(toy),
             data: Digest([7; 32]),
             rows: 5,
+            columns: vec!["y".to_owned()],
         })
     }
 
@@ -43,6 +44,10 @@ impl Site for Toy {
         let id = ObjectId::of(bytes);
         self.objects.push(id);
         Ok(id)
+    }
+
+    fn columns(&self, _ask: &Ask) -> Result<BTreeSet<String>, SiteError> {
+        Ok(BTreeSet::new())
     }
 
     fn answer(&mut self, ask: &Ask) -> Result<Answer, SiteError> {

@@ -1,6 +1,7 @@
 //! The node's link against a scripted coordinator, over real QUIC on the loopback: what it
 //! answers, what it keeps, and what it refuses.
 
+mod consent;
 mod coordinator;
 mod site;
 

@@ -1,6 +1,7 @@
 //! A node under test: the real link, store, ledger and trainer, with toy rows.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use std::collections::BTreeSet;
 
@@ -12,6 +13,7 @@ use collegium_automl::task::Task;
 use collegium_node::config::{Config, PolicyConfig, Span};
 use collegium_node::ledger::Ledger;
 use collegium_node::link::{Link, LinkError};
+use collegium_node::policy::SitePolicies;
 use collegium_node::spool::UploadSpool;
 use collegium_node::state::StateDirectory;
 use collegium_node::store::Store;
@@ -51,6 +53,11 @@ impl Toys {
     }
 }
 
+/// The columns of toy rows.
+pub fn columns() -> Vec<String> {
+    ["x", "hiv", "y"].map(str::to_owned).to_vec()
+}
+
 struct Toy {
     number: u64,
     held: Vec<ObjectId>,
@@ -66,6 +73,7 @@ impl Workshop for Toys {
             site: Box::new(toy),
             data: self.data,
             rows: 1,
+            columns: columns(),
         })
     }
 
@@ -105,6 +113,10 @@ impl Answering for Toy {
         })
     }
 
+    fn columns(&self, _ask: &Ask) -> Result<BTreeSet<String>, SiteError> {
+        Ok(columns().into_iter().collect())
+    }
+
     /// The third toy says that it held something back.
     fn withheld(&self, _ask: &Ask) -> BTreeSet<Withheld> {
         let held = (self.number == 2).then_some([Withheld::Training, Withheld::Fold]);
@@ -117,6 +129,7 @@ pub struct Site {
     state: TempDir,
     name: String,
     data: Digest,
+    policies: Arc<OnceLock<SitePolicies>>,
     stop: watch::Sender<bool>,
     task: JoinHandle<Result<(), LinkError>>,
 }
@@ -142,7 +155,7 @@ impl Site {
         Self::start(consortium, index, state, Toys::numbered(index), policy)
     }
 
-    fn start(
+    pub fn start(
         consortium: &Consortium,
         index: usize,
         state: TempDir,
@@ -159,6 +172,8 @@ impl Site {
         let keys = consortium.keys(index);
         let name = keys.member.to_string();
         let data = toys.data;
+        let policies = Arc::new(OnceLock::new());
+        let shown = Arc::clone(&policies);
         let (stop, stopping) = watch::channel(false);
         let task = tokio::spawn(async move {
             let directory = StateDirectory::take(&config.state).expect("the state directory");
@@ -174,7 +189,9 @@ impl Site {
                 spool,
                 trainer,
                 directory,
-            );
+            )
+            .expect("the site's policy");
+            let _ = shown.set(link.policies().clone());
             let ended = link.run(stopping).await;
             store.close().await;
             ended
@@ -183,6 +200,7 @@ impl Site {
             state,
             name,
             data,
+            policies,
             stop,
             task,
         }
@@ -190,6 +208,15 @@ impl Site {
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The policy of the running node, once it has connected.
+    pub fn policies(&self) -> &SitePolicies {
+        self.policies.get().expect("it runs")
+    }
+
+    pub fn state(&self) -> &Path {
+        self.state.path()
     }
 
     /// Hash of the toy rows.

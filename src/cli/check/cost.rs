@@ -8,10 +8,10 @@ use collegium_automl::table::Table;
 use collegium_automl::task::Task;
 use serde_json::{Value, json};
 
-use super::words::paragraph;
 use crate::board::time_in_words;
 use crate::output;
 use crate::simulate::upload_bytes;
+use crate::words::paragraph;
 
 /// Seconds of a step in which nothing large is sent: messages, signatures, disk syncs. 24 ms were
 /// measured between processes of one machine (`docs/benchmarks.md`); a wide-area network adds about

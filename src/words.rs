@@ -15,12 +15,22 @@ const WIDTH: usize = 100;
 const INDENT: usize = 12;
 
 /// What is asked, and of whom.
-pub(super) struct Asks<'a> {
-    pub(super) task: &'a Task,
-    /// What a table that was shown says, as far as it was looked at.
-    pub(super) profile: Option<&'a Profile>,
-    pub(super) thresholds: Thresholds,
-    pub(super) sites: usize,
+pub(crate) struct Asks<'a> {
+    pub(crate) task: &'a Task,
+    pub(crate) columns: Columns<'a>,
+    pub(crate) thresholds: Thresholds,
+    pub(crate) sites: usize,
+}
+
+/// What is known of the columns of a table.
+#[derive(Clone, Copy)]
+pub(crate) enum Columns<'a> {
+    /// Nothing.
+    Unknown,
+    /// What a first look at a table that was shown says.
+    Profiled(&'a Profile),
+    /// The names of those that a task may read at a site.
+    Named(&'a [String]),
 }
 
 /// A column and what becomes of it.
@@ -31,7 +41,7 @@ struct Role {
 
 impl Asks<'_> {
     /// The whole text.
-    pub(super) fn in_words(&self) -> String {
+    pub(crate) fn in_words(&self) -> String {
         let mut text = self.task.summary();
         text.push_str("\nWhat each site is asked for\n");
         for (title, words) in self.paragraphs() {
@@ -41,7 +51,7 @@ impl Asks<'_> {
     }
 
     /// The same for programs.
-    pub(super) fn as_json(&self) -> Value {
+    pub(crate) fn as_json(&self) -> Value {
         let roles = |roles: Vec<Role>| {
             let pairs = roles
                 .into_iter()
@@ -73,7 +83,7 @@ impl Asks<'_> {
             roles.collect::<Vec<_>>().join(", ")
         };
         let mut paragraphs = vec![("columns", list(&used))];
-        if self.profile.is_none() {
+        if matches!(self.columns, Columns::Unknown) {
             paragraphs.push((
                 "",
                 "and every other column of the sites' tables: a first look at counts tells numbers, \
@@ -110,24 +120,29 @@ impl Asks<'_> {
         let named: Vec<String> = used.iter().map(|it| it.column.clone()).collect();
         let new = |column: &str| !named.iter().any(|known| known == column);
         let mut unused = Vec::new();
-        match self.profile {
-            Some(profile) => {
+        match self.columns {
+            Columns::Profiled(profile) => {
                 let columns = profile.columns.iter();
                 used.extend(columns.map(|it| role(&it.name, kind(it.kind))));
                 let dropped = profile.dropped.iter().filter(|it| new(&it.column));
                 unused.extend(dropped.map(|it| role(&it.column, &it.reason)));
+                return (used, unused);
             }
-            None => {
-                for (column, rule) in task.columns.iter().filter(|(it, _)| new(it)) {
-                    match rule.r#type {
-                        ColumnType::Ignore => unused.push(role(column, "the task says \"ignore\"")),
-                        known => used.push(role(column, known.name())),
-                    }
-                }
-                let filter = task.constraints.privacy_filter.iter();
-                unused.extend(filter.map(|it| role(it, "privacy_filter, by name or kind")));
+            Columns::Named(names) => {
+                let names = names.iter().filter(|it| new(it));
+                let undeclared = names.filter(|it| !task.columns.contains_key(*it));
+                used.extend(undeclared.map(|it| role(it, "as a first look finds it")));
+            }
+            Columns::Unknown => {}
+        }
+        for (column, rule) in task.columns.iter().filter(|(it, _)| new(it)) {
+            match rule.r#type {
+                ColumnType::Ignore => unused.push(role(column, "the task says \"ignore\"")),
+                known => used.push(role(column, known.name())),
             }
         }
+        let filter = task.constraints.privacy_filter.iter();
+        unused.extend(filter.map(|it| role(it, "privacy_filter, by name or kind")));
         (used, unused)
     }
 
@@ -243,7 +258,7 @@ fn sums_of(family: &str) -> &'static str {
 }
 
 /// Appends "  title     words", wrapped.
-pub(super) fn paragraph(text: &mut String, title: &str, words: &str) {
+pub(crate) fn paragraph(text: &mut String, title: &str, words: &str) {
     let mut line = format!("  {title:<width$}", width = INDENT - 2);
     let mut empty = true;
     for word in words.split_whitespace() {
@@ -269,7 +284,7 @@ mod tests {
     fn asks(task: &Task) -> String {
         let asks = Asks {
             task,
-            profile: None,
+            columns: Columns::Unknown,
             thresholds: Thresholds::for_members(4).expect("thresholds"),
             sites: 4,
         };
