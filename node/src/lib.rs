@@ -7,7 +7,8 @@
 //! - [`link`]: the connection that the node dials, and the step machines of `protocol` driven
 //!   over it: what must be on the disk is on the disk before anything is sent;
 //! - [`store`] and [`ledger`]: what the node must not forget, and what it did;
-//! - [`keys`], [`join`], [`charter`]: private keys made at the site, and the pinned charter;
+//! - [`keys`], [`join`], [`renew`], [`charter`]: private keys made at the site, certificates for them,
+//!   and the pinned charter;
 //! - [`mod@check`]: what usually goes wrong, and how to mend it.
 //!
 //! # Out of scope
@@ -28,6 +29,7 @@ pub mod keys;
 pub mod ledger;
 pub mod link;
 pub mod logging;
+pub mod renew;
 pub mod spool;
 pub mod state;
 pub mod store;

@@ -10,6 +10,7 @@
 //! - [`refusal`]: reasons a peer may see, with stable codes;
 //! - [`step`]: the three step machines, contributor, committee member and aggregator, without
 //!   I/O, clock or hidden randomness: **start reading there**;
+//! - [`policy`]: who may do what, in Cedar: loading, checking against a schema, deciding;
 //! - [`quic`] and [`pki`]: the only modules that know sockets and certificates.
 //!
 //! # Out of scope
@@ -38,6 +39,7 @@ pub mod ids;
 pub mod limits;
 pub mod message;
 pub mod pki;
+pub mod policy;
 pub mod quic;
 pub mod refusal;
 pub mod step;
