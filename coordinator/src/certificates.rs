@@ -190,6 +190,19 @@ pub(crate) async fn counting(
     Ok(found)
 }
 
+async fn is_revoked(
+    connection: &mut SqliteConnection,
+    serial: &Serial,
+) -> Result<bool, StoreError> {
+    let (found,): (i64,) =
+        sqlx::query_as("SELECT COUNT(*) FROM revoked_certificates WHERE serial = ?")
+            .bind(serial.to_string())
+            .fetch_one(connection)
+            .await
+            .map_err(doing("look for a revoked certificate"))?;
+    Ok(found > 0)
+}
+
 /// Notes that a certificate counts no more. The caller brings it to the ledger before it commits, and
 /// to handshakes and connections after ([`Access::enforce`]).
 pub(crate) async fn note_revoked(
@@ -316,6 +329,14 @@ impl Access<'_> {
             .begin_with("BEGIN IMMEDIATE")
             .await
             .map_err(internal)?;
+        // Between the request and here it may have been taken away.
+        if is_revoked(&mut transaction, &peer.serial)
+            .await
+            .map_err(internal)?
+        {
+            let why = "your certificate was taken away";
+            return Err(Refusal::new(RefusalCode::NotAllowed, why));
+        }
         let lost: Vec<_> = counting(&mut transaction, &[subject.role], &subject.name)
             .await
             .map_err(internal)?

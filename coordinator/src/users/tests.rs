@@ -216,6 +216,13 @@ async fn a_renewed_certificate_takes_the_old_ones_place_when_it_is_used() {
     assert!(!door.revoked(&new));
     access.first_use(&new).await.expect("counts");
     assert!(door.revoked(&old) && !door.revoked(&new));
+    let request = TlsKey::generate().and_then(|key| key.signing_request());
+    let request = request.expect("a request");
+    refused(
+        access.renew(&old, &request, SystemTime::now()).await,
+        RefusalCode::NotAllowed,
+        "taken away",
+    );
     assert!(
         access
             .renew(&new, b"nonsense", SystemTime::now())
