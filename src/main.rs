@@ -12,6 +12,7 @@ mod board;
 mod cli;
 mod demo;
 mod output;
+mod person;
 mod process;
 mod simulate;
 mod words;

@@ -1,6 +1,8 @@
-//! Requests of people's commands: who may ask for what, and the answers.
+//! Requests of people's commands: what each is for the access policy, and the answers.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use collegium_protocol::context::task_digest;
 use collegium_protocol::ids::{MemberName, RunId};
@@ -14,22 +16,24 @@ use collegium_protocol::{Refusal, RefusalCode};
 use tracing::{info, warn};
 
 use crate::app::Context;
+use crate::authorize::{Act, Asker, Resource};
 use crate::progress::Watched;
 use crate::rounds;
 use crate::runs;
 use crate::store::{RunState, TaskRecord};
-use crate::{charter_service, join_service, members};
+use crate::{certificates, charter_service, join_service, members, users};
 
-/// Answers one request.
+/// Answers one request of `peer`, which comes from `address`.
 pub async fn serve(
     context: &Arc<Context>,
     peer: &Peer,
+    address: IpAddr,
     mut sender: FrameSender,
     mut receiver: FrameReceiver,
 ) -> Result<(), QuicError> {
     let request: AdminRequest = receiver.expect(MAX_ADMIN_REQUEST_BYTES).await?;
-    if let Err(refusal) = allowed(peer.subject.role, &request) {
-        warn!(peer = %peer.subject, %refusal, "request denied");
+    let asker = Asker::new(peer, address);
+    if let Err(refusal) = allowed(context, peer, &asker, &request).await {
         return answer(sender, &AdminResponse::Refused(refusal)).await;
     }
     if let AdminRequest::WatchRun { run, from } = request {
@@ -51,37 +55,86 @@ pub async fn serve(
     answer(sender, &response).await
 }
 
+/// Puts the request to the access policy; the answer is in the ledger when this returns.
+async fn allowed(
+    context: &Context,
+    peer: &Peer,
+    asker: &Asker,
+    request: &AdminRequest,
+) -> Result<(), Refusal> {
+    if SystemTime::now() >= peer.not_after {
+        let why = "your certificate has ended; ask the operator for a new invitation";
+        return Err(Refusal::new(RefusalCode::Expired, why));
+    }
+    let (act, on) = question(context, peer, request).await?;
+    context.authorize(asker, act, on).await
+}
+
+/// What a request wants to do, and to what.
+async fn question(
+    context: &Context,
+    peer: &Peer,
+    request: &AdminRequest,
+) -> Result<(Act, Resource), Refusal> {
+    use AdminRequest as R;
+    let on_run = async |act, run| Ok((act, run_resource(context, run).await?));
+    match request {
+        R::SubmitTask { .. } => Ok((Act::SubmitTask, Resource::Consortium)),
+        R::ListRuns => Ok((Act::ListRuns, Resource::Consortium)),
+        R::WatchRun { run, .. } => on_run(Act::WatchRun, *run).await,
+        R::Result { run } => on_run(Act::ReadResult, *run).await,
+        R::CancelRun { run } => on_run(Act::CancelRun, *run).await,
+        R::RerunRun { run } => on_run(Act::RerunRun, *run).await,
+        R::ListMembers => Ok((Act::ListMembers, Resource::Consortium)),
+        R::Invite { .. } => Ok((Act::InviteMember, Resource::Consortium)),
+        R::ProposeCharter { .. } => Ok((Act::ProposeCharter, Resource::Consortium)),
+        R::FetchCharter { .. } => Ok((Act::ReadCharter, Resource::Consortium)),
+        // The signer is the certificate's member, whatever the message says.
+        R::SubmitCharterSignature { .. } => Ok((
+            Act::SignCharter,
+            Resource::Member(peer.subject.name.clone()),
+        )),
+        R::InviteUser { .. } => Ok((Act::InviteUser, Resource::Consortium)),
+        R::ListUsers => Ok((Act::ListUsers, Resource::Consortium)),
+        R::RevokeUser { .. } => Ok((Act::RevokeUser, Resource::Consortium)),
+        R::ListCertificates => Ok((Act::ListCertificates, Resource::Consortium)),
+        R::RevokeCertificate { serial } => {
+            let holder = certificates::holder(&context.store, serial)
+                .await
+                .map_err(internal)?;
+            let holder = holder.map_or_else(String::new, |holder| holder.to_string());
+            let serial = *serial;
+            Ok((
+                Act::RevokeCertificate,
+                Resource::Certificate { serial, holder },
+            ))
+        }
+        // The certificate of this very connection.
+        R::RenewCertificate { .. } => Ok((
+            Act::RenewCertificate,
+            Resource::Certificate {
+                serial: peer.serial,
+                holder: peer.subject.to_string(),
+            },
+        )),
+    }
+}
+
+async fn run_resource(context: &Context, run: RunId) -> Result<Resource, Refusal> {
+    let record = context.store.run(run).await.map_err(internal)?;
+    let (task, submitted_by) = record.map_or_else(Default::default, |record| {
+        (record.task.name, record.task.submitted_by)
+    });
+    Ok(Resource::Run {
+        run,
+        task,
+        submitted_by,
+    })
+}
+
 async fn answer(mut sender: FrameSender, response: &AdminResponse) -> Result<(), QuicError> {
     sender.send(response, MAX_ADMIN_RESPONSE_BYTES).await?;
     sender.delivered().await
-}
-
-/// Who may ask for what. Readable policies come in their own issue; until then
-/// this table is the policy, and everything not named is denied.
-fn allowed(role: Role, request: &AdminRequest) -> Result<(), Refusal> {
-    use AdminRequest as R;
-    use Role::{Auditor, Coordinator, Node, Operator, Scientist, Steward, Viewer};
-    let fits = match request {
-        R::SubmitTask { .. } | R::RerunRun { .. } | R::CancelRun { .. } => {
-            matches!(role, Operator | Scientist)
-        }
-        R::ListRuns | R::WatchRun { .. } | R::Result { .. } => !matches!(role, Coordinator | Node),
-        R::Invite { .. } | R::ProposeCharter { .. } => matches!(role, Operator),
-        R::ListMembers | R::FetchCharter { .. } => {
-            matches!(
-                role,
-                Auditor | Node | Operator | Scientist | Steward | Viewer
-            )
-        }
-        R::SubmitCharterSignature { .. } => matches!(role, Node),
-    };
-    if fits {
-        return Ok(());
-    }
-    Err(Refusal::new(
-        RefusalCode::NotAllowed,
-        format_args!("role {role}"),
-    ))
 }
 
 async fn respond(
@@ -103,7 +156,42 @@ async fn respond(
         }
         AdminRequest::Result { run } => result(context, run).await,
         AdminRequest::ListMembers => list_members(context).await,
-        AdminRequest::Invite { name, address } => invite(context, &actor, &name, address).await,
+        AdminRequest::Invite { name, address } => {
+            invite(context, &actor, (&name, Role::Node), address).await
+        }
+        AdminRequest::InviteUser {
+            name,
+            role,
+            address,
+        } => {
+            // A node's role is refused there: this is the request for people.
+            users::check(&name, role)?;
+            invite(context, &actor, (&name, role), address).await
+        }
+        AdminRequest::ListUsers => {
+            let users = users::list(&context.store).await.map_err(internal)?;
+            Ok(AdminResponse::Users(users))
+        }
+        AdminRequest::RevokeUser { name } => {
+            users::revoke(&context.access(), peer, &name).await?;
+            Ok(AdminResponse::Done)
+        }
+        AdminRequest::ListCertificates => {
+            let list = certificates::list(&context.store, &context.connections)
+                .await
+                .map_err(internal)?;
+            Ok(AdminResponse::Certificates(list))
+        }
+        AdminRequest::RevokeCertificate { serial } => {
+            context.access().revoke_one(peer, serial).await?;
+            Ok(AdminResponse::Done)
+        }
+        AdminRequest::RenewCertificate { request } => {
+            let access = context.access();
+            access
+                .renew(peer, request.as_slice(), SystemTime::now())
+                .await
+        }
         AdminRequest::ProposeCharter { members } => {
             let Context {
                 store,
@@ -111,7 +199,8 @@ async fn respond(
                 keys,
                 ..
             } = context.as_ref();
-            charter_service::propose(store, ledger, keys, &actor, &members).await
+            let policy = context.authorizer.in_force().digest;
+            charter_service::propose(store, ledger, keys, &actor, policy, &members).await
         }
         AdminRequest::FetchCharter { which } => charter_service::fetch(&context.store, which).await,
         AdminRequest::SubmitCharterSignature {
@@ -125,8 +214,10 @@ async fn respond(
                 .parse()
                 .map_err(|error| Refusal::new(RefusalCode::NotAllowed, error))?;
             let (store, ledger) = (&context.store, &context.ledger);
+            let under_way = context.runs.is_under_way();
+            let one = (signature, reveal);
             let response =
-                charter_service::sign(store, ledger, &name, charter, signature, reveal).await?;
+                charter_service::sign(store, ledger, &name, charter, one, under_way).await?;
             context.reload_charter().await.map_err(internal)?;
             Ok(response)
         }
@@ -137,7 +228,7 @@ async fn respond(
 async fn invite(
     context: &Context,
     actor: &str,
-    name: &MemberName,
+    whom: (&MemberName, Role),
     address: Option<String>,
 ) -> Result<AdminResponse, Refusal> {
     let address = address
@@ -154,7 +245,7 @@ async fn invite(
         keys,
         ..
     } = context;
-    join_service::invite(store, ledger, keys, actor, name, &address).await
+    join_service::invite(store, ledger, keys, actor, whom, &address).await
 }
 
 async fn result(context: &Context, run: RunId) -> Result<AdminResponse, Refusal> {
@@ -244,42 +335,4 @@ async fn list_members(context: &Context) -> Result<AdminResponse, Refusal> {
         });
     }
     Ok(AdminResponse::Members(list))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn roles_can_do_what_the_table_says() {
-        let run = RunId::from_bytes([1; 16]);
-        let submit = AdminRequest::SubmitTask {
-            task: Vec::new().into(),
-        };
-        let cases = [
-            (Role::Operator, &submit, true),
-            (Role::Scientist, &submit, true),
-            (Role::Viewer, &submit, false),
-            (Role::Node, &submit, false),
-            (Role::Auditor, &AdminRequest::CancelRun { run }, false),
-            (Role::Scientist, &AdminRequest::RerunRun { run }, true),
-            (Role::Steward, &AdminRequest::RerunRun { run }, false),
-            (Role::Viewer, &AdminRequest::WatchRun { run, from: 0 }, true),
-            (Role::Node, &AdminRequest::WatchRun { run, from: 0 }, false),
-            (
-                Role::Scientist,
-                &AdminRequest::ProposeCharter { members: vec![] },
-                false,
-            ),
-            (Role::Node, &AdminRequest::ListMembers, true),
-            (Role::Coordinator, &AdminRequest::ListRuns, false),
-        ];
-        for (role, request, expected) in cases {
-            assert_eq!(
-                allowed(role, request).is_ok(),
-                expected,
-                "{role} {request:?}"
-            );
-        }
-    }
 }

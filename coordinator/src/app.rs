@@ -1,5 +1,7 @@
 //! The daemon: open everything, serve, stop in order.
 
+mod upkeep;
+
 use std::fs::{File, TryLockError};
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -19,7 +21,10 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
+use crate::authorize::{AuthorizeError, Authorizer};
+use crate::certificates::{self, Access};
 use crate::config::{Config, Log, LogFormat};
+use crate::connections::Connections;
 use crate::evidence::EvidenceStore;
 use crate::hub::Hub;
 use crate::init::{self, InitError, Keys};
@@ -29,7 +34,9 @@ use crate::runs::{self, Runs, RunsError};
 use crate::spool::Spool;
 use crate::stepfiles::StepFiles;
 use crate::store::{Store, StoreError};
-use crate::{charter_service, join_service, members, session};
+use crate::{charter_service, join_service, session};
+
+use upkeep::Upkeep;
 
 /// Objects being sent at once, each with a file and a piece of 64 KiB: 16 MiB. One member has at most
 /// 64 streams, so that no single one that reads slowly keeps the others from theirs.
@@ -63,8 +70,12 @@ pub struct Context {
     pub spool: Spool,
     /// What a step keeps beside the database.
     pub step_files: StepFiles,
-    /// Who is connected.
+    /// Which nodes are connected.
     pub hub: Hub,
+    /// Which connections are open with which certificate.
+    pub connections: Connections,
+    /// Who may do what.
+    pub authorizer: Arc<Authorizer>,
     /// The charter in force.
     pub charter: watch::Sender<Option<Arc<VerifiedCharter>>>,
     /// The runs.
@@ -104,6 +115,9 @@ pub enum AppError {
     /// Keys or certificates.
     #[error(transparent)]
     Init(#[from] InitError),
+    /// The access policy.
+    #[error(transparent)]
+    Policy(#[from] AuthorizeError),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -131,6 +145,7 @@ impl Context {
     /// [`AppError`].
     pub async fn open(config: Config, search: Search) -> Result<Arc<Self>, AppError> {
         let state = config.state.clone();
+        let authorizer = Arc::new(Authorizer::open(config.policy.file())?);
         let keys = init::load(&state)?;
         let store = Store::open(&state).await?;
         let ledger = Ledger::open(&state)?;
@@ -145,7 +160,9 @@ impl Context {
             source,
         })?;
         let charter = load_charter(&store).await?;
-        members::load_revocations(&store, &keys.revocations).await?;
+        let own = [keys.tls.peer().clone(), keys.operator.clone()];
+        certificates::register_known(&store, &own).await?;
+        certificates::load_revocations(&store, &keys.revocations).await?;
         Ok(Arc::new(Self {
             config,
             keys,
@@ -156,6 +173,8 @@ impl Context {
             spool,
             step_files,
             hub: Hub::default(),
+            connections: Connections::default(),
+            authorizer,
             charter: watch::Sender::new(charter),
             runs: Runs::default(),
             object_reads: Semaphore::new(OBJECT_READS),
@@ -181,6 +200,17 @@ impl Context {
         match tokio::task::spawn_blocking(move || ledger.append(entry)).await {
             Ok(appended) => appended,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+
+    /// Everything that knows of certificates.
+    #[must_use]
+    pub fn access(&self) -> Access<'_> {
+        Access {
+            store: &self.store,
+            ledger: &self.ledger,
+            keys: &self.keys,
+            connections: &self.connections,
         }
     }
 
@@ -300,6 +330,9 @@ pub async fn run_with(
         )
         .evidence(json!({ "version": env!("CARGO_PKG_VERSION") })),
     )?;
+    let in_force = context.authorizer.in_force();
+    context.state_policy(&in_force, Outcome::Done, None).await;
+    let mut upkeep = Upkeep::begin();
     claim.write_address(address)?;
     info!(%address, state = %context.config.state.display(), "ready");
 
@@ -316,13 +349,14 @@ pub async fn run_with(
                 Some(Accepted::Joining(connection)) => {
                     let context = context.clone();
                     connections.spawn(async move {
-                        join_service::serve(connection, &context.store, &context.ledger, &context.keys).await;
+                        join_service::serve(connection, context.access()).await;
                     });
                 }
                 None => break None,
             },
             () = &mut shutdown => break None,
             ended = &mut runs => break Some(ended),
+            chore = upkeep.next() => chore.carry_out(&context, &server).await,
             Some(_) = connections.join_next() => {}
         }
     };

@@ -2,11 +2,11 @@
 //! signatures alone.
 
 use collegium_crypto::identity::Signature;
-use collegium_crypto::transcript::{Digest, hash};
+use collegium_crypto::transcript::Digest;
 use collegium_protocol::charter::{Charter, CharterSignature, NewMember, Reveal, SignedCharter};
 use collegium_protocol::ids::{MemberIndex, MemberName};
 use collegium_protocol::message::admin::{AdminResponse, WhichCharter};
-use collegium_protocol::{Refusal, RefusalCode};
+use collegium_protocol::{Refusal, RefusalCode, VerifiedCharter};
 use serde_json::json;
 use sqlx::SqliteConnection;
 use tracing::info;
@@ -15,11 +15,6 @@ use crate::init::Keys;
 use crate::ledger::{Action, Entry, Ledger, Outcome};
 use crate::members;
 use crate::store::{Store, StoreError, doing, now_seconds};
-
-/// Names the access policy of this version, which is built in (see `admin`). Its digest
-/// stands in the charter, so that the members agree on it.
-const POLICY_DOMAIN: &str = "collegium/policy/v1";
-const BUILT_IN_POLICY: &[u8] = b"built-in roles, version 1";
 
 /// The charter in force.
 ///
@@ -47,12 +42,31 @@ pub async fn proposed(store: &Store) -> Result<Option<SignedCharter>, StoreError
     current(&mut connection, WhichCharter::Proposed).await
 }
 
-/// Members whose signature a charter still needs.
+/// Every charter that is or was in force, by version: how a node that was away, or joined late, comes to
+/// the last one.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn chain(store: &Store) -> Result<Vec<SignedCharter>, StoreError> {
+    let bodies: Vec<(Vec<u8>,)> =
+        sqlx::query_as("SELECT body FROM charters WHERE in_force = 1 ORDER BY version")
+            .fetch_all(store.pool())
+            .await
+            .map_err(doing("read the charters"))?;
+    bodies
+        .iter()
+        .map(|(body,)| SignedCharter::from_bytes(body).map_err(damaged))
+        .collect()
+}
+
+/// Members whose signature a proposal may still get: its own of a first version, those of the version
+/// before of a later one.
 #[must_use]
-pub fn missing(signed: &SignedCharter) -> Vec<MemberName> {
-    let has_signed = |index: MemberIndex| signed.signatures.iter().any(|one| one.signer == index);
-    let members = signed.charter.members.iter();
-    members
+pub fn missing(proposed: &SignedCharter, before: Option<&SignedCharter>) -> Vec<MemberName> {
+    let has_signed = |index: MemberIndex| proposed.signatures.iter().any(|one| one.signer == index);
+    let signers = &before.unwrap_or(proposed).charter.members;
+    signers
+        .iter()
         .filter(|member| !has_signed(member.index))
         .map(|member| member.name.clone())
         .collect()
@@ -63,13 +77,16 @@ pub fn missing(signed: &SignedCharter) -> Vec<MemberName> {
 /// # Errors
 /// `CharterMissing` when there is none.
 pub async fn fetch(store: &Store, which: WhichCharter) -> Result<AdminResponse, Refusal> {
+    let in_force = in_force(store).await.map_err(internal)?;
     let found = match which {
-        WhichCharter::InForce => in_force(store).await,
-        WhichCharter::Proposed => proposed(store).await,
+        WhichCharter::InForce => in_force.map(|charter| answer(charter, Vec::new())),
+        WhichCharter::Proposed => {
+            let proposal = proposed(store).await.map_err(internal)?;
+            proposal.map(|proposal| open(proposal, in_force.as_ref()))
+        }
     };
-    match found.map_err(internal)? {
-        Some(signed) => Ok(answer(signed)),
-        None => Err(Refusal::new(
+    found.ok_or_else(|| {
+        Refusal::new(
             RefusalCode::CharterMissing,
             match which {
                 WhichCharter::InForce => "none is in force yet",
@@ -77,19 +94,26 @@ pub async fn fetch(store: &Store, which: WhichCharter) -> Result<AdminResponse, 
                     "none is proposed; the operator runs `collegium charter propose`"
                 }
             },
-        )),
-    }
+        )
+    })
 }
 
-fn answer(signed: SignedCharter) -> AdminResponse {
+fn answer(signed: SignedCharter, missing: Vec<MemberName>) -> AdminResponse {
     AdminResponse::Charter {
-        missing: missing(&signed),
+        missing,
         charter: Box::new(signed),
     }
 }
 
-/// Proposes the first charter, of `names` in this order (all that have joined, by name, when
-/// empty). An open proposal is replaced; proposing the same again keeps its signatures.
+/// A proposal that is being signed.
+fn open(proposed: SignedCharter, before: Option<&SignedCharter>) -> AdminResponse {
+    let missing = missing(&proposed, before);
+    answer(proposed, missing)
+}
+
+/// Proposes a charter, the first or the one after that in force, of `names` in this order (all that have joined, by name, when
+/// empty). An open proposal is replaced; proposing the same again keeps its signatures. `policy` is
+/// the digest of the access policy in force, on which the members agree with the charter.
 ///
 /// # Errors
 /// A refusal that names what is wrong with the list.
@@ -98,27 +122,41 @@ pub async fn propose(
     ledger: &Ledger,
     keys: &Keys,
     actor: &str,
+    policy: Digest,
     names: &[MemberName],
 ) -> Result<AdminResponse, Refusal> {
-    if in_force(store).await.map_err(internal)?.is_some() {
-        let why =
-            "a charter is in force; changing its members needs a later version of this program";
+    let before = in_force(store).await.map_err(internal)?;
+    let members = select(members::records(store).await.map_err(internal)?, names)?;
+    let coordinator = keys.signing.public();
+    let charter = match &before {
+        None => {
+            let consortium = &keys.consortium;
+            Charter::found(
+                &consortium.name,
+                consortium.id,
+                coordinator,
+                policy,
+                members,
+            )
+        }
+        Some(before) => {
+            let pinned = VerifiedCharter::from_pinned(before.clone()).map_err(internal)?;
+            Charter::following(&pinned, coordinator, policy, members)
+        }
+    }
+    .map_err(|error| Refusal::new(RefusalCode::CharterInvalid, error))?;
+    if before
+        .as_ref()
+        .is_some_and(|before| same(&before.charter, &charter))
+    {
+        let why = "the charter in force says the same already";
         return Err(Refusal::new(RefusalCode::Conflict, why));
     }
-    let members = select(members::records(store).await.map_err(internal)?, names)?;
-    let charter = Charter::found(
-        &keys.consortium.name,
-        keys.consortium.id,
-        keys.signing.public(),
-        hash(POLICY_DOMAIN, &[BUILT_IN_POLICY]),
-        members,
-    )
-    .map_err(|error| Refusal::new(RefusalCode::CharterInvalid, error))?;
     let digest = charter.digest();
-    if let Some(open) = proposed(store).await.map_err(internal)?
-        && open.charter.digest() == digest
+    if let Some(proposal) = proposed(store).await.map_err(internal)?
+        && proposal.charter.digest() == digest
     {
-        return Ok(answer(open));
+        return Ok(open(proposal, before.as_ref()));
     }
     let signed = SignedCharter::unsigned(charter);
     write_down(
@@ -137,7 +175,14 @@ pub async fn propose(
         .await
         .map_err(internal)?;
     info!(charter = %digest, members = signed.charter.members.len(), by = actor, "charter proposed");
-    Ok(answer(signed))
+    Ok(open(signed, before.as_ref()))
+}
+
+/// Whether a later version would change nothing that members agree on.
+fn same(before: &Charter, after: &Charter) -> bool {
+    let mut renumbered = after.clone();
+    (renumbered.version, renumbered.previous) = (before.version, before.previous);
+    renumbered == *before
 }
 
 fn select(
@@ -178,7 +223,8 @@ fn select(
 }
 
 /// Takes a member's signature, with its part of the beacon where a committee is drawn. When it
-/// was the last one needed, the charter is in force.
+/// was the last one needed, the charter is in force. A later version does not take effect while
+/// `run_under_way`: its steps are under the charter that they began with.
 ///
 /// # Errors
 /// A refusal when the charter is not the proposed one, the member is not in it, the signature
@@ -188,33 +234,46 @@ pub async fn sign(
     ledger: &Ledger,
     member: &MemberName,
     charter: Digest,
-    signature: Signature,
-    reveal: Option<Reveal>,
+    one: (Signature, Option<Reveal>),
+    run_under_way: bool,
 ) -> Result<AdminResponse, Refusal> {
+    let (signature, reveal) = one;
     let mut transaction = store
         .pool()
         .begin_with("BEGIN IMMEDIATE")
         .await
         .map_err(internal)?;
-    if let Some(done) = current(&mut transaction, WhichCharter::InForce)
+    let before = current(&mut transaction, WhichCharter::InForce)
         .await
-        .map_err(internal)?
+        .map_err(internal)?;
+    if let Some(done) = &before
         && done.charter.digest() == charter
     {
         // The member's first answer was lost; all is well.
-        return Ok(answer(done));
+        return Ok(answer(done.clone(), Vec::new()));
     }
-    let (mut signed, index) = proposed_to(&mut transaction, charter, member).await?;
+    let pinned = before
+        .clone()
+        .map(VerifiedCharter::from_pinned)
+        .transpose()
+        .map_err(internal)?;
+    let signers = before.as_ref();
+    let (mut signed, index) = proposed_to(&mut transaction, charter, member, signers).await?;
     let one = CharterSignature {
         signer: index,
         signature,
         reveal,
     };
     signed
-        .add(one.clone(), None)
+        .add(one.clone(), pinned.as_ref())
         .map_err(|error| Refusal::new(RefusalCode::BadSignature, error))?;
     let digest = charter.to_string();
-    let verified = signed.verify(None).is_ok();
+    let verified = signed.verify(pinned.as_ref()).is_ok();
+    if verified && pinned.is_some() && run_under_way {
+        let why = "this signature would change the members in the middle of a run; sign again when the run has \
+                   ended, or have it cancelled";
+        return Err(Refusal::new(RefusalCode::Busy, why));
+    }
     add_signature(&mut transaction, &digest, member, &one)
         .await
         .map_err(internal)?;
@@ -241,14 +300,18 @@ pub async fn sign(
     }
     transaction.commit().await.map_err(internal)?;
     info!(%member, charter = digest, in_force = verified, "charter signed");
-    Ok(answer(signed))
+    if verified {
+        return Ok(answer(signed, Vec::new()));
+    }
+    Ok(open(signed, before.as_ref()))
 }
 
-/// The proposed charter, which must be this one, and the member's index in it.
+/// The proposed charter, which must be this one, and the member's index among those who sign it.
 async fn proposed_to(
     connection: &mut SqliteConnection,
     charter: Digest,
     member: &MemberName,
+    before: Option<&SignedCharter>,
 ) -> Result<(SignedCharter, MemberIndex), Refusal> {
     let proposed = current(connection, WhichCharter::Proposed).await;
     let signed = proposed
@@ -258,10 +321,17 @@ async fn proposed_to(
             let why = "this charter is not the one that is proposed now; fetch it again";
             Refusal::new(RefusalCode::CharterMismatch, why)
         })?;
-    let mut members = signed.charter.members.iter();
-    let entry = members.find(|entry| entry.name == *member);
-    let index = entry.map(|entry| entry.index);
-    let index = index.ok_or_else(|| Refusal::new(RefusalCode::UnknownMember, member))?;
+    let signers = &before.unwrap_or(&signed).charter.members;
+    let entry = signers.iter().find(|entry| entry.name == *member);
+    let index = entry.map(|entry| entry.index).ok_or_else(|| {
+        let why = match before {
+            Some(_) => {
+                format!("{member} is not in the version before, whose members sign this one")
+            }
+            None => member.to_string(),
+        };
+        Refusal::new(RefusalCode::UnknownMember, why)
+    })?;
     Ok((signed, index))
 }
 
@@ -281,38 +351,54 @@ async fn current(
     };
     let mut signed = SignedCharter::from_bytes(&body).map_err(damaged)?;
     if which == WhichCharter::Proposed {
-        let rows: Vec<(String, Vec<u8>, Option<Vec<u8>>)> = sqlx::query_as(
-            "SELECT member, signature, reveal FROM charter_signatures WHERE digest = ?",
-        )
-        .bind(digest)
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(doing("read a charter's signatures"))?;
-        for (member, signature, reveal) in rows {
-            let signature: [u8; 64] = signature
-                .try_into()
-                .map_err(|_| damaged("a signature's length"))?;
-            let reveal = reveal
-                .map(|bytes| bytes.try_into().map(Reveal::from_bytes))
-                .transpose()
-                .map_err(|_| damaged("a reveal's length"))?;
-            let entry = signed
-                .charter
-                .members
-                .iter()
-                .find(|entry| entry.name.as_str() == member);
-            let signer = entry
-                .map(|entry| entry.index)
-                .ok_or_else(|| damaged("a signer is no member"))?;
-            let one = CharterSignature {
-                signer,
-                signature: Signature::from_bytes(signature),
-                reveal,
-            };
-            signed.add(one, None).map_err(damaged)?;
-        }
+        // Boxed, because it asks itself for the other one.
+        let before = Box::pin(current(connection, WhichCharter::InForce)).await?;
+        let pinned = before
+            .map(VerifiedCharter::from_pinned)
+            .transpose()
+            .map_err(damaged)?;
+        add_signatures(connection, &mut signed, &digest, pinned.as_ref()).await?;
     }
     Ok(Some(signed))
+}
+
+/// Puts the stored signatures under a proposal.
+async fn add_signatures(
+    connection: &mut SqliteConnection,
+    signed: &mut SignedCharter,
+    digest: &str,
+    before: Option<&VerifiedCharter>,
+) -> Result<(), StoreError> {
+    let rows: Vec<(String, Vec<u8>, Option<Vec<u8>>)> =
+        sqlx::query_as("SELECT member, signature, reveal FROM charter_signatures WHERE digest = ?")
+            .bind(digest)
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(doing("read a charter's signatures"))?;
+    for (member, signature, reveal) in rows {
+        let signature: [u8; 64] = signature
+            .try_into()
+            .map_err(|_| damaged("a signature's length"))?;
+        let reveal = reveal
+            .map(|bytes| bytes.try_into().map(Reveal::from_bytes))
+            .transpose()
+            .map_err(|_| damaged("a reveal's length"))?;
+        let signers = before.map_or(&signed.charter, |before| before.charter());
+        let entry = signers
+            .members
+            .iter()
+            .find(|entry| entry.name.as_str() == member);
+        let signer = entry
+            .map(|entry| entry.index)
+            .ok_or_else(|| damaged("a signer is no member"))?;
+        let one = CharterSignature {
+            signer,
+            signature: Signature::from_bytes(signature),
+            reveal,
+        };
+        signed.add(one, before).map_err(damaged)?;
+    }
+    Ok(())
 }
 
 async fn replace_proposal(

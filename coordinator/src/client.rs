@@ -6,21 +6,22 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use collegium_protocol::Refusal;
 use collegium_protocol::ids::MemberName;
 use collegium_protocol::message::admin::{AdminResponse, WhichCharter};
-use collegium_protocol::pki::{AuthorityCertificate, PkiError, TlsIdentity};
-use collegium_protocol::quic::{AdminClient, AdminError, CharterState, Client, QuicError};
+use collegium_protocol::pki::{AuthorityCertificate, Peer, PkiError, Role};
+use collegium_protocol::quic::{
+    self, AdminClient, AdminError, CharterState, Client, QuicError, RotateError,
+};
+use collegium_protocol::{Digest, Refusal};
 
-use crate::init::{self, Files, InitError};
+use crate::authorize::{Act, Asker, AuthorizeError, Authorizer, Resource};
+use crate::config::{Config, ConfigError, Sources};
+use crate::init::{self, Files, InitError, Keys};
 use crate::ledger::{Ledger, LedgerError};
 use crate::store::{Store, StoreError};
 use crate::{charter_service, join_service};
-
-/// Who acts when no daemon runs: whoever may write the state directory.
-const LOCAL_OPERATOR: &str = "operator/local";
 
 /// A daemon that has just started needs a moment until it listens.
 const STARTING: Duration = Duration::from_secs(5);
@@ -50,6 +51,12 @@ pub enum ClientError {
     /// The state directory is not a consortium's.
     #[error(transparent)]
     Init(#[from] InitError),
+    /// The configuration in it, which names the access policy.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The access policy.
+    #[error(transparent)]
+    Policy(#[from] AuthorizeError),
     /// The operator's certificate.
     #[error(transparent)]
     Pki(#[from] PkiError),
@@ -59,6 +66,9 @@ pub enum ClientError {
     /// The daemon's answer.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// A certificate that is not renewed.
+    #[error(transparent)]
+    Rotate(#[from] RotateError),
     /// A refusal without a daemon in between.
     #[error("refused: {0}")]
     Refused(Refusal),
@@ -129,9 +139,45 @@ impl Daemon {
     }
 }
 
+/// The coordinator's rooms without a daemon, for whoever may write the state directory.
+struct Local {
+    keys: Keys,
+    store: Store,
+    ledger: Ledger,
+    actor: String,
+    /// Digest of the access policy.
+    policy: Digest,
+}
+
+impl Local {
+    /// Opens them for one act, which the access policy must allow.
+    async fn open(state: &Path, act: Act) -> Result<Self, ClientError> {
+        let sources = Sources {
+            file: Some(Files::of(state).config()).filter(|file| file.exists()),
+            flags: [("state".to_owned(), state.display().to_string())].into(),
+            ..Sources::from_process()
+        };
+        let authorizer = Authorizer::open(Config::load(&sources)?.policy.file())?;
+        let keys = init::load(state)?;
+        let store = Store::open(state).await?;
+        let ledger = Ledger::open(state)?;
+        let (asker, on) = (Asker::local(), Resource::Consortium);
+        authorizer
+            .authorize(&ledger, &asker, act, &on, SystemTime::now())
+            .map_err(ClientError::Refused)?;
+        Ok(Self {
+            keys,
+            store,
+            ledger,
+            actor: asker.subject(),
+            policy: authorizer.in_force().digest,
+        })
+    }
+}
+
 async fn connect(state: &Path, address: &str) -> Result<AdminClient, ClientError> {
     let files = Files::of(state);
-    let identity = TlsIdentity::load(&files.operator_certificate(), &files.operator_key())?;
+    let identity = files.operator().load()?;
     let authority = AuthorityCertificate::load(&files.authority_certificate())?;
     let client = Client::new(&identity, &authority)?;
     Ok(AdminClient::connect(&client, &dialable(address)).await?)
@@ -163,6 +209,44 @@ pub async fn operator(state: &Path) -> Result<AdminClient, ClientError> {
     }
 }
 
+/// A new key and certificate for the founding operator; the old one is taken away.
+///
+/// # Errors
+/// [`ClientError`].
+pub async fn rotate(state: &Path) -> Result<Peer, ClientError> {
+    let Daemon::Running(address) = Daemon::of(state).await? else {
+        return Err(ClientError::NotRunning(state.to_owned()));
+    };
+    let files = Files::of(state);
+    let authority = AuthorityCertificate::load(&files.authority_certificate())?;
+    Ok(quic::rotate(files.operator(), &authority, &dialable(&address)).await?)
+}
+
+/// What the founding operator's certificate says.
+///
+/// # Errors
+/// [`ClientError`].
+pub fn certificate(state: &Path) -> Result<Peer, ClientError> {
+    init::read_consortium(state)?;
+    Ok(Files::of(state).operator().load()?.peer().clone())
+}
+
+/// Where people reach the daemon: `address`, or the founding's, or the one the daemon listens on.
+///
+/// # Errors
+/// [`ClientError::NoAddress`].
+pub async fn reachable(state: &Path, address: Option<&str>) -> Result<String, ClientError> {
+    let consortium = init::read_consortium(state)?;
+    if let Some(known) = address.map(str::to_owned).or(consortium.address) {
+        return Ok(known);
+    }
+    match Daemon::of(state).await? {
+        Daemon::Running(listening) if dialable(&listening) == listening => Ok(listening),
+        Daemon::Running(_) => Err(ClientError::NoAddress),
+        Daemon::Idle(_) => Err(ClientError::NotRunning(state.to_owned())),
+    }
+}
+
 /// Makes an invitation and returns its line. `address` is where the site will reach the
 /// coordinator; without it, the founding's address, or the one the daemon listens on.
 ///
@@ -188,12 +272,17 @@ pub async fn invite(
         }
         Daemon::Idle(_lock) => {
             let address = known.ok_or(ClientError::NoAddress)?;
-            let keys = init::load(state)?;
-            let store = Store::open(state).await?;
-            let ledger = Ledger::open(state)?;
+            let local = Local::open(state, Act::InviteMember).await?;
+            let Local {
+                keys,
+                store,
+                ledger,
+                ..
+            } = &local;
+            let whom = (name, Role::Node);
             let answer =
-                join_service::invite(&store, &ledger, &keys, LOCAL_OPERATOR, name, &address).await;
-            store.close().await;
+                join_service::invite(store, ledger, keys, &local.actor, whom, &address).await;
+            local.store.close().await;
             match answer.map_err(ClientError::Refused)? {
                 AdminResponse::Invited { code } => Ok(code),
                 _ => Err(AdminError::Unexpected.into()),
@@ -215,12 +304,17 @@ pub async fn propose(state: &Path, members: Vec<MemberName>) -> Result<CharterSt
             Ok(proposal)
         }
         Daemon::Idle(_lock) => {
-            let keys = init::load(state)?;
-            let store = Store::open(state).await?;
-            let ledger = Ledger::open(state)?;
+            let local = Local::open(state, Act::ProposeCharter).await?;
+            let Local {
+                keys,
+                store,
+                ledger,
+                actor,
+                policy,
+            } = &local;
             let answer =
-                charter_service::propose(&store, &ledger, &keys, LOCAL_OPERATOR, &members).await;
-            store.close().await;
+                charter_service::propose(store, ledger, keys, actor, *policy, &members).await;
+            local.store.close().await;
             match answer.map_err(ClientError::Refused)? {
                 AdminResponse::Charter { charter, missing } => Ok(CharterState {
                     charter: *charter,
@@ -249,13 +343,17 @@ pub async fn charters(state: &Path) -> Result<Charters, ClientError> {
         }
         Daemon::Idle(_lock) => {
             let store = Store::open(state).await?;
-            let of = |charter| CharterState {
-                missing: charter_service::missing(&charter),
-                charter,
-            };
-            let in_force = charter_service::in_force(&store).await?.map(of);
-            let proposed = charter_service::proposed(&store).await?.map(of);
+            let in_force = charter_service::in_force(&store).await?;
+            let proposed = charter_service::proposed(&store).await?;
             store.close().await;
+            let proposed = proposed.map(|charter| CharterState {
+                missing: charter_service::missing(&charter, in_force.as_ref()),
+                charter,
+            });
+            let in_force = in_force.map(|charter| CharterState {
+                missing: Vec::new(),
+                charter,
+            });
             Ok(Charters { in_force, proposed })
         }
     }

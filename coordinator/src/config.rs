@@ -48,6 +48,8 @@ pub struct Config {
     pub evidence: Evidence,
     /// How the daemon ends.
     pub shutdown: Shutdown,
+    /// Who may do what.
+    pub policy: Policy,
 }
 
 /// What is logged, and how.
@@ -134,9 +136,26 @@ pub struct Shutdown {
     pub grace: Span,
 }
 
+/// Who may do what.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// The access policy, a Cedar file; read again on SIGHUP. Default: empty,
+    /// which is the policy that is built in (`configs/policy.cedar`).
+    pub file: PathBuf,
+}
+
+impl Policy {
+    /// The file, if one is named.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        Some(self.file.as_path()).filter(|file| !file.as_os_str().is_empty())
+    }
+}
+
 /// Every key with its built-in default. `state` depends on the environment and
 /// is put in by [`Config::load`].
-const DEFAULTS: [(&str, &str); 13] = [
+const DEFAULTS: [(&str, &str); 14] = [
     ("listen", "0.0.0.0:7443"),
     ("log.level", "info"),
     ("log.format", "human"),
@@ -149,6 +168,7 @@ const DEFAULTS: [(&str, &str); 13] = [
     ("spool.memory", "256MiB"),
     ("evidence.keep", "16GiB"),
     ("shutdown.grace", "5s"),
+    ("policy.file", ""),
     ("state", ""),
 ];
 

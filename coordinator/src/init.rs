@@ -22,7 +22,8 @@ use collegium_crypto::rand_core::Rng;
 use collegium_protocol::ids::ConsortiumId;
 use collegium_protocol::pki::keyfile::{self, Access};
 use collegium_protocol::pki::{
-    Authority, Fingerprint, PkiError, Revocations, Role, Subject, TlsIdentity, TlsKey,
+    Authority, Fingerprint, HolderFiles, Peer, PkiError, Revocations, Role, Subject, TlsIdentity,
+    TlsKey,
 };
 use serde::{Deserialize, Serialize};
 use tracing::info;
@@ -134,10 +135,12 @@ pub struct Keys {
     pub authority: Authority,
     /// The server's certificate and key.
     pub tls: TlsIdentity,
+    /// What the founding operator's certificate says.
+    pub operator: Peer,
     /// Signs announcements; its public half stands in the charter.
     pub signing: SigningIdentity,
     /// Revoked certificates, shared with the listening endpoint. Empty after
-    /// [`load`]: `members::load_revocations` fills it from the database.
+    /// [`load`]: `certificates::load_revocations` fills it from the database.
     pub revocations: Revocations,
 }
 
@@ -159,7 +162,7 @@ impl Files {
         self.0.join("consortium.toml")
     }
 
-    fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         self.0.join("coordinator.toml")
     }
 
@@ -171,12 +174,9 @@ impl Files {
         self.keys().join("authority.crt")
     }
 
-    pub(crate) fn operator_certificate(&self) -> PathBuf {
-        self.keys().join("operator.crt")
-    }
-
-    pub(crate) fn operator_key(&self) -> PathBuf {
-        self.keys().join("operator.key")
+    pub(crate) fn operator(&self) -> HolderFiles {
+        let keys = self.keys();
+        HolderFiles::new(keys.join("operator.key"), keys.join("operator.crt"))
     }
 }
 
@@ -366,16 +366,37 @@ pub fn load(state: &Path) -> Result<Keys, InitError> {
         return Err(InitError::NotThere(state.to_owned()));
     }
     let authority = Authority::load(&keys.join("authority.crt"), &keys.join("authority.key"))?;
-    let now = SystemTime::now();
-    renew(&keys, "operator", &authority, now)?;
-    let tls = renew(&keys, "server", &authority, now)?;
+    let Own { tls, operator } = renew_own(state, &authority, SystemTime::now())?;
     let signing = keyfile::read_secret(&keys.join("signing.key"), SIGNING_KIND)?;
     Ok(Keys {
         consortium,
         authority,
         tls,
+        operator,
         signing: SigningIdentity::from_bytes(&signing),
         revocations: Revocations::default(),
+    })
+}
+
+/// What the coordinator issues to itself.
+#[derive(Debug)]
+pub struct Own {
+    /// The server's certificate and key.
+    pub tls: TlsIdentity,
+    /// What the founding operator's certificate says.
+    pub operator: Peer,
+}
+
+/// Renews the certificates that the coordinator issues to itself and to its operator, where they are
+/// near their end at `now`, and reads them.
+///
+/// # Errors
+/// [`InitError`], naming the file.
+pub fn renew_own(state: &Path, authority: &Authority, now: SystemTime) -> Result<Own, InitError> {
+    let keys = Files::of(state).keys();
+    Ok(Own {
+        operator: renew(&keys, "operator", authority, now)?.peer().clone(),
+        tls: renew(&keys, "server", authority, now)?,
     })
 }
 
@@ -387,7 +408,9 @@ fn renew(
 ) -> Result<TlsIdentity, InitError> {
     let certificate = keys.join(format!("{name}.crt"));
     let key = keys.join(format!("{name}.key"));
-    let identity = TlsIdentity::load(&certificate, &key)?;
+    // The operator may be exchanging its own at this moment.
+    let files = HolderFiles::new(key.clone(), certificate.clone());
+    let identity = files.load()?;
     if identity.peer().not_after > now + RENEW_BEFORE {
         return Ok(identity);
     }
@@ -396,101 +419,8 @@ fn renew(
         .sign_own(&TlsKey::load(&key)?, &subject, now)?
         .save(&certificate)?;
     info!(%subject, "certificate renewed");
-    Ok(TlsIdentity::load(&certificate, &key)?)
+    Ok(files.load()?)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{Config, Sources};
-
-    fn options(state: &Path) -> InitOptions {
-        InitOptions {
-            state: state.to_owned(),
-            name: "Heart Study".to_owned(),
-            listen: ([127, 0, 0, 1], 7443).into(),
-            address: None,
-        }
-    }
-
-    #[test]
-    fn a_founded_consortium_opens_and_its_configuration_loads() {
-        let directory = tempfile::tempdir().expect("tempdir");
-        let state = directory.path().join("coordinator");
-        let founded = init(&options(&state)).expect("founds");
-        let keys = load(&state).expect("opens");
-        assert_eq!(
-            keys.authority.certificate().fingerprint(),
-            founded.authority
-        );
-        assert_eq!(keys.tls.peer().subject.role, Role::Coordinator);
-        assert_eq!(keys.consortium.address.as_deref(), Some("127.0.0.1:7443"));
-        assert!(!format!("{keys:?}").contains("Signing"));
-
-        let sources = Sources {
-            file: Some(founded.config),
-            ..Sources::default()
-        };
-        let config = Config::load(&sources).expect("the written configuration is valid");
-        assert_eq!(config.listen, ([127, 0, 0, 1], 7443).into());
-        assert_eq!(config.state, state);
-
-        let error = init(&options(&state)).expect_err("twice");
-        assert!(matches!(error, InitError::AlreadyThere(_)), "{error}");
-    }
-
-    #[test]
-    fn an_interrupted_founding_is_finished_by_running_it_again() {
-        let directory = tempfile::tempdir().expect("tempdir");
-        let state = directory.path();
-        let first = init(&options(state)).expect("founds");
-        // As if the power had failed before the last file, and once in the middle of the keys.
-        fs::remove_file(&first.config).expect("removes");
-        fs::create_dir(state.join("keys.unfinished")).expect("creates");
-        let second = init(&options(state)).expect("finishes");
-        assert_eq!((first.id, first.authority), (second.id, second.authority));
-    }
-
-    #[test]
-    fn a_key_that_others_can_read_is_refused() {
-        use std::os::unix::fs::PermissionsExt;
-        let directory = tempfile::tempdir().expect("tempdir");
-        init(&options(directory.path())).expect("founds");
-        let key = directory.path().join("keys/authority.key");
-        fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).expect("chmod");
-        let error = load(directory.path()).expect_err("loose").to_string();
-        assert!(
-            error.contains("authority.key") && error.contains("chmod 600"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn an_empty_directory_says_what_to_do() {
-        let directory = tempfile::tempdir().expect("tempdir");
-        let error = load(directory.path()).expect_err("empty").to_string();
-        assert!(error.contains("coordinator init"), "{error}");
-    }
-
-    #[test]
-    fn bad_names_and_addresses_are_refused_before_anything_is_written() {
-        let directory = tempfile::tempdir().expect("tempdir");
-        let state = directory.path().join("new");
-        let bad_name = InitOptions {
-            name: "a\nb".to_owned(),
-            ..options(&state)
-        };
-        assert!(matches!(init(&bad_name), Err(InitError::Name(_))));
-        for address in ["host", "host:0", "host:x", ":7443", "a,b:7443", "a b:1"] {
-            let bad = InitOptions {
-                address: Some(address.to_owned()),
-                ..options(&state)
-            };
-            assert!(
-                matches!(init(&bad), Err(InitError::Address(_))),
-                "{address}"
-            );
-        }
-        assert!(!state.exists());
-    }
-}
+mod tests;

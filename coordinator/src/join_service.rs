@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use collegium_protocol::ids::MemberName;
 use collegium_protocol::limits::{MAX_JOIN_REQUEST_BYTES, MAX_JOIN_RESPONSE_BYTES, MAX_TEXT_BYTES};
 use collegium_protocol::message::admin::AdminResponse;
-use collegium_protocol::message::join::{JoinRequest, JoinResponse};
+use collegium_protocol::message::join::{EnrollRequest, JoinRequest, JoinResponse};
 use collegium_protocol::pki::{InviteCode, IssuedCertificate, Peer, PkiError, Role, Subject};
 use collegium_protocol::quic::{CloseCode, Connection, FrameSender, QuicError, StreamKind};
 use collegium_protocol::{Refusal, RefusalCode};
@@ -13,32 +13,35 @@ use serde_json::json;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use crate::certificates::{Access, write_down};
 use crate::init::{self, Keys};
 use crate::ledger::{Action, Entry, Ledger, Outcome};
 use crate::members::{self, Redeemed};
 use crate::store::Store;
+use crate::users;
 
 /// A site that joins has everything ready when it dials; it gets this long in all.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Makes an invitation for `name` whose holder will dial `address`.
+/// Makes an invitation for `name`, as `role`, whose holder will dial `address`.
 ///
 /// # Errors
-/// A refusal that says what is wrong with the address, or what failed.
+/// A refusal that says what is wrong with the address, name or role, or what failed.
 pub async fn invite(
     store: &Store,
     ledger: &Ledger,
     keys: &Keys,
     actor: &str,
-    name: &MemberName,
+    (name, role): (&MemberName, Role),
     address: &str,
 ) -> Result<AdminResponse, Refusal> {
     init::check_address(address).map_err(|error| Refusal::new(RefusalCode::Malformed, error))?;
-    let (secret, expires) = members::invite(store, name).await?;
-    write_down(
-        ledger,
-        Entry::new(Action::Invite, actor, name.as_str(), Outcome::Done),
-    )?;
+    if role != Role::Node {
+        users::check(name, role)?;
+    }
+    let (secret, expires) = members::invite(store, name, role).await?;
+    let entry = Entry::new(Action::Invite, actor, name.as_str(), Outcome::Done);
+    write_down(ledger, entry.evidence(json!({ "role": role.as_str() })))?;
     let code = InviteCode {
         name: name.to_string(),
         address: address.to_owned(),
@@ -53,9 +56,9 @@ pub async fn invite(
 }
 
 /// Serves one connection of `collegium-join/1`.
-pub async fn serve(connection: Connection, store: &Store, ledger: &Ledger, keys: &Keys) {
+pub async fn serve(connection: Connection, access: Access<'_>) {
     let remote = connection.remote_address();
-    match timeout(PATIENCE, converse(&connection, store, ledger, keys)).await {
+    match timeout(PATIENCE, converse(&connection, &access)).await {
         Ok(Ok(())) => connection.close(CloseCode::Done, "done"),
         Ok(Err(error)) => {
             warn!(%remote, %error, "joining failed");
@@ -68,27 +71,29 @@ pub async fn serve(connection: Connection, store: &Store, ledger: &Ledger, keys:
     }
 }
 
-async fn converse(
-    connection: &Connection,
-    store: &Store,
-    ledger: &Ledger,
-    keys: &Keys,
-) -> Result<(), QuicError> {
+async fn converse(connection: &Connection, access: &Access<'_>) -> Result<(), QuicError> {
     let (kind, mut sender, mut receiver) = connection.accept().await?.identify().await?;
-    if kind != StreamKind::Join {
-        return refuse(
-            sender,
-            RefusalCode::NotAllowed,
-            "without a certificate only joining is possible",
-        )
-        .await;
-    }
-    let request: JoinRequest = receiver.expect(MAX_JOIN_REQUEST_BYTES).await?;
-    let response = match join(store, ledger, keys, &request).await {
+    let (name, secret, joined) = match kind {
+        StreamKind::Join => {
+            let request: JoinRequest = receiver.expect(MAX_JOIN_REQUEST_BYTES).await?;
+            let joined = join(access, &request).await;
+            (request.name, request.secret, joined)
+        }
+        StreamKind::Enroll => {
+            let request: EnrollRequest = receiver.expect(MAX_JOIN_REQUEST_BYTES).await?;
+            let joined = users::enroll(access, &request, SystemTime::now()).await;
+            (request.name, request.secret, joined)
+        }
+        StreamKind::Control | StreamKind::Object | StreamKind::Admin => {
+            let why = "without a certificate only joining is possible";
+            return refuse(sender, RefusalCode::NotAllowed, why).await;
+        }
+    };
+    let response = match joined {
         Ok(response) => response,
         Err(refusal) => {
-            warn!(remote = %connection.remote_address(), name = %request.name, %refusal, "join refused");
-            write_refusal_down(store, ledger, &request, &refusal).await;
+            warn!(remote = %connection.remote_address(), %name, %refusal, "join refused");
+            write_refusal_down(access, &name, &secret, &refusal).await;
             JoinResponse::Refused(refusal)
         }
     };
@@ -98,20 +103,20 @@ async fn converse(
 
 /// A refusal that concerns an invitation is a fact for the ledger.
 async fn write_refusal_down(
-    store: &Store,
-    ledger: &Ledger,
-    request: &JoinRequest,
+    access: &Access<'_>,
+    name: &MemberName,
+    secret: &[u8; 16],
     refusal: &Refusal,
 ) {
-    match members::is_invitation(store, &request.secret).await {
+    match members::is_invitation(access.store, secret).await {
         Ok(true) => {}
         Ok(false) => return,
         Err(error) => return warn!(%error, "the refusal could not be looked into"),
     }
-    let name = request.name.as_str();
+    let name = name.as_str();
     let entry = Entry::new(Action::Join, name, name, Outcome::Refused)
         .evidence(json!({ "code": u16::from(refusal.code) }));
-    if let Err(error) = ledger.append(entry) {
+    if let Err(error) = access.ledger.append(entry) {
         warn!(%error, "the refusal could not be written down");
     }
 }
@@ -122,18 +127,19 @@ async fn refuse(mut sender: FrameSender, code: RefusalCode, why: &str) -> Result
     sender.delivered().await
 }
 
-async fn join(
-    store: &Store,
-    ledger: &Ledger,
-    keys: &Keys,
-    request: &JoinRequest,
-) -> Result<JoinResponse, Refusal> {
+async fn join(access: &Access<'_>, request: &JoinRequest) -> Result<JoinResponse, Refusal> {
+    let Access {
+        store,
+        ledger,
+        keys,
+        ..
+    } = *access;
     if request.contact.len() > MAX_TEXT_BYTES || request.contact.chars().any(char::is_control) {
         let why = format_args!("the contact must be one line of at most {MAX_TEXT_BYTES} bytes");
         return Err(Refusal::new(RefusalCode::Malformed, why));
     }
     let member = match members::redeem(store, request, |request| issue(keys, request)).await? {
-        Redeemed::Joined(member) => {
+        Redeemed::Joined(member, before) => {
             let entry = Entry::new(
                 Action::Join,
                 member.name.as_str(),
@@ -146,10 +152,14 @@ async fn join(
             }));
             // The member is stored; a ledger that cannot be written stops the answer.
             write_down(ledger, entry)?;
-            // A certificate that the new one replaced is refused from now on.
-            members::load_revocations(store, &keys.revocations)
-                .await
-                .map_err(|error| Refusal::new(RefusalCode::Internal, error))?;
+            let why = "the member joined again";
+            for (serial, holder) in &before {
+                let holder = holder.to_string();
+                let entry = Entry::new(Action::Revoke, &holder, &holder, Outcome::Done);
+                let evidence = json!({ "certificate_serial": serial.to_string(), "reason": why });
+                write_down(ledger, entry.evidence(evidence))?;
+            }
+            access.enforce(&before, why);
             info!(member = %member.name, identity = %member.identity, "joined");
             member
         }
@@ -174,14 +184,4 @@ fn issue(keys: &Keys, request: &JoinRequest) -> Result<IssuedCertificate, Refusa
         .map_err(malformed)?;
     debug_assert!(matches!(&issued.peer, Peer { subject, .. } if subject.role == Role::Node));
     Ok(issued)
-}
-
-fn write_down(ledger: &Ledger, entry: Entry) -> Result<(), Refusal> {
-    ledger.append(entry).map(|_| ()).map_err(|error| {
-        tracing::error!(%error, "the ledger cannot be written");
-        Refusal::new(
-            RefusalCode::Internal,
-            "the coordinator's ledger cannot be written",
-        )
-    })
 }

@@ -56,6 +56,14 @@ pub enum Action {
     Champion,
     /// A certificate was refused.
     Refuse,
+    /// Somebody asked for something, and the access policy answered.
+    Request,
+    /// An access policy was loaded, or refused.
+    Policy,
+    /// A certificate was taken away.
+    Revoke,
+    /// A certificate was renewed.
+    Renew,
 }
 
 impl Action {
@@ -81,6 +89,10 @@ impl Action {
             Self::RunEnd => "run-end",
             Self::Champion => "champion",
             Self::Refuse => "refuse",
+            Self::Request => "request",
+            Self::Policy => "policy",
+            Self::Revoke => "revoke",
+            Self::Renew => "renew",
         }
     }
 }

@@ -12,6 +12,8 @@
 //!   [`evidence`] of totals
 //!   by content hash; [`spool`]: where uploads wait to be added;
 //! - [`admin`], [`progress`]: people's requests, and what the watchers of a run see;
+//! - [`authorize`]: whether a principal may do what it asks, by the access policy;
+//! - [`certificates`], [`users`], [`connections`]: who has access, and how it is taken away;
 //! - [`init`], [`members`], [`join_service`], [`charter_service`], [`client`]: how a consortium
 //!   comes to be.
 //!
@@ -22,9 +24,12 @@
 
 pub mod admin;
 pub mod app;
+pub mod authorize;
+pub mod certificates;
 pub mod charter_service;
 pub mod client;
 pub mod config;
+pub mod connections;
 pub mod evidence;
 pub mod hub;
 pub mod init;
@@ -45,6 +50,7 @@ pub mod stepfiles;
 pub mod store;
 pub mod sum;
 pub mod upload;
+pub mod users;
 
 pub use app::run;
 pub use config::{Config, Sources};

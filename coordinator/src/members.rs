@@ -1,4 +1,4 @@
-//! Invitations, the members that used them, and the certificates that no longer count.
+//! Invitations, and the members that used them.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,12 +9,13 @@ use collegium_protocol::limits::MAX_MEMBERS;
 use collegium_protocol::message::admin::MemberSummary;
 use collegium_protocol::message::join::JoinRequest;
 use collegium_protocol::pki::{
-    INVITE_DAYS, InviteSecret, IssuedCertificate, Revocations, Role, Serial,
+    INVITE_DAYS, InviteSecret, IssuedCertificate, Role, Serial, Subject,
 };
 use collegium_protocol::{Digest, Refusal, RefusalCode};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
+use crate::certificates::{self, note_revoked, register};
 use crate::store::{Store, StoreError, doing, now_seconds};
 
 /// Invitations that may be open at once: one for each member of the largest consortium, so that a
@@ -45,20 +46,21 @@ pub struct MemberRecord {
 /// What became of a join request that was acceptable.
 #[derive(Debug)]
 pub enum Redeemed {
-    /// The invitation is used up now.
-    Joined(MemberRecord),
+    /// The invitation is used up now; these certificates, which the member had before, count no more.
+    Joined(MemberRecord, Vec<(Serial, Subject)>),
     /// The same site asked again (its first answer was lost): the certificate it has.
     Again(MemberRecord),
 }
 
-/// Stores an invitation for `name`, in place of an older unused one, and returns its secret
-/// and its expiry.
+/// Stores an invitation for `name`, in place of an older unused one of the same member or person, and
+/// returns its secret and its expiry.
 ///
 /// # Errors
 /// A refusal when too many are open, or [`StoreError`] turned into one.
 pub async fn invite(
     store: &Store,
     name: &MemberName,
+    role: Role,
 ) -> Result<(InviteSecret, SystemTime), Refusal> {
     let secret = InviteSecret::random().map_err(internal)?;
     let lifetime = Duration::from_secs(INVITE_DAYS * 24 * 60 * 60);
@@ -69,12 +71,16 @@ pub async fn invite(
         .begin_with("BEGIN IMMEDIATE")
         .await
         .map_err(internal)?;
-    sqlx::query("DELETE FROM invites WHERE used_at IS NULL AND (name = ? OR expires_at <= ?)")
-        .bind(name.as_str())
-        .bind(now_seconds())
-        .execute(&mut *transaction)
-        .await
-        .map_err(internal)?;
+    sqlx::query(
+        "DELETE FROM invites WHERE used_at IS NULL \
+         AND ((name = ? AND (role = 'node') = ?) OR expires_at <= ?)",
+    )
+    .bind(name.as_str())
+    .bind(role == Role::Node)
+    .bind(now_seconds())
+    .execute(&mut *transaction)
+    .await
+    .map_err(internal)?;
     let (open,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM invites WHERE used_at IS NULL")
         .fetch_one(&mut *transaction)
         .await
@@ -86,7 +92,7 @@ pub async fn invite(
     sqlx::query("INSERT INTO invites (secret_hash, name, role, expires_at) VALUES (?, ?, ?, ?)")
         .bind(hex(&secret.digest()))
         .bind(name.as_str())
-        .bind(Role::Node.as_str())
+        .bind(role.as_str())
         .bind(expires)
         .execute(&mut *transaction)
         .await
@@ -114,62 +120,95 @@ pub async fn redeem(
         .begin_with("BEGIN IMMEDIATE")
         .await
         .map_err(internal)?;
-    let used = check_invite(&mut transaction, &digest, request).await?;
+    let invite = check_invite(&mut transaction, &digest, &request.name).await?;
+    if invite.role != Role::Node {
+        let why = "the invitation is for a person; use it with `collegium user join`";
+        return Err(Refusal::new(RefusalCode::NotAllowed, why));
+    }
     let known = by_name(&mut transaction, &request.name)
         .await
         .map_err(internal)?;
-    if used {
+    let before = certificates::counting(&mut transaction, &[Role::Node], request.name.as_str())
+        .await
+        .map_err(internal)?;
+    if invite.used {
         return known
             .filter(|member| {
-                member.identity == request.identity
+                before.iter().any(|(serial, _)| *serial == member.serial)
+                    && member.identity == request.identity
                     && member.sealing == request.sealing
                     && member.commitment == Some(request.commitment)
             })
             .map(Redeemed::Again)
-            .ok_or_else(|| {
-                Refusal::new(
-                    RefusalCode::Expired,
-                    "the invitation was used before; ask for a new one",
-                )
-            });
+            .ok_or_else(used_before);
     }
     check_keys(&mut transaction, request, known.as_ref()).await?;
-    let member = record(request, &issue(request)?);
-    if let Some(old) = &known {
-        revoke(&mut transaction, &old.serial, &old.name)
+    let issued = issue(request)?;
+    let member = record(request, &issued);
+    let holder = certificates::node(&member.name);
+    for (serial, _) in &before {
+        note_revoked(&mut transaction, serial, &holder)
             .await
             .map_err(internal)?;
     }
-    save(&mut transaction, &member).await.map_err(internal)?;
-    sqlx::query("UPDATE invites SET used_at = ? WHERE secret_hash = ?")
-        .bind(now_seconds())
-        .bind(&digest)
-        .execute(&mut *transaction)
+    register(&mut transaction, &issued.peer)
         .await
         .map_err(internal)?;
+    save(&mut transaction, &member).await.map_err(internal)?;
+    use_up(&mut transaction, &digest).await.map_err(internal)?;
     transaction.commit().await.map_err(internal)?;
-    Ok(Redeemed::Joined(member))
+    Ok(Redeemed::Joined(member, before))
 }
 
-/// Whether the invitation of this digest, which must be the request's and in time, was used before.
-async fn check_invite(
+/// An invitation that is known and in time.
+pub(crate) struct Invite {
+    /// What its holder becomes.
+    pub(crate) role: Role,
+    /// Whether somebody used it already.
+    pub(crate) used: bool,
+}
+
+/// What somebody is told who comes with a code that another has used.
+pub(crate) fn used_before() -> Refusal {
+    Refusal::new(
+        RefusalCode::Expired,
+        "the invitation was used before; ask for a new one",
+    )
+}
+
+/// An invitation is good once.
+pub(crate) async fn use_up(
     connection: &mut SqliteConnection,
     digest: &str,
-    request: &JoinRequest,
-) -> Result<bool, Refusal> {
-    let invite: Option<(String, i64, Option<i64>)> =
-        sqlx::query_as("SELECT name, expires_at, used_at FROM invites WHERE secret_hash = ?")
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE invites SET used_at = ? WHERE secret_hash = ?")
+        .bind(now_seconds())
+        .bind(digest)
+        .execute(connection)
+        .await
+        .map_err(doing("use an invitation up"))?;
+    Ok(())
+}
+
+/// The invitation of this digest, which must be for `wanted` and in time.
+pub(crate) async fn check_invite(
+    connection: &mut SqliteConnection,
+    digest: &str,
+    wanted: &MemberName,
+) -> Result<Invite, Refusal> {
+    let invite: Option<(String, String, i64, Option<i64>)> =
+        sqlx::query_as("SELECT name, role, expires_at, used_at FROM invites WHERE secret_hash = ?")
             .bind(digest)
             .fetch_optional(connection)
             .await
             .map_err(internal)?;
-    let (name, expires_at, used_at) = invite.ok_or_else(|| {
+    let (name, role, expires_at, used_at) = invite.ok_or_else(|| {
         Refusal::new(
             RefusalCode::Expired,
             "this invitation is not known, or a newer one took its place",
         )
     })?;
-    if name != request.name.as_str() {
+    if name != wanted.as_str() {
         return Err(Refusal::new(
             RefusalCode::NotAllowed,
             "the invitation is for another name",
@@ -181,7 +220,10 @@ async fn check_invite(
             format_args!("the invitation is older than {INVITE_DAYS} days; ask for a new one"),
         ));
     }
-    Ok(used_at.is_some())
+    Ok(Invite {
+        role: role.parse().map_err(internal)?,
+        used: used_at.is_some(),
+    })
 }
 
 /// Whether a secret belongs to an invitation, used or not. Only then is a refusal worth an
@@ -262,39 +304,6 @@ async fn save(connection: &mut SqliteConnection, member: &MemberRecord) -> Resul
     .execute(connection)
     .await
     .map_err(doing("store a member"))?;
-    Ok(())
-}
-
-async fn revoke(
-    connection: &mut SqliteConnection,
-    serial: &Serial,
-    holder: &MemberName,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT OR IGNORE INTO revoked_certificates (serial, holder, revoked_at) VALUES (?, ?, ?)",
-    )
-    .bind(serial.to_string())
-    .bind(holder.as_str())
-    .bind(now_seconds())
-    .execute(connection)
-    .await
-    .map_err(doing("revoke a certificate"))?;
-    Ok(())
-}
-
-/// Fills the deny-list that handshakes consult. A member that joins again gets a new
-/// certificate, and the old one counts no more.
-///
-/// # Errors
-/// [`StoreError`].
-pub async fn load_revocations(store: &Store, revocations: &Revocations) -> Result<(), StoreError> {
-    let rows: Vec<(String,)> = sqlx::query_as("SELECT serial FROM revoked_certificates")
-        .fetch_all(store.pool())
-        .await
-        .map_err(doing("read the revoked certificates"))?;
-    for (serial,) in rows {
-        revocations.revoke(damaged("a revoked serial", serial.parse())?);
-    }
     Ok(())
 }
 
@@ -386,7 +395,7 @@ fn internal(error: impl std::fmt::Display) -> Refusal {
     )
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -162,6 +162,12 @@ impl Runs {
         self.wake.notify_one();
     }
 
+    /// Whether a run is under way, be it that it waits for members.
+    #[must_use]
+    pub fn is_under_way(&self) -> bool {
+        self.lock_active().is_some()
+    }
+
     fn lock_active(&self) -> std::sync::MutexGuard<'_, Option<Active>> {
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -6,7 +6,7 @@
 
 use std::io::Read;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use collegium_automl::object::ObjectId;
 use collegium_protocol::ids::MemberName;
@@ -21,15 +21,17 @@ use collegium_protocol::pki::{Peer, Role};
 use collegium_protocol::quic::{
     ArrivingStream, CloseCode, Connection, FrameReceiver, FrameSender, QuicError, StreamKind,
 };
-use collegium_protocol::{Digest, Refusal, RefusalCode, VerifiedCharter};
+use collegium_protocol::{Digest, Refusal, RefusalCode, SignedCharter, VerifiedCharter};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::admin;
 use crate::app::Context;
+use crate::authorize::{self, Act, Asker, Resource};
+use crate::charter_service;
 use crate::evidence::PIECE;
 use crate::hub::NodeEvent;
 use crate::ledger::{Action, Entry, Outcome};
@@ -48,7 +50,22 @@ pub async fn serve(context: Arc<Context>, connection: Connection) {
     let Some(peer) = connection.peer().cloned() else {
         return;
     };
+    let _entered = context.connections.enter(peer.serial, &connection);
+    // It may have been taken away between the handshake and the line above.
+    if context.keys.revocations.is_revoked(&peer.serial) {
+        connection.close(CloseCode::Revoked, "certificate revoked");
+        return;
+    }
+    if let Err(refusal) = context.access().first_use(&peer).await {
+        warn!(peer = %peer.subject, %refusal, "older certificates could not be taken away");
+    }
     let peer = Arc::new(peer);
+    let ends = sleep(
+        peer.not_after
+            .duration_since(SystemTime::now())
+            .unwrap_or_default(),
+    );
+    tokio::pin!(ends);
     let mut tasks = JoinSet::new();
     let end = loop {
         tokio::select! {
@@ -64,6 +81,11 @@ pub async fn serve(context: Arc<Context>, connection: Connection) {
                 }
                 Err(error) => break error,
             },
+            () = &mut ends => {
+                let why = "the certificate has ended; renew it, or ask for a new invitation";
+                connection.close(CloseCode::Revoked, why);
+                break connection.closed().await;
+            }
             // Finished tasks are collected, so that a long session does not pile them up.
             Some(_) = tasks.join_next() => {}
         }
@@ -83,20 +105,19 @@ async fn stream_task(
     let Ok(Ok((kind, mut sender, receiver))) = identified else {
         return;
     };
-    let result = match (kind, member_name(&peer)) {
-        (StreamKind::Control, Some(member)) => {
-            control(&context, &connection, &member, sender, receiver).await
-        }
-        (StreamKind::Object, Some(_)) => object(&context, sender, receiver).await,
-        (StreamKind::Admin, _) => {
+    let result = match kind {
+        StreamKind::Control => control(&context, &connection, &peer, sender, receiver).await,
+        StreamKind::Object => object(&context, &connection, &peer, sender, receiver).await,
+        StreamKind::Admin => {
             // Who watches a run hears nothing for a while; that must not keep a
             // stream whose connection has ended.
+            let address = connection.remote_address().ip();
             tokio::select! {
-                served = admin::serve(&context, &peer, sender, receiver) => served,
+                served = admin::serve(&context, &peer, address, sender, receiver) => served,
                 ended = connection.closed() => Err(ended),
             }
         }
-        (StreamKind::Control | StreamKind::Object | StreamKind::Join, _) => {
+        StreamKind::Join | StreamKind::Enroll => {
             sender.reset(CloseCode::Refused);
             Ok(())
         }
@@ -137,12 +158,33 @@ fn offend(context: &Context, connection: &Connection, peer: &Peer, what: &str) {
     context.write_down(entry);
 }
 
+/// Whether a node may do what its session consists of. An answer that allows it is part of the
+/// session's or the step's own entry; a denial has one, and ends the connection.
+fn in_session(context: &Context, connection: &Connection, peer: &Peer, act: Act) -> bool {
+    let asker = Asker::new(peer, connection.remote_address().ip());
+    let on = Resource::Member(peer.subject.name.clone());
+    let verdict = context
+        .authorizer
+        .decide(&asker, act, &on, SystemTime::now());
+    if !verdict.allowed && !connection.is_closed() {
+        let refusal = authorize::denied(&asker, act, &verdict);
+        connection.close(CloseCode::Refused, refusal.detail());
+        warn!(peer = %peer.subject, %refusal, "request denied");
+        context.write_down(authorize::entry(&asker, act, &on, &verdict));
+    }
+    verdict.allowed
+}
+
 async fn upload_task(
     context: Arc<Context>,
     connection: Connection,
     peer: Arc<Peer>,
     mut stream: FrameReceiver,
 ) {
+    if !in_session(&context, &connection, &peer, Act::Upload) {
+        stream.stop(CloseCode::Refused);
+        return;
+    }
     let (Some(member), Some(step)) = (member_name(&peer), context.hub.step()) else {
         // An upload for a step that has just ended is no offence.
         stream.stop(CloseCode::Refused);
@@ -176,10 +218,15 @@ fn is_late(refusal: &Refusal) -> bool {
 
 async fn object(
     context: &Context,
+    connection: &Connection,
+    peer: &Peer,
     mut sender: FrameSender,
     mut receiver: FrameReceiver,
 ) -> Result<(), QuicError> {
     let request: ObjectRequest = receiver.expect(MAX_OBJECT_REQUEST_BYTES).await?;
+    if !in_session(context, connection, peer, Act::FetchObject) {
+        return Ok(());
+    }
     let Ok(_permit) = context.object_reads.acquire().await else {
         return Ok(());
     };
@@ -245,7 +292,7 @@ fn read_pieces(mut file: impl Read, pieces: &mpsc::Sender<Vec<u8>>) -> std::io::
 async fn control(
     context: &Arc<Context>,
     connection: &Connection,
-    member: &MemberName,
+    peer: &Peer,
     mut sender: FrameSender,
     mut receiver: FrameReceiver,
 ) -> Result<(), QuicError> {
@@ -254,15 +301,20 @@ async fn control(
         sender.reset(CloseCode::Protocol);
         return Ok(());
     };
-    if let Err(refusal) = check_hello(context, member, &hello?) {
-        warn!(%member, %refusal, "session refused");
-        sender
-            .send(&ToNode::Refused(refusal), MAX_TO_NODE_BYTES)
-            .await?;
-        return sender.delivered().await;
-    }
+    let hello = hello?;
+    let member = match enter(context, connection, peer, &hello).await {
+        Ok(member) => member,
+        Err(refusal) => {
+            warn!(peer = %peer.subject, %refusal, "session refused");
+            sender
+                .send(&ToNode::Refused(refusal), MAX_TO_NODE_BYTES)
+                .await?;
+            return sender.delivered().await;
+        }
+    };
+    let member = &member;
     let mut charters = context.charter.subscribe();
-    welcome(context, member, &mut charters, &mut sender).await?;
+    welcome(context, member, &hello, &mut charters, &mut sender).await?;
     let (id, mut messages) = context.hub.enter(member, connection).await;
     info!(%member, address = %connection.remote_address(), "node connected");
     let end = loop {
@@ -291,20 +343,58 @@ async fn control(
 /// A charter that may change while the node is connected.
 type Charters = watch::Receiver<Option<Arc<VerifiedCharter>>>;
 
-/// What a node is told first: the charter in force, and the ends of runs that it has yet to report on.
+/// What a node is told first: the charter in force, after those that lead to it from the one it has
+/// pinned, and the ends of runs that it has yet to report on.
 async fn welcome(
     context: &Context,
     member: &MemberName,
+    hello: &ToCoordinator,
     charters: &mut Charters,
     sender: &mut FrameSender,
 ) -> Result<(), QuicError> {
     let welcome = ToNode::Welcome { version: VERSION };
     sender.send(&welcome, MAX_TO_NODE_BYTES).await?;
-    send_charter(charters, sender).await?;
+    let last = charters.borrow_and_update().clone();
+    for charter in missed(context, hello, last.as_deref()).await {
+        sender
+            .send(&ToNode::Charter(charter), MAX_TO_NODE_BYTES)
+            .await?;
+    }
     for closed in runs::closed_for(context, member).await {
         sender.send(&closed, MAX_TO_NODE_BYTES).await?;
     }
     Ok(())
+}
+
+/// The charters that a node has yet to see, in order; the last one alone when what it has pinned is none
+/// of ours.
+async fn missed(
+    context: &Context,
+    hello: &ToCoordinator,
+    last: Option<&VerifiedCharter>,
+) -> Vec<SignedCharter> {
+    let Some(last) = last else {
+        return Vec::new();
+    };
+    let ToCoordinator::Hello { charter, .. } = hello else {
+        return Vec::new();
+    };
+    let chain = match charter_service::chain(&context.store).await {
+        Ok(chain) => chain,
+        Err(error) => {
+            warn!(%error, "the earlier charters cannot be read");
+            return vec![last.signed().clone()];
+        }
+    };
+    let first = match charter {
+        None => 0,
+        Some(pinned) => {
+            let known = chain.iter().position(|one| one.charter.digest() == *pinned);
+            // The one that it has goes with it: a node that pinned nothing else is told where it is.
+            known.unwrap_or(chain.len().saturating_sub(1))
+        }
+    };
+    chain.into_iter().skip(first).collect()
 }
 
 async fn send_charter(charters: &mut Charters, sender: &mut FrameSender) -> Result<(), QuicError> {
@@ -320,6 +410,27 @@ async fn send_charter(charters: &mut Charters, sender: &mut FrameSender) -> Resu
         }
         None => Ok(()),
     }
+}
+
+/// Whether a session may begin: by the access policy, and by what the node says of itself.
+async fn enter(
+    context: &Context,
+    connection: &Connection,
+    peer: &Peer,
+    hello: &ToCoordinator,
+) -> Result<MemberName, Refusal> {
+    let asker = Asker::new(peer, connection.remote_address().ip());
+    let on = Resource::Member(peer.subject.name.clone());
+    context.authorize(&asker, Act::Connect, on).await?;
+    // Whatever the policy says, only a node's certificate names a member.
+    let member = member_name(peer).ok_or_else(|| {
+        Refusal::new(
+            RefusalCode::NotAllowed,
+            format_args!("{} is no member's node", peer.subject),
+        )
+    })?;
+    check_hello(context, &member, hello)?;
+    Ok(member)
 }
 
 fn check_hello(

@@ -15,7 +15,7 @@ use collegium_protocol::limits::{
     MAX_UPLOAD_HEADER_BYTES, MAX_UPLOAD_TRAILER_BYTES,
 };
 use collegium_protocol::message::admin::{AdminRequest, AdminResponse};
-use collegium_protocol::message::join::{JoinRequest, JoinResponse};
+use collegium_protocol::message::join::{EnrollRequest, JoinRequest, JoinResponse};
 use collegium_protocol::message::session::{ObjectRequest, ObjectResponse, ToCoordinator, ToNode};
 use collegium_protocol::message::step::{
     SealedShare, UploadHeader, UploadTrailer, cohort_digest, shares_digest,
@@ -80,6 +80,7 @@ pub fn join(bytes: &[u8]) {
     if let Some(request) = decoded::<JoinRequest>(bytes, MAX_JOIN_REQUEST_BYTES) {
         let _ = request.verify();
     }
+    decoded::<EnrollRequest>(bytes, MAX_JOIN_REQUEST_BYTES);
     decoded::<JoinResponse>(bytes, MAX_JOIN_RESPONSE_BYTES);
 }
 

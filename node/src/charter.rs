@@ -4,15 +4,15 @@
 //! thresholds, that this member stands in it with exactly the keys made at this site, and, once a
 //! charter is pinned, that it follows from that one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use collegium_protocol::charter::{CharterError, SignedCharter, VerifiedCharter};
+use collegium_protocol::charter::{CharterError, CharterMember, SignedCharter, VerifiedCharter};
 use collegium_protocol::message::admin::WhichCharter;
 use collegium_protocol::quic::{AdminClient, AdminError, CharterState};
 
 use crate::config::{Config, ConfigError, Flags, Sources};
-use crate::keys::{KeyError, NodeKeys};
+use crate::keys::{self, KeyError, NodeKeys};
 use crate::store::{Store, StoreError};
 
 /// Why a charter cannot be shown or signed.
@@ -45,12 +45,6 @@ pub enum SteerError {
          ask the coordinator's operator"
     )]
     NotAMember(String),
-    /// A charter is pinned already.
-    #[error(
-        "a charter is pinned at this site already; this version of collegium founds consortia and \
-         does not change their members"
-    )]
-    AlreadyPinned,
 }
 
 /// The charters that the coordinator has.
@@ -74,26 +68,50 @@ pub async fn show(state: &Path) -> Result<Charters, SteerError> {
     Ok(Charters { in_force, proposed })
 }
 
-/// A proposal that passed every check but the steward's own eyes.
+/// What this site's steward is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// A signature: this site is a founding member, or a member of the version before.
+    Sign,
+    /// Its word that this is the consortium it wants to join: the members of the version before sign.
+    Accept,
+}
+
+/// A charter that passed every check but the steward's own eyes.
 pub struct Proposal {
+    directory: PathBuf,
     keys: NodeKeys,
     client: AdminClient,
     state: CharterState,
+    part: Part,
 }
 
-/// Fetches the proposal and checks it.
+/// Fetches what there is to sign, or to accept, and checks it.
 ///
 /// # Errors
 /// [`SteerError`]; do not sign what is refused here.
 pub async fn proposal(state: &Path) -> Result<Proposal, SteerError> {
     let (keys, client) = dial(state).await?;
+    let in_force = client.fetch_charter(WhichCharter::InForce).await?;
     let proposed = client.fetch_charter(WhichCharter::Proposed).await?;
-    let proposed = proposed.ok_or(SteerError::NothingProposed)?;
-    check(&proposed.charter, &keys, pinned(state).await?.as_ref())?;
+    let pinned = match pinned(state).await? {
+        Some(pinned) => Some(pinned),
+        // A founding member whose daemon has not run yet has pinned nothing.
+        None => in_force.as_ref().and_then(|founding| {
+            let verified = founding.charter.verify(None).ok()?;
+            is_member(&verified.charter().members, &keys).then(|| Arc::new(verified))
+        }),
+    };
+    // A site that was added may come when the others have put the charter in force already.
+    let added = in_force.filter(|charter| pinned.is_none() && charter.charter.charter.version > 1);
+    let found = proposed.or(added).ok_or(SteerError::NothingProposed)?;
+    let part = check(&found.charter, &keys, pinned.as_deref())?;
     Ok(Proposal {
+        directory: state.to_owned(),
         keys,
         client,
-        state: proposed,
+        state: found,
+        part,
     })
 }
 
@@ -104,17 +122,28 @@ impl Proposal {
         &self.state
     }
 
+    /// What the steward is asked for.
+    #[must_use]
+    pub fn part(&self) -> Part {
+        self.part
+    }
+
     /// Signs it and hands the signature in, with this member's part of the beacon where the
-    /// charter draws a committee; returns the charter as it is then.
+    /// charter draws a committee, or accepts it; returns the charter as it is then.
     ///
     /// # Errors
     /// [`SteerError::Admin`], for instance when another charter was proposed meanwhile;
     /// [`SteerError::Keys`] when the part was revealed for another charter.
     pub async fn sign(self) -> Result<CharterState, SteerError> {
         let charter = &self.state.charter.charter;
+        let digest = charter.digest();
+        if self.part == Part::Accept {
+            keys::accept(&self.directory, digest)?;
+            self.client.finish().await;
+            return Ok(self.state);
+        }
         let signature = charter.sign(&self.keys.identity);
         let reveal = self.keys.beacon.reveal(charter)?;
-        let digest = charter.digest();
         let state = self
             .client
             .submit_charter_signature(digest, signature, reveal)
@@ -127,26 +156,32 @@ impl Proposal {
 fn check(
     signed: &SignedCharter,
     keys: &NodeKeys,
-    pinned: Option<&Arc<VerifiedCharter>>,
-) -> Result<(), SteerError> {
+    pinned: Option<&VerifiedCharter>,
+) -> Result<Part, SteerError> {
     let charter = &signed.charter;
     charter.check_form()?;
-    if pinned.is_some_and(|pinned| pinned.digest() != charter.digest()) {
-        return Err(SteerError::AlreadyPinned);
+    if !is_member(&charter.members, keys) {
+        return Err(SteerError::NotAMember(keys.member.to_string()));
     }
-    let own = charter
-        .members
-        .iter()
-        .find(|member| member.name == keys.member);
-    let as_made = own.is_some_and(|member| {
+    match pinned {
+        Some(pinned) if pinned.digest() == charter.digest() => Ok(Part::Sign),
+        Some(pinned) => {
+            signed.check_follows(pinned)?;
+            Ok(Part::Sign)
+        }
+        None if charter.version == 1 => Ok(Part::Sign),
+        None => Ok(Part::Accept),
+    }
+}
+
+/// Whether this site stands there with exactly the keys made at it.
+fn is_member(members: &[CharterMember], keys: &NodeKeys) -> bool {
+    let own = members.iter().find(|member| member.name == keys.member);
+    own.is_some_and(|member| {
         member.identity == keys.identity.public()
             && member.sealing == *keys.sealing.public()
             && member.commitment == keys.commitment()
-    });
-    if !as_made {
-        return Err(SteerError::NotAMember(keys.member.to_string()));
-    }
-    Ok(())
+    })
 }
 
 /// The charter that this node's daemon pinned.
@@ -167,10 +202,14 @@ async fn pinned(state: &Path) -> Result<Option<Arc<VerifiedCharter>>, SteerError
 
 async fn dial(state: &Path) -> Result<(NodeKeys, AdminClient), SteerError> {
     let keys = NodeKeys::load(state)?;
-    let config = config(state)?;
-    let address = config.coordinator.as_ref().unwrap_or(&keys.coordinator);
-    let client = AdminClient::connect(&keys.client, address).await?;
+    let client = AdminClient::connect(&keys.client, &address(state, &keys)?).await?;
     Ok((keys, client))
+}
+
+/// Where the node in `state` finds its coordinator.
+pub(crate) fn address(state: &Path, keys: &NodeKeys) -> Result<String, ConfigError> {
+    let configured = config(state)?.coordinator;
+    Ok(configured.unwrap_or_else(|| keys.coordinator.clone()))
 }
 
 fn config(state: &Path) -> Result<Config, ConfigError> {

@@ -8,7 +8,9 @@
 //!                  a large consortium's committee; the charter holds a commitment
 //! beacon.revealed  the one charter for which they were revealed
 //! tls.pem          the certificate for it, signed by the consortium's authority
+//! tls.next.*       their successors, while the certificate is renewed
 //! authority.pem    that authority
+//! charter.accepted the later charter that this site's steward accepted, if it joined after the founding
 //! membership.json  the member's name, the consortium's, the coordinator's address
 //! ```
 //!
@@ -21,7 +23,7 @@ use std::sync::Arc;
 use collegium_crypto::{SealingSecret, SigningIdentity, os_rng};
 use collegium_protocol::charter::BeaconNonce;
 use collegium_protocol::pki::keyfile::{self, Access};
-use collegium_protocol::pki::{AuthorityCertificate, Peer, PkiError, Role, TlsIdentity, TlsKey};
+use collegium_protocol::pki::{AuthorityCertificate, HolderFiles, Peer, PkiError, Role, TlsKey};
 use collegium_protocol::quic::{Client, QuicError};
 use collegium_protocol::{Digest, MemberName};
 use serde::{Deserialize, Serialize};
@@ -116,16 +118,16 @@ impl KeyFiles {
         self.directory.join("beacon.revealed")
     }
 
-    fn tls(&self) -> PathBuf {
-        self.directory.join("tls.key")
-    }
-
-    fn certificate(&self) -> PathBuf {
-        self.directory.join("tls.pem")
+    pub(crate) fn holder(&self) -> HolderFiles {
+        HolderFiles::of(&self.directory)
     }
 
     pub(crate) fn authority(&self) -> PathBuf {
         self.directory.join("authority.pem")
+    }
+
+    fn accepted(&self) -> PathBuf {
+        self.directory.join("charter.accepted")
     }
 
     fn membership(&self) -> PathBuf {
@@ -175,18 +177,19 @@ impl NodeKeys {
         let membership = membership(state)?.ok_or_else(|| KeyError::NotJoined {
             path: state.to_owned(),
         })?;
+        // First, because it finishes what was interrupted.
+        let tls = files.holder().load()?;
         let FreshKeys {
             identity,
             sealing,
             nonce,
             ..
         } = FreshKeys::load(&files)?;
-        let tls = TlsIdentity::load(&files.certificate(), &files.tls())?;
         let authority = AuthorityCertificate::load(&files.authority())?;
         let subject = &tls.peer().subject;
         if subject.role != Role::Node || subject.name != membership.member.as_str() {
             return Err(KeyError::OtherCertificate {
-                path: files.certificate(),
+                path: files.holder().certificate().to_owned(),
                 subject: subject.to_string(),
                 member: membership.member,
             });
@@ -227,6 +230,33 @@ pub fn membership(state: &Path) -> Result<Option<Membership>, KeyError> {
     })
 }
 
+/// The charter that the steward of a site accepted which joined after the founding.
+///
+/// # Errors
+/// [`KeyError`], when the file is there and cannot be read.
+pub(crate) fn accepted(state: &Path) -> Result<Option<Digest>, KeyError> {
+    let path = KeyFiles::of(state).accepted();
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = String::from_utf8_lossy(&keyfile::read_public(&path)?).into_owned();
+    let digest = text.trim().parse();
+    digest.map(Some).map_err(|_| KeyError::Damaged {
+        path,
+        reason: "it holds no charter's digest".to_owned(),
+    })
+}
+
+/// Keeps the steward's word for a charter.
+///
+/// # Errors
+/// [`KeyError`], when the file cannot be written.
+pub(crate) fn accept(state: &Path, charter: Digest) -> Result<(), KeyError> {
+    let path = KeyFiles::of(state).accepted();
+    keyfile::replace(&path, format!("{charter}\n").as_bytes(), Access::Public)?;
+    Ok(())
+}
+
 /// Keys made at the site, before the coordinator has certified anything.
 pub(crate) struct FreshKeys {
     pub(crate) identity: SigningIdentity,
@@ -255,8 +285,9 @@ impl FreshKeys {
             // After a crash before this the fresh part counts as revealed, and is made anew.
             keyfile::remove(&files.revealed())?;
         }
-        if !files.tls().exists() {
-            TlsKey::generate()?.create_file(&files.tls())?;
+        let holder = files.holder();
+        if !holder.key().exists() {
+            TlsKey::generate()?.create_file(holder.key())?;
         }
         Self::load(files)
     }
@@ -272,7 +303,7 @@ impl FreshKeys {
             })?;
         let nonce = keyfile::read_secret(&files.beacon(), BEACON_KIND)?;
         let nonce = BeaconNonce::from_bytes(&nonce);
-        let tls = TlsKey::load(&files.tls())?;
+        let tls = TlsKey::load(files.holder().key())?;
         Ok(Self {
             identity,
             sealing,
@@ -289,7 +320,8 @@ pub(crate) fn keep(
     authority: &AuthorityCertificate,
     membership: &Membership,
 ) -> Result<(), KeyError> {
-    keyfile::replace(&files.certificate(), certificate.as_bytes(), Access::Public)?;
+    let file = files.holder();
+    keyfile::replace(file.certificate(), certificate.as_bytes(), Access::Public)?;
     authority.save(&files.authority())?;
     let mut text = serde_json::to_vec_pretty(membership).unwrap_or_default();
     text.push(b'\n');

@@ -32,6 +32,8 @@ pub enum Action {
     Stop,
     /// A charter was pinned for the first time or replaced by its successor.
     Charter,
+    /// The node's certificate was renewed.
+    Certificate,
     /// A message came that no correct program sends.
     Message,
     /// A policy of this site came into force, or could not.

@@ -8,7 +8,8 @@
 //! - [`link`]: the connection that the node dials, and the step machines of `protocol` driven
 //!   over it: what must be on the disk is on the disk before anything is sent;
 //! - [`store`] and [`ledger`]: what the node must not forget, and what it did;
-//! - [`keys`], [`join`], [`charter`]: private keys made at the site, and the pinned charter;
+//! - [`keys`], [`join`], [`renew`], [`charter`]: private keys made at the site, certificates for them,
+//!   and the pinned charter;
 //! - [`requests`]: tasks that wait for a steward;
 //! - [`mod@check`]: what usually goes wrong, and how to mend it.
 //!
@@ -32,6 +33,7 @@ pub mod link;
 pub mod logging;
 pub mod policy;
 pub mod privacy;
+pub mod renew;
 pub mod requests;
 pub mod spool;
 pub mod state;

@@ -35,6 +35,7 @@ use collegium_protocol::charter::CharterError;
 use collegium_protocol::codec::CodecError;
 use collegium_protocol::message::step::StepRef;
 use collegium_protocol::message::verify::{LinearHashes, OpenedStep};
+use collegium_protocol::pki::{HolderFiles, TlsIdentity};
 use collegium_protocol::quic::{Client, CloseCode, Connection, QuicError};
 use collegium_protocol::step::ReadyUpload;
 use collegium_protocol::{MemberName, Refusal, RunId, StepNumber};
@@ -42,9 +43,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::{Config, LinkConfig, PolicyConfig};
-use crate::keys::NodeKeys;
+use crate::keys::{KeyFiles, NodeKeys};
 use crate::ledger::{Action, Entry, Ledger, LedgerError, Outcome};
 use crate::policy::{PolicyFileError, SitePolicies};
+use crate::renew;
 use crate::spool::UploadSpool;
 use crate::state::{StateDirectory, Status};
 use crate::store::{Store, StoreError};
@@ -232,13 +234,28 @@ impl Link {
             let started = Instant::now();
             let end = match dialled {
                 Ok(connection) => {
-                    session::run(&mut member, connection, &mut self.events, &mut stopping).await?
+                    let renewal = renew::in_time(
+                        self.holder(),
+                        self.keys.certificate.clone(),
+                        connection.clone(),
+                    );
+                    let events = &mut self.events;
+                    session::run(&mut member, connection, renewal, events, &mut stopping).await?
                 }
                 Err(error) => End::Lost(error),
             };
             let problem = match end {
                 End::Stopped => break Ok(()),
-                End::Lost(error) if is_final(&error) => break Err(LinkError::Rejected(error)),
+                End::Renewed(identity) => {
+                    self.take(&identity).await?;
+                    continue;
+                }
+                End::Lost(error) if is_final(&error) => {
+                    if !self.take_renewed().await? {
+                        break Err(LinkError::Rejected(error));
+                    }
+                    error.to_string()
+                }
                 End::Lost(error) => {
                     self.shared.record_offence(&error).await?;
                     error.to_string()
@@ -258,6 +275,39 @@ impl Link {
         };
         self.shared.state.remove_status();
         result
+    }
+
+    fn holder(&self) -> HolderFiles {
+        KeyFiles::of(&self.shared.config.state).holder()
+    }
+
+    /// Goes on with another certificate of this node.
+    async fn take(&mut self, identity: &TlsIdentity) -> Result<(), LinkError> {
+        let peer = identity.peer();
+        self.client = Client::new(identity, &self.keys.authority).map_err(LinkError::Rejected)?;
+        self.keys.certificate = peer.clone();
+        tracing::info!(serial = %peer.serial, "certificate renewed");
+        let entry = Entry::new(Action::Certificate, peer.serial, Outcome::Done);
+        let evidence = serde_json::json!({ "certificate": peer.fingerprint.to_string() });
+        self.shared.record(entry.evidence(evidence)).await
+    }
+
+    /// When the coordinator does not take the certificate any more: whether another one lies on the
+    /// disk by now, because somebody renewed it by hand.
+    async fn take_renewed(&mut self) -> Result<bool, LinkError> {
+        let files = self.holder();
+        let loaded = tokio::task::spawn_blocking(move || files.load()).await;
+        match loaded.map_err(|error| LinkError::Broken(error.to_string()))? {
+            Ok(identity) if identity.peer().serial != self.keys.certificate.serial => {
+                self.take(&identity).await?;
+                Ok(true)
+            }
+            Ok(_) => Ok(false),
+            Err(error) => {
+                tracing::error!(%error, "the node's certificate cannot be read");
+                Ok(false)
+            }
+        }
     }
 
     async fn dial(&self, patience: Duration) -> Result<Connection, QuicError> {

@@ -26,6 +26,8 @@ pub const OPENED_STEP: &str = "collegium/opened-step/v1";
 pub const BODY_HASH: &str = "collegium/body-hash/v1";
 /// The name of a step's evidence.
 pub const EVIDENCE: &str = "collegium/evidence/v1";
+/// A set of members under a later version of the charter, by their keys.
+pub const COHORT_BY_KEY: &str = "collegium/cohort-by-key/v1";
 /// A joining site's signature over its request.
 pub const JOIN: &str = "collegium/join/v2";
 
@@ -51,6 +53,7 @@ mod tests {
             CHARTER,
             CHARTER_SIGNATURE,
             COHORT,
+            COHORT_BY_KEY,
             CONTEXT,
             EVIDENCE,
             JOIN,

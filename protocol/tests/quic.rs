@@ -229,6 +229,35 @@ async fn a_revoked_certificate_is_refused_in_the_handshake() {
 }
 
 #[tokio::test]
+async fn a_server_shows_its_renewed_certificate_to_whoever_connects_next() {
+    let consortium = Consortium::new("Test");
+    let server = consortium.server();
+    let client = consortium.client(&consortium.identity(Role::Node, "hospital-a"));
+    let (before, far) = meet(&client, &server).await;
+    let renewed = consortium.identity(Role::Coordinator, "coordinator");
+    server.set_identity(&renewed).unwrap();
+    let (after, _far) = meet(&client, &server).await;
+    let shown = |connection: &Connection| connection.peer().unwrap().serial;
+    assert_ne!(shown(&before), renewed.peer().serial);
+    assert_eq!(shown(&after), renewed.peer().serial);
+    // What was open stays open.
+    let (mut sender, _receiver) = within(before.open(StreamKind::Admin)).await.unwrap();
+    sender.send(&"ping".to_owned(), 100).await.unwrap();
+    let (_, _, mut question) = within(far.accept())
+        .await
+        .unwrap()
+        .identify()
+        .await
+        .unwrap();
+    assert_eq!(question.expect::<String>(100).await.unwrap(), "ping");
+    // Revocation still counts under the new certificate.
+    let node = consortium.identity(Role::Node, "hospital-b");
+    consortium.revocations.revoke(node.peer().serial);
+    let refused = within(consortium.client(&node).connect(&address(&server))).await;
+    assert!(refused.is_err());
+}
+
+#[tokio::test]
 async fn an_expired_certificate_is_refused_and_the_message_speaks_of_clocks() {
     let consortium = Consortium::new("Test");
     let server = consortium.server();

@@ -7,14 +7,16 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
 use clap::Subcommand;
+use collegium_node::charter::Part;
 use collegium_protocol::ids::SeatNumber;
 use collegium_protocol::quic::CharterState;
 use collegium_protocol::{Charter, MemberIndex, MemberName, VerifiedCharter};
 use serde_json::{Value, json};
 
-use super::client::Coordinator;
+use super::client::{Coordinator, Identity};
 use super::interruptible;
 use crate::output::Output;
+use crate::person;
 
 /// What one does with a charter.
 #[derive(Debug, Subcommand)]
@@ -112,7 +114,17 @@ async fn propose(args: Propose, out: Output) -> anyhow::Result<()> {
                 .with_context(|| format!("`{name}` is no member's name"))
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let proposed = collegium_coordinator::client::propose(&args.coordinator.state, members).await?;
+    let proposed = match args.coordinator.identity()? {
+        Identity::Operator(state) => {
+            collegium_coordinator::client::propose(&state, members).await?
+        }
+        Identity::Person(user) => {
+            let client = person::connect(&user).await?;
+            let proposed = client.propose_charter(members).await?;
+            client.finish().await;
+            proposed
+        }
+    };
     let text = words("Proposed charter", &proposed)
         + "next, at each member: collegium charter sign --state NODE_STATE";
     out.result(&describe(Some(proposed)), text)
@@ -121,6 +133,13 @@ async fn propose(args: Propose, out: Output) -> anyhow::Result<()> {
 async fn sign(args: Sign, out: Output) -> anyhow::Result<()> {
     let proposal = collegium_node::charter::proposal(&args.state).await?;
     out.say(words("Proposed charter", proposal.state()));
+    let part = proposal.part();
+    if part == Part::Accept {
+        out.say(
+            "This site joins a consortium that exists: the members so far sign, and your word makes \
+             this site's node follow them.",
+        );
+    }
     if !args.yes {
         ensure!(
             std::io::stdin().is_terminal(),
@@ -129,22 +148,38 @@ async fn sign(args: Sign, out: Output) -> anyhow::Result<()> {
         confirm()?;
     }
     let signed = proposal.sign().await?;
-    let needed = signed.charter.charter.members.len();
-    let signatures = needed - signed.missing.len();
-    let text = if signed.missing.is_empty() {
-        "signed; every member has signed and the charter is in force".to_owned()
+    let charter = &signed.charter.charter;
+    let in_force = signed.missing.is_empty();
+    let done = match part {
+        Part::Sign => "signed",
+        Part::Accept => "accepted",
+    };
+    let text = if in_force {
+        format!("{done}; the charter is in force")
+    } else if charter.version == 1 {
+        format!(
+            "{done}; {} of {} have signed, missing: {}",
+            signed.charter.signatures.len(),
+            charter.members.len(),
+            names(&signed.missing)
+        )
     } else {
         format!(
-            "signed; {signatures} of {needed} have signed, missing: {}",
+            "{done}; {} of the members before have signed, not yet: {}",
+            signed.charter.signatures.len(),
             names(&signed.missing)
         )
     };
     out.result(
         &json!({
-            "charter": signed.charter.charter.digest(),
-            "signatures": signatures,
-            "needed": needed,
-            "in_force": signed.missing.is_empty(),
+            "charter": charter.digest(),
+            "version": charter.version,
+            "accepted": part == Part::Accept,
+            "signatures": signed.charter.signatures.len(),
+            // A later version needs a quorum of the version before, which that version says.
+            "needed": (charter.version == 1).then_some(charter.members.len()),
+            "missing": signed.missing,
+            "in_force": in_force,
         }),
         text,
     )
@@ -206,6 +241,9 @@ fn words(title: &str, state: &CharterState) -> String {
     }
     if !state.missing.is_empty() {
         line(format!("  not yet signed by: {}", names(&state.missing)));
+        if charter.version > 1 {
+            line("  it takes effect when a quorum of the version before has signed".to_owned());
+        }
     }
     text
 }

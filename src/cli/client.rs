@@ -4,16 +4,45 @@ use std::path::PathBuf;
 
 use collegium_protocol::quic::AdminClient;
 
+use crate::person;
+
 /// With whose certificate a command speaks to the coordinator.
 #[derive(Debug, clap::Args)]
+#[group(required = true, multiple = true)]
 pub(crate) struct Coordinator {
-    /// The coordinator's state directory, whose operator's certificate is used.
+    /// At the coordinator: its state directory, whose operator's certificate is used.
     #[arg(
         long = "coordinator-state",
         env = "COLLEGIUM_COORDINATOR_STATE",
         value_name = "DIR"
     )]
-    pub(crate) state: PathBuf,
+    pub(crate) state: Option<PathBuf>,
+    /// Anywhere: the directory that `collegium user join` made, whose person's certificate is used.
+    /// It wins when both are given.
+    #[arg(long, env = "COLLEGIUM_USER", value_name = "DIR")]
+    pub(crate) user: Option<PathBuf>,
+}
+
+/// Whose certificate it is.
+pub(crate) enum Identity {
+    /// The founding operator's, in a coordinator's state directory.
+    Operator(PathBuf),
+    /// A person's.
+    Person(PathBuf),
+}
+
+impl Coordinator {
+    /// Whose certificate is used.
+    ///
+    /// # Errors
+    /// When neither is given.
+    pub(crate) fn identity(&self) -> anyhow::Result<Identity> {
+        match (&self.user, &self.state) {
+            (Some(user), _) => Ok(Identity::Person(user.clone())),
+            (None, Some(state)) => Ok(Identity::Operator(state.clone())),
+            (None, None) => anyhow::bail!("say who you are with --user or --coordinator-state"),
+        }
+    }
 }
 
 /// Connects to the running daemon.
@@ -21,5 +50,8 @@ pub(crate) struct Coordinator {
 /// # Errors
 /// When it does not run or refuses, with what to do.
 pub(crate) async fn connect(coordinator: &Coordinator) -> anyhow::Result<AdminClient> {
-    Ok(collegium_coordinator::client::operator(&coordinator.state).await?)
+    match coordinator.identity()? {
+        Identity::Person(user) => person::connect(&user).await,
+        Identity::Operator(state) => Ok(collegium_coordinator::client::operator(&state).await?),
+    }
 }

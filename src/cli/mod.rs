@@ -1,5 +1,6 @@
 //! The command line: one module per group of commands.
 
+mod cert;
 mod charter;
 mod check;
 mod client;
@@ -8,6 +9,7 @@ mod model;
 mod node;
 mod runtime;
 mod task;
+mod user;
 
 use std::process::ExitCode;
 
@@ -49,6 +51,12 @@ enum Command {
     /// Read, propose and sign the list of members that nodes trust.
     #[command(subcommand)]
     Charter(charter::Command),
+    /// Give people access to the coordinator, and take it away.
+    #[command(subcommand)]
+    User(user::Command),
+    /// See, renew and revoke certificates.
+    #[command(subcommand)]
+    Cert(cert::Command),
     /// Use a trained model.
     #[command(subcommand)]
     Model(model::Command),
@@ -68,6 +76,8 @@ impl Cli {
             Command::Node(command) => node::run(command, out),
             Command::Task(command) => task::run(command, out),
             Command::Charter(command) => charter::run(command, out),
+            Command::User(command) => user::run(command, out),
+            Command::Cert(command) => cert::run(command, out),
             Command::Model(command) => model::run(command, out),
         }
     }

@@ -112,8 +112,12 @@ impl Consortium {
         Self::found_by(hospitals())
     }
 
-    /// The same with these sites.
-    pub(crate) fn found_by(sites: Vec<Site>) -> Self {
+    /// A running coordinator, and nobody else.
+    pub(crate) fn coordinator_alone() -> Self {
+        Self::begun_by(Vec::new())
+    }
+
+    fn begun_by(sites: Vec<Site>) -> Self {
         let port = UdpSocket::bind(("127.0.0.1", 0))
             .and_then(|s| s.local_addr())
             .expect("a port")
@@ -138,6 +142,13 @@ impl Consortium {
             &consortium.address,
         ]);
         consortium.start_coordinator();
+        consortium
+    }
+
+    /// The same with these sites.
+    pub(crate) fn found_by(sites: Vec<Site>) -> Self {
+        let consortium = Self::begun_by(sites);
+        let state = consortium.coordinator_state();
         for site in &consortium.sites {
             consortium.join(site);
         }
@@ -272,6 +283,12 @@ impl Consortium {
         child.wait().expect("reaped");
     }
 
+    /// SIGHUP to the coordinator.
+    pub(crate) fn hang_up_coordinator(&self) {
+        let child = self.coordinator.as_ref().expect("the coordinator runs");
+        signal(child, "-HUP");
+    }
+
     /// SIGTERM to the coordinator; returns whether it ended by itself with success.
     pub(crate) fn terminate_coordinator(&mut self) -> bool {
         terminate(self.coordinator.take().expect("the coordinator runs"))
@@ -383,12 +400,16 @@ impl Drop for Consortium {
     }
 }
 
-fn terminate(mut child: Child) -> bool {
+fn signal(child: &Child, which: &str) {
     let sent = Command::new("kill")
-        .args(["-TERM", &child.id().to_string()])
+        .args([which, &child.id().to_string()])
         .status()
         .expect("kill(1) is part of the base system");
     assert!(sent.success());
+}
+
+fn terminate(mut child: Child) -> bool {
+    signal(&child, "-TERM");
     let mut status = None;
     wait_until("a daemon to end after SIGTERM", || {
         status = child.try_wait().expect("its status");

@@ -4,6 +4,7 @@
 //! beside it tells one story. Nothing here sleeps for luck: the stories wait for files, for events
 //! of the run, or for processes to end.
 
+mod access;
 mod admission;
 mod bad_input;
 mod check;
@@ -11,6 +12,7 @@ mod consortium;
 mod demo;
 mod equality;
 mod faults;
+mod membership;
 mod model;
 mod rounds;
 mod scripted_coordinator;

@@ -22,6 +22,7 @@ impl Fixture {
             &self.ledger,
             &self.keys,
             "operator/test",
+            Digest([7; 32]),
             &names,
         )
         .await
@@ -41,8 +42,8 @@ impl Fixture {
             &self.ledger,
             &name(member),
             charter.digest(),
-            signature,
-            reveal,
+            (signature, reveal),
+            false,
         )
         .await
         .map(unpack)
@@ -191,8 +192,8 @@ async fn a_large_charter_takes_each_members_own_reveal_and_draws_by_all_of_them(
             &fixture.ledger,
             &member,
             digest,
-            signature,
-            reveal,
+            (signature, reveal),
+            false,
         )
         .await
         .expect_err("no reveal of its own");
@@ -218,4 +219,87 @@ async fn a_member_without_a_commitment_joins_again_first() {
     assert!(refusal.to_string().contains("hospital-c"), "{refusal}");
     fixture.joined("hospital-c").await;
     fixture.propose(&[]).await.expect("proposed");
+}
+
+/// Four members with a charter in force, and a fifth that has joined since.
+async fn five() -> (Fixture, Vec<Site>) {
+    let (fixture, mut sites) = four().await;
+    let (founding, _) = fixture.propose(&[]).await.expect("proposed");
+    for (member, site) in NAMES.iter().zip(&sites) {
+        fixture
+            .sign(member, &founding.charter, site)
+            .await
+            .expect("signed");
+    }
+    sites.push(fixture.joined("hospital-e").await);
+    (fixture, sites)
+}
+
+#[tokio::test]
+async fn a_later_version_takes_effect_with_a_quorum_of_the_version_before() {
+    let (fixture, sites) = five().await;
+    let (second, missing) = fixture.propose(&[]).await.expect("proposed");
+    assert_eq!(
+        (second.charter.version, second.charter.members.len()),
+        (2, 5)
+    );
+    assert_eq!(missing, NAMES.map(name));
+
+    // The newcomer's own signature does not count.
+    let newcomer = fixture
+        .sign("hospital-e", &second.charter, &sites[4])
+        .await
+        .expect_err("no member of the version before");
+    assert_eq!(newcomer.code, RefusalCode::UnknownMember);
+    assert!(
+        newcomer.detail().contains("the version before"),
+        "{newcomer}"
+    );
+    for (at, member) in [3, 0, 1].into_iter().enumerate() {
+        let latest = in_force(&fixture.store).await.expect("reads");
+        assert_eq!(latest.expect("one").charter.version, 1, "too early");
+        let signed = fixture.sign(NAMES[member], &second.charter, &sites[member]);
+        let (_, missing) = signed.await.expect("signed");
+        assert_eq!(missing.len(), if at == 2 { 0 } else { 3 - at });
+    }
+    // Who was away finds both, one after the other.
+    let chain = chain(&fixture.store).await.expect("reads");
+    let founding = chain[0].verify(None).expect("the founding one");
+    let verified = chain[1].verify(Some(&founding)).expect("follows");
+    assert_eq!(verified.members().len(), 5);
+    assert_eq!(chain.len(), 2);
+    assert!(proposed(&fixture.store).await.expect("reads").is_none());
+    assert_eq!(fixture.actions("charter-in-force"), 2);
+
+    let again = fixture.propose(&[]).await.expect_err("nothing to change");
+    assert_eq!(again.code, RefusalCode::Conflict);
+    // The next one is signed by members of the second, the former newcomer among them.
+    let (third, missing) = fixture.propose(&NAMES[1..]).await.expect("proposed");
+    assert_eq!((third.charter.version, missing.len()), (3, 5));
+    fixture
+        .sign("hospital-e", &third.charter, &sites[4])
+        .await
+        .expect("signed");
+}
+
+#[tokio::test]
+async fn members_do_not_change_in_the_middle_of_a_run() {
+    let (fixture, sites) = five().await;
+    let (second, _) = fixture.propose(&[]).await.expect("proposed");
+    let sign_during = async |member: usize, under_way: bool| {
+        let one = (second.charter.sign(&sites[member].identity), None);
+        let (store, ledger) = (&fixture.store, &fixture.ledger);
+        let who = name(NAMES[member]);
+        sign(store, ledger, &who, second.charter.digest(), one, under_way).await
+    };
+    for member in [0, 1] {
+        sign_during(member, true).await.expect("not the last one");
+    }
+    let refusal = sign_during(2, true).await.expect_err("the last one");
+    assert_eq!(refusal.code, RefusalCode::Busy);
+    let latest = in_force(&fixture.store).await.expect("reads");
+    assert_eq!(latest.expect("one").charter.version, 1);
+    sign_during(2, false).await.expect("the run has ended");
+    let latest = in_force(&fixture.store).await.expect("reads");
+    assert_eq!(latest.expect("one").charter.version, 2);
 }

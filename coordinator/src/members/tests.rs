@@ -5,7 +5,7 @@ use std::path::Path;
 use collegium_crypto::os_rng;
 use collegium_crypto::{SealingSecret, SigningIdentity};
 use collegium_protocol::charter::BeaconNonce;
-use collegium_protocol::pki::{Subject, TlsKey};
+use collegium_protocol::pki::{Revocations, TlsKey};
 
 use super::*;
 use crate::init::{self, InitOptions, Keys};
@@ -39,7 +39,9 @@ impl Fixture {
     }
 
     pub(crate) async fn invited(&self, member: &str) -> [u8; 16] {
-        let (secret, _) = invite(&self.store, &name(member)).await.expect("invited");
+        let (secret, _) = invite(&self.store, &name(member), Role::Node)
+            .await
+            .expect("invited");
         *secret.expose()
     }
 
@@ -122,7 +124,7 @@ async fn a_code_is_good_for_one_site() {
     let site = Site::new();
     let request = site.request(secret, "hospital-a");
     let first = match fixture.redeem(&request).await.expect("joins") {
-        Redeemed::Joined(member) => member,
+        Redeemed::Joined(member, _) => member,
         other => panic!("{other:?}"),
     };
     assert_eq!(list(&fixture.store).await.expect("a list").len(), 1);
@@ -139,6 +141,34 @@ async fn a_code_is_good_for_one_site() {
         Redeemed::Again(again) => assert_eq!(again, first),
         other => panic!("{other:?}"),
     }
+
+    // But not once its certificate was taken away.
+    let holder = certificates::node(&first.name);
+    let mut connection = fixture.store.pool().acquire().await.expect("a connection");
+    note_revoked(&mut connection, &first.serial, &holder)
+        .await
+        .expect("revoked");
+    drop(connection);
+    refused(
+        fixture.redeem(&request).await,
+        RefusalCode::Expired,
+        "used before",
+    );
+}
+
+#[tokio::test]
+async fn a_persons_code_makes_no_member() {
+    let fixture = Fixture::new().await;
+    let who = name("ann");
+    let (secret, _) = invite(&fixture.store, &who, Role::Scientist)
+        .await
+        .expect("invited");
+    let request = Site::new().request(*secret.expose(), "ann");
+    refused(
+        fixture.redeem(&request).await,
+        RefusalCode::NotAllowed,
+        "user join",
+    );
 }
 
 #[tokio::test]
@@ -204,7 +234,7 @@ async fn a_refused_request_does_not_use_the_code_up() {
     let good = site.request(secret, "hospital-a");
     assert!(matches!(
         fixture.redeem(&good).await,
-        Ok(Redeemed::Joined(_))
+        Ok(Redeemed::Joined(..))
     ));
 }
 
@@ -240,7 +270,7 @@ async fn joining_again_replaces_the_certificate_and_revokes_the_old_one() {
     let before = records(&fixture.store).await.expect("records").remove(0);
     let request = site.request(fixture.invited("hospital-a").await, "hospital-a");
     let after = match fixture.redeem(&request).await.expect("joins again") {
-        Redeemed::Joined(member) => member,
+        Redeemed::Joined(member, _) => member,
         other => panic!("{other:?}"),
     };
     assert_eq!(
@@ -248,7 +278,7 @@ async fn joining_again_replaces_the_certificate_and_revokes_the_old_one() {
         (before.identity, &before.sealing)
     );
     let revocations = Revocations::default();
-    load_revocations(&fixture.store, &revocations)
+    certificates::load_revocations(&fixture.store, &revocations)
         .await
         .expect("loads");
     assert!(revocations.is_revoked(&before.serial));
@@ -285,10 +315,12 @@ async fn open_invitations_are_bounded() {
     .execute(fixture.store.pool())
     .await
     .expect("fills");
-    let refusal = invite(&fixture.store, &name("one-more"))
+    let refusal = invite(&fixture.store, &name("one-more"), Role::Node)
         .await
         .expect_err("too many");
     assert_eq!(refusal.code, RefusalCode::Busy);
     // A new code for a member that has an open one takes its place.
-    invite(&fixture.store, &name("m7")).await.expect("replaces");
+    invite(&fixture.store, &name("m7"), Role::Node)
+        .await
+        .expect("replaces");
 }

@@ -68,7 +68,7 @@ pub struct TaskRecord {
     pub name: String,
     /// The TOML text, byte for byte.
     pub source: String,
-    /// Who submitted it.
+    /// Who submitted this run of it.
     pub submitted_by: String,
 }
 
@@ -117,7 +117,8 @@ pub struct NextRound {
 }
 
 const SELECT_RUNS: &str = "SELECT r.run, r.charter, r.state, r.reason, r.created_at, r.finished_at, r.elapsed_ms, \
-     r.champion, r.result, r.round, r.previous, r.not_before, t.digest, t.name, t.source, t.submitted_by \
+     r.champion, r.result, r.round, r.previous, r.not_before, t.digest, t.name, t.source, \
+     COALESCE(r.submitted_by, t.submitted_by) AS submitted_by \
      FROM runs r JOIN tasks t ON t.digest = r.task ORDER BY r.position";
 
 fn read_run(row: &SqliteRow) -> Result<RunRecord, StoreError> {
@@ -164,8 +165,9 @@ async fn insert_round(
 ) -> Result<bool, StoreError> {
     // The index `one_next_round` is what makes this one round, whoever asks at the same time.
     sqlx::query(
-        "INSERT OR IGNORE INTO runs (run, task, charter, state, created_at, round, previous, not_before) \
-         SELECT ?, task, charter, 'queued', ?, ?, run, ? FROM runs WHERE run = ?",
+        "INSERT OR IGNORE INTO runs \
+         (run, task, charter, state, created_at, round, previous, not_before, submitted_by) \
+         SELECT ?, task, charter, 'queued', ?, ?, run, ?, submitted_by FROM runs WHERE run = ?",
     )
     .bind(next.run.to_string())
     .bind(now_seconds())
@@ -200,14 +202,18 @@ impl Store {
             .execute(&mut *transaction)
             .await
             .map_err(storing())?;
-        sqlx::query("INSERT INTO runs (run, task, charter, state, created_at) VALUES (?, ?, ?, 'queued', ?)")
-            .bind(run.to_string())
-            .bind(task.digest.to_string())
-            .bind(charter.to_string())
-            .bind(now_seconds())
-            .execute(&mut *transaction)
-            .await
-            .map_err(storing())?;
+        sqlx::query(
+            "INSERT INTO runs (run, task, charter, state, created_at, submitted_by) \
+             VALUES (?, ?, ?, 'queued', ?, ?)",
+        )
+        .bind(run.to_string())
+        .bind(task.digest.to_string())
+        .bind(charter.to_string())
+        .bind(now_seconds())
+        .bind(&task.submitted_by)
+        .execute(&mut *transaction)
+        .await
+        .map_err(storing())?;
         transaction.commit().await.map_err(storing())
     }
 

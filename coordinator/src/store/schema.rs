@@ -2,10 +2,10 @@
 
 /// The version this binary writes. A state directory with a higher one is
 /// refused: an older binary cannot know what it would destroy.
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 5;
 
 /// Statements that lead from version *i* to version *i* + 1.
-pub(super) const MIGRATIONS: [&str; VERSION as usize] = [V1, V2, V3, V4];
+pub(super) const MIGRATIONS: [&str; VERSION as usize] = [V1, V2, V3, V4, V5];
 
 /// Times are seconds since 1970; digests, run ids and names are text; blobs are
 /// codec bytes (requests, records) or the file as it was submitted (tasks).
@@ -120,4 +120,27 @@ ALTER TABLE runs ADD COLUMN round INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE runs ADD COLUMN previous TEXT REFERENCES runs(run);
 ALTER TABLE runs ADD COLUMN not_before INTEGER;
 CREATE UNIQUE INDEX one_next_round ON runs(previous) WHERE state IN ('queued', 'running');
+";
+
+/// Who has which certificate; people with one; and who submitted a run, because the same task file may
+/// be submitted by several.
+const V5: &str = "
+CREATE TABLE certificates (
+    position    INTEGER PRIMARY KEY AUTOINCREMENT,
+    serial      TEXT NOT NULL UNIQUE,
+    role        TEXT NOT NULL,
+    name        TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    not_after   INTEGER NOT NULL,
+    issued_at   INTEGER NOT NULL
+) STRICT;
+CREATE INDEX certificates_of ON certificates(name);
+CREATE TABLE users (
+    name        TEXT PRIMARY KEY,
+    role        TEXT NOT NULL,
+    certificate TEXT NOT NULL,
+    serial      TEXT NOT NULL,
+    joined_at   INTEGER NOT NULL
+) STRICT;
+ALTER TABLE runs ADD COLUMN submitted_by TEXT;
 ";

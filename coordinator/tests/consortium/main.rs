@@ -2,6 +2,7 @@
 //! joining, the charter, a run, and what may go wrong in one.
 
 mod node;
+mod roles;
 mod world;
 
 use collegium_coordinator::app::{self, AppError};

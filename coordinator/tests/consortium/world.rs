@@ -14,7 +14,7 @@ use collegium_crypto::identity::SigningIdentity;
 use collegium_crypto::randomness::os_rng;
 use collegium_crypto::seal::SealingSecret;
 use collegium_protocol::charter::BeaconNonce;
-use collegium_protocol::ids::RunId;
+use collegium_protocol::ids::{MemberName, RunId};
 use collegium_protocol::limits::{MAX_JOIN_REQUEST_BYTES, MAX_JOIN_RESPONSE_BYTES};
 use collegium_protocol::message::admin::WhichCharter;
 use collegium_protocol::message::join::{JoinRequest, JoinResponse};
@@ -137,38 +137,15 @@ impl World {
 
     /// A member joins by an invitation's line.
     pub async fn join(&mut self, name: &str, csv: String) {
-        let name = name.parse().expect("a name");
-        let line = client::invite(&self.state(), &name, Some(&self.address()))
-            .await
-            .expect("an invitation");
-        let code: InviteCode = line.parse().expect("a code");
         let mut rng = os_rng().expect("randomness");
         let (identity, sealing) = (
             SigningIdentity::generate(&mut rng),
             SealingSecret::generate(&mut rng),
         );
+        let (identity, sealing) = (Arc::new(identity), Arc::new(sealing));
         let key = TlsKey::generate().expect("a key");
-        let request = JoinRequest::new(
-            *code.secret.expose(),
-            name.clone(),
-            format!("Hospital {name}"),
-            &identity,
-            sealing.public().clone(),
-            BeaconNonce::generate(&mut rng).commitment(&identity.public()),
-            key.signing_request().expect("a request"),
-        );
-        let connection = quic::join(&code.address, code.authority)
-            .await
-            .expect("dials");
-        let (mut sender, mut receiver) = connection.open(StreamKind::Join).await.expect("a stream");
-        sender
-            .send(&request, MAX_JOIN_REQUEST_BYTES)
-            .await
-            .expect("sends");
-        let response = receiver
-            .expect(MAX_JOIN_RESPONSE_BYTES)
-            .await
-            .expect("an answer");
+        let name: MemberName = name.parse().expect("a name");
+        let response = self.redeem(&name, &identity, &sealing, &key).await;
         let JoinResponse::Joined {
             certificate,
             authority,
@@ -180,7 +157,6 @@ impl World {
         let authority = AuthorityCertificate::from_pem(&authority).expect("an authority");
         let identity_tls = TlsIdentity::new(&certificate, &key).expect("a certificate");
         let client = Client::new(&identity_tls, &authority).expect("a client");
-        let (identity, sealing) = (Arc::new(identity), Arc::new(sealing));
         let (disk, ended, proved) = (Mutex::default(), Mutex::default(), Mutex::default());
         self.members.push(Arc::new(Member {
             name,
@@ -192,6 +168,56 @@ impl World {
             ended,
             proved,
         }));
+    }
+
+    /// Somebody tries to join under another name with the keys of the member at `index`, and is told
+    /// why that is not possible.
+    pub async fn join_with_keys_of(&self, name: &str, index: usize) {
+        let Member {
+            identity, sealing, ..
+        } = self.members[index].as_ref();
+        let key = TlsKey::generate().expect("a key");
+        let name = name.parse().expect("a name");
+        let response = self.redeem(&name, identity, sealing, &key).await;
+        let JoinResponse::Refused(refusal) = response else {
+            panic!("{response:?}")
+        };
+        assert!(refusal.detail().contains("the same keys"), "{refusal}");
+    }
+
+    async fn redeem(
+        &self,
+        name: &MemberName,
+        identity: &SigningIdentity,
+        sealing: &SealingSecret,
+        key: &TlsKey,
+    ) -> JoinResponse {
+        let line = client::invite(&self.state(), name, Some(&self.address()))
+            .await
+            .expect("an invitation");
+        let code: InviteCode = line.parse().expect("a code");
+        let nonce = BeaconNonce::generate(&mut os_rng().expect("randomness"));
+        let request = JoinRequest::new(
+            *code.secret.expose(),
+            name.clone(),
+            format!("Hospital {name}"),
+            identity,
+            sealing.public().clone(),
+            nonce.commitment(&identity.public()),
+            key.signing_request().expect("a request"),
+        );
+        let connection = quic::join(&code.address, code.authority)
+            .await
+            .expect("dials");
+        let (mut sender, mut receiver) = connection.open(StreamKind::Join).await.expect("a stream");
+        sender
+            .send(&request, MAX_JOIN_REQUEST_BYTES)
+            .await
+            .expect("sends");
+        receiver
+            .expect(MAX_JOIN_RESPONSE_BYTES)
+            .await
+            .expect("an answer")
     }
 
     pub async fn sign_charter(&self) {

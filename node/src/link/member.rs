@@ -35,6 +35,9 @@ pub(super) struct Member {
     identity: Arc<SigningIdentity>,
     sealing: Arc<SealingSecret>,
     pub(super) charter: Option<Arc<VerifiedCharter>>,
+    /// While none is pinned: the last verified charter of a consortium that this node joined after its
+    /// founding. It leads to the one that names this node.
+    ancestor: Option<Arc<VerifiedCharter>>,
     /// Present once this node has a place in the charter.
     pub(super) desk: Option<Desk>,
     pub(super) runs: BTreeMap<RunId, Run>,
@@ -89,6 +92,7 @@ impl Member {
             identity: Arc::clone(&keys.identity),
             sealing: Arc::clone(&keys.sealing),
             charter: None,
+            ancestor: None,
             desk: None,
             runs: BTreeMap::new(),
             abouts: BTreeMap::new(),
@@ -259,9 +263,11 @@ impl Member {
 
     /// A charter is in force at the coordinator. It is pinned only if it follows from the pinned
     /// one, or, as a first version, carries every founding member's signature and lists this
-    /// node's own keys.
+    /// node's own keys. A node that joins later pins the version that its steward accepted, when it follows
+    /// from the founding one.
     async fn charter(&mut self, signed: SignedCharter) -> Result<(), LinkError> {
-        let verified = match signed.verify(self.charter.as_deref()) {
+        let before = self.charter.as_ref().or(self.ancestor.as_ref());
+        let verified = match signed.verify(before.map(AsRef::as_ref)) {
             Ok(verified) => Arc::new(verified),
             Err(error) => {
                 tracing::error!(%error, "the coordinator's charter is not accepted");
@@ -286,6 +292,20 @@ impl Member {
             tracing::error!(%error, "this node has no place in the charter");
             self.shared
                 .report_status(self, true, Some(error.to_string()));
+            if self.charter.is_none() {
+                self.ancestor = Some(verified);
+            }
+            return Ok(());
+        }
+        if self.charter.is_none() && verified.charter().version > 1 && !self.accepted(&verified)? {
+            let problem = format!(
+                "charter version {} names this node, but nobody has accepted it here: run `collegium \
+                 charter sign --state {}`, then restart it",
+                verified.charter().version,
+                self.shared.config.state.display()
+            );
+            tracing::error!(problem, "no charter is pinned");
+            self.shared.report_status(self, true, Some(problem));
             return Ok(());
         }
         let version = verified.charter().version;
@@ -304,6 +324,13 @@ impl Member {
         self.take_place(verified).await?;
         self.shared.report_status(self, true, None);
         Ok(())
+    }
+
+    /// Whether this site's steward accepted exactly this charter.
+    fn accepted(&self, charter: &VerifiedCharter) -> Result<bool, LinkError> {
+        let accepted = crate::keys::accepted(&self.shared.config.state);
+        let accepted = accepted.map_err(|error| LinkError::Broken(error.to_string()))?;
+        Ok(accepted == Some(charter.digest()))
     }
 
     /// Takes this node's place under `charter`, with every record on the disk.

@@ -2,6 +2,7 @@
 
 use collegium_protocol::limits::{MAX_MEMBERS, MAX_TO_COORDINATOR_BYTES, MAX_TO_NODE_BYTES};
 use collegium_protocol::message::session::{ToCoordinator, ToNode, VERSION};
+use collegium_protocol::pki::TlsIdentity;
 use collegium_protocol::quic::{CloseCode, Connection, FrameSender, QuicError, StreamKind};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, timeout};
@@ -19,6 +20,8 @@ const GOODBYE: Duration = Duration::from_secs(2);
 pub(super) enum End {
     /// The daemon stops.
     Stopped,
+    /// The certificate was renewed; the next session shows the new one.
+    Renewed(TlsIdentity),
     /// The connection broke, or the coordinator closed it.
     Lost(QuicError),
     /// One side cannot work with the other as things are, or the coordinator goes away for a
@@ -26,10 +29,11 @@ pub(super) enum End {
     Refused(String),
 }
 
-/// Says hello and works until the session ends.
+/// Says hello and works until the session ends, or until `renewal` has a new certificate.
 pub(super) async fn run(
     member: &mut Member,
     connection: Connection,
+    renewal: impl Future<Output = TlsIdentity>,
     events: &mut mpsc::UnboundedReceiver<Event>,
     stopping: &mut watch::Receiver<bool>,
 ) -> Result<End, LinkError> {
@@ -50,9 +54,11 @@ pub(super) async fn run(
         },
     );
 
+    tokio::pin!(renewal);
     let end = loop {
         let step = tokio::select! {
             () = stopped(stopping) => break End::Stopped,
+            identity = &mut renewal => break End::Renewed(identity),
             message = receiver.recv::<ToNode>(MAX_TO_NODE_BYTES) => match message {
                 Ok(Some(message)) => member.message(message).await,
                 Ok(None) => break End::Refused("the coordinator ended the session".to_owned()),
@@ -85,7 +91,9 @@ pub(super) async fn run(
     match &end {
         End::Lost(_) => {}
         End::Stopped => connection.close(CloseCode::Shutdown, "the node stops"),
-        End::Refused(_) => connection.close(CloseCode::Done, "the node will dial again"),
+        End::Refused(_) | End::Renewed(_) => {
+            connection.close(CloseCode::Done, "the node will dial again");
+        }
     }
     // Gives the close a moment to leave; the connection is gone either way.
     let _ = timeout(GOODBYE, connection.finish()).await;

@@ -7,7 +7,7 @@ use collegium_automl::ask::Ask;
 use collegium_crypto::{Segment, Shape};
 use collegium_protocol::limits::MAX_ASK_BYTES;
 use collegium_protocol::message::session::ToCoordinator;
-use collegium_protocol::message::step::{Announce, Propose, cohort_digest};
+use collegium_protocol::message::step::{Announce, Propose, cohort_under};
 use collegium_protocol::step::{Contributor, LocalVerdict, UNSEEN_DATA};
 use collegium_protocol::{Refusal, RefusalCode, RunId, StepNumber};
 use serde_json::json;
@@ -81,7 +81,7 @@ impl Member {
             return Ok(());
         };
         let policy = &self.shared.policy;
-        let cohort = cohort_digest(&propose.members());
+        let cohort = cohort_under(desk.place.charter(), &propose.members());
         let known = desk.cohorts.get(&run);
         let fresh = known.is_none_or(|known| !known.contains(&cohort));
         let refusal = if propose.entries.len() < usize::from(policy.minimum_contributors) {

@@ -123,6 +123,29 @@ impl Charter {
         Ok(charter)
     }
 
+    /// The version after `previous`, with other members, another access policy or another key of the
+    /// coordinator; thresholds follow from the number of members, and a minimum of contributors that the
+    /// members had raised stays.
+    ///
+    /// # Errors
+    /// [`CharterError::Form`] when the members do not make a consortium; `CommitteeNotDrawn` when they
+    /// are too many for a version that is not the first.
+    pub fn following(
+        previous: &VerifiedCharter,
+        coordinator: IdentityKey,
+        policy: Digest,
+        members: Vec<NewMember>,
+    ) -> Result<Self, CharterError> {
+        let before = previous.charter();
+        let mut charter = Self::found(&before.consortium, before.id, coordinator, policy, members)?;
+        charter.version = before.version.saturating_add(1);
+        charter.previous = Some(previous.digest());
+        let raised = before.min_contributors.min(narrow(charter.members.len())?);
+        charter.min_contributors = charter.min_contributors.max(raised);
+        charter.check_form()?;
+        Ok(charter)
+    }
+
     /// What members sign, and the name under which a step refers to this charter: a hash of every
     /// field.
     #[must_use]

@@ -99,7 +99,11 @@ impl SignedCharter {
         VerifiedCharter::build(self.clone(), digest)
     }
 
-    fn check_follows(&self, pinned: &VerifiedCharter) -> Result<(), CharterError> {
+    /// Whether this is the version after the pinned one, whoever may have signed it so far.
+    ///
+    /// # Errors
+    /// `OtherConsortium`, `NotNewer`, `Gap` or `WrongPrevious`.
+    pub fn check_follows(&self, pinned: &VerifiedCharter) -> Result<(), CharterError> {
         let (found, before) = (&self.charter, &pinned.signed.charter);
         if found.id != before.id {
             return Err(CharterError::OtherConsortium {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::charter::{Reveal, SignedCharter};
 use crate::codec::Blob;
 use crate::ids::{MemberName, RunId};
+use crate::pki::{Fingerprint, Role, Serial, Subject};
 use crate::refusal::Refusal;
 
 /// A request. Cap: [`crate::limits::MAX_ADMIN_REQUEST_BYTES`].
@@ -79,6 +80,35 @@ pub enum AdminRequest {
         /// The run, which ended with a champion.
         run: RunId,
     },
+    /// Makes an invitation for a person. Answer: [`AdminResponse::Invited`].
+    InviteUser {
+        /// The person's name; in place of the certificate of another role that has the same name.
+        name: MemberName,
+        /// What the person may do; not `node`, and not `coordinator`.
+        role: Role,
+        /// As in [`AdminRequest::Invite`].
+        address: Option<String>,
+    },
+    /// Answer: [`AdminResponse::Users`].
+    ListUsers,
+    /// Takes a person's certificate and invitation away, at once. Answer: [`AdminResponse::Done`].
+    RevokeUser {
+        /// The person's name.
+        name: MemberName,
+    },
+    /// Answer: [`AdminResponse::Certificates`].
+    ListCertificates,
+    /// Takes one certificate away, at once. Answer: [`AdminResponse::Done`].
+    RevokeCertificate {
+        /// Its serial number.
+        serial: Serial,
+    },
+    /// A new certificate for whoever asks, with the same role and name. The old one counts until
+    /// the new one is first used, or until it ends. Answer: [`AdminResponse::Certificate`].
+    RenewCertificate {
+        /// PKCS#10 request (DER), at most [`crate::pki::MAX_REQUEST`] bytes.
+        request: Blob,
+    },
 }
 
 /// Which charter is meant.
@@ -122,6 +152,15 @@ pub enum AdminResponse {
     Done,
     /// Not done, and why.
     Refused(Refusal),
+    /// Everybody who was invited as a person, by name.
+    Users(Vec<UserSummary>),
+    /// Certificates that have not ended, by role and name.
+    Certificates(Vec<CertificateSummary>),
+    /// A renewed certificate.
+    Certificate {
+        /// PEM.
+        certificate: String,
+    },
 }
 
 /// A run in a list.
@@ -173,4 +212,47 @@ pub struct MemberSummary {
     pub in_charter: bool,
     /// When it joined, in seconds since 1970 UTC.
     pub joined: u64,
+}
+
+/// A person in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserSummary {
+    /// Short name.
+    pub name: MemberName,
+    /// What the person may do.
+    pub role: Role,
+    /// Where the person's access stands.
+    pub state: UserState,
+    /// When the invitation or the certificate ends or was revoked, in seconds since 1970 UTC.
+    pub at: u64,
+}
+
+/// Where a person's access stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UserState {
+    /// Has a code and has not used it.
+    Invited,
+    /// Has a certificate that counts.
+    Active,
+    /// The certificate or the code is too old.
+    Expired,
+    /// The certificate was taken away.
+    Revoked,
+}
+
+/// A certificate in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateSummary {
+    /// Its serial number.
+    pub serial: Serial,
+    /// Whose it is.
+    pub subject: Subject,
+    /// SHA-256 of it.
+    pub fingerprint: Fingerprint,
+    /// Last moment of validity, in seconds since 1970 UTC.
+    pub not_after: u64,
+    /// When it was taken away, in seconds since 1970 UTC.
+    pub revoked: Option<u64>,
+    /// Connections that are open with it.
+    pub connections: u32,
 }

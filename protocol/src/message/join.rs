@@ -1,7 +1,8 @@
 //! Joining: the one request that needs no certificate, on `collegium-join/1`.
 //!
 //! The site opens one [`crate::quic::StreamKind::Join`] stream, sends a [`JoinRequest`] and
-//! receives a [`JoinResponse`]. All private keys stay at the site.
+//! receives a [`JoinResponse`]. All private keys stay at the site. A person sends an [`EnrollRequest`] and
+//! receives the same.
 
 use collegium_crypto::identity::{IdentityKey, Signature, SigningIdentity};
 use collegium_crypto::seal::SealingPublic;
@@ -130,6 +131,29 @@ pub enum JoinResponse {
     },
     /// The invitation or the request is not acceptable. Nothing was changed.
     Refused(Refusal),
+}
+
+/// What a person sends to get a certificate, on a [`crate::quic::StreamKind::Enroll`] stream. The role
+/// is the invitation's. Cap: [`crate::limits::MAX_JOIN_REQUEST_BYTES`].
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnrollRequest {
+    /// [`VERSION`] of the person's program.
+    pub version: u16,
+    /// The invitation's one-time secret.
+    pub secret: [u8; 16],
+    /// The person's name, as in the invitation.
+    pub name: MemberName,
+    /// PKCS#10 request (DER) for the TLS key; its signature proves that the key is there.
+    pub request: Blob,
+}
+
+/// The secret is a password until it is used, so it is not printed.
+impl std::fmt::Debug for EnrollRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EnrollRequest")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]

@@ -275,8 +275,8 @@ impl Propose {
     }
 }
 
-/// The digest of a set of members, whatever they uploaded: two steps with the same one have the
-/// same cohort.
+/// The digest of a set of members of a founding charter, whatever they uploaded: two steps with the same
+/// one have the same cohort. [`cohort_under`] is for any charter.
 #[must_use]
 pub fn cohort_digest(members: &[MemberIndex]) -> Digest {
     let mut hasher = Hasher::new(domain::COHORT);
@@ -284,6 +284,29 @@ pub fn cohort_digest(members: &[MemberIndex]) -> Digest {
         hasher.part(&member.get().to_le_bytes());
     }
     hasher.finish()
+}
+
+/// The digest of a set of members under a charter, by which seats know a set again, also in another run
+/// and under another version of the charter. A founding charter's members are known by their indices;
+/// later versions may give an index to somebody else, so theirs are known by their keys. Sets under
+/// the founding version and under later ones never count as the same.
+#[must_use]
+pub fn cohort_under(charter: &VerifiedCharter, members: &[MemberIndex]) -> Digest {
+    if charter.charter().version == 1 {
+        return cohort_digest(members);
+    }
+    let mut keys: Vec<_> = members
+        .iter()
+        .filter_map(|index| charter.member(*index))
+        .map(|member| member.identity.to_bytes())
+        .collect();
+    keys.sort_unstable();
+    let mut hasher = Hasher::new(domain::COHORT_BY_KEY);
+    for key in &keys {
+        hasher.part(key);
+    }
+    // Indices that the charter does not have make a set of their own.
+    hasher.number(members.len() as u64).finish()
 }
 
 /// 5. One member's vote for a set.

@@ -8,6 +8,7 @@ use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA25
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use x509_parser::certificate::X509Certificate;
+use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -148,6 +149,11 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// [`Peer::from_der`] of PEM text.
+    pub fn from_pem(pem: &str) -> Result<Self, PkiError> {
+        Self::from_der(&decode_pem(pem.as_bytes())?)
+    }
+
     /// Reads a certificate. This does **not** verify who signed it: rustls does that
     /// in the handshake, before anything calls here.
     pub fn from_der(der: &[u8]) -> Result<Self, PkiError> {
@@ -231,6 +237,16 @@ impl fmt::Debug for TlsIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "TlsIdentity({}, key hidden)", self.peer.subject)
     }
+}
+
+/// Whether a certificate (PEM) was issued for the key of a signing request (PKCS#10, DER). The request's
+/// signature is not checked here.
+pub fn is_for(certificate_pem: &str, request: &[u8]) -> Result<bool, PkiError> {
+    let der = decode_pem(certificate_pem.as_bytes())?;
+    let (_, request) = X509CertificationRequest::from_der(request)
+        .map_err(|error| PkiError::Request(error.to_string()))?;
+    let wanted = request.certification_request_info.subject_pki;
+    Ok(parse(&der)?.public_key().raw == wanted.raw)
 }
 
 fn parse(der: &[u8]) -> Result<X509Certificate<'_>, PkiError> {

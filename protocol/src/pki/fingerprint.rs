@@ -4,11 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
+use serde::{Deserialize, Serialize};
 
 use super::PkiError;
 
 /// SHA-256 of a certificate's DER bytes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Fingerprint(pub [u8; 32]);
 
 impl Fingerprint {

@@ -14,14 +14,16 @@ mod error;
 mod fingerprint;
 mod invite;
 pub mod keyfile;
+mod renewal;
 mod revocation;
 mod subject;
 
 pub use authority::{Authority, CERTIFICATE_DAYS, IssuedCertificate, MAX_REQUEST, SERVER_NAME};
-pub use certificate::{AuthorityCertificate, Peer, TlsIdentity, TlsKey};
+pub use certificate::{AuthorityCertificate, Peer, TlsIdentity, TlsKey, is_for};
 pub use error::PkiError;
 pub use fingerprint::Fingerprint;
 pub use invite::{INVITE_DAYS, InviteCode, InviteSecret};
+pub use renewal::{Exchange, HolderFiles, renew_at, wait_to_renew};
 pub use revocation::{Revocations, Serial};
 pub use subject::{Role, Subject};
 

@@ -69,7 +69,12 @@ impl Serialize for Serial {
 impl<'de> Deserialize<'de> for Serial {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        let serial: Self = text.parse().map_err(serde::de::Error::custom)?;
+        // A message has one form, so digits in capitals are refused here.
+        if serial.to_string() != text {
+            return Err(serde::de::Error::custom("a serial number in capitals"));
+        }
+        Ok(serial)
     }
 }
 

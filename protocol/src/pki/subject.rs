@@ -73,11 +73,27 @@ impl FromStr for Role {
 
 /// The subject of a certificate: common name = `name`, organizational unit = `role`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
 pub struct Subject {
     /// What the holder is.
     pub role: Role,
     /// The member's or person's name: `[a-z0-9][a-z0-9-]{0,39}`.
     pub name: String,
+}
+
+/// A subject as a message says it.
+#[derive(Deserialize)]
+struct Unchecked {
+    role: Role,
+    name: String,
+}
+
+impl TryFrom<Unchecked> for Subject {
+    type Error = PkiError;
+
+    fn try_from(unchecked: Unchecked) -> Result<Self, PkiError> {
+        Self::new(unchecked.role, &unchecked.name)
+    }
 }
 
 /// Longest name, in bytes: the same bound as a member's name in the charter.

@@ -8,7 +8,11 @@ use crate::charter::{Reveal, SignedCharter};
 use crate::codec::Blob;
 use crate::ids::{MemberName, RunId};
 use crate::limits::{MAX_ADMIN_REQUEST_BYTES, MAX_ADMIN_RESPONSE_BYTES};
-use crate::message::admin::{AdminRequest, AdminResponse, MemberSummary, RunSummary, WhichCharter};
+use crate::message::admin::{
+    AdminRequest, AdminResponse, CertificateSummary, MemberSummary, RunSummary, UserSummary,
+    WhichCharter,
+};
+use crate::pki::{Role, Serial};
 use crate::refusal::{Refusal, RefusalCode};
 
 /// Why a request to the coordinator was not answered as hoped.
@@ -139,6 +143,70 @@ impl AdminClient {
         };
         match self.ask(&request).await? {
             AdminResponse::Invited { code } => Ok(code),
+            _ => Err(AdminError::Unexpected),
+        }
+    }
+
+    /// Makes an invitation for a person; `address` is where the person will reach the coordinator.
+    pub async fn invite_user(
+        &self,
+        name: &MemberName,
+        role: Role,
+        address: Option<&str>,
+    ) -> Result<String, AdminError> {
+        let request = AdminRequest::InviteUser {
+            name: name.clone(),
+            role,
+            address: address.map(str::to_owned),
+        };
+        match self.ask(&request).await? {
+            AdminResponse::Invited { code } => Ok(code),
+            _ => Err(AdminError::Unexpected),
+        }
+    }
+
+    /// Everybody who was invited as a person.
+    pub async fn users(&self) -> Result<Vec<UserSummary>, AdminError> {
+        match self.ask(&AdminRequest::ListUsers).await? {
+            AdminResponse::Users(users) => Ok(users),
+            _ => Err(AdminError::Unexpected),
+        }
+    }
+
+    /// Takes a person's access away.
+    pub async fn revoke_user(&self, name: &MemberName) -> Result<(), AdminError> {
+        let request = AdminRequest::RevokeUser { name: name.clone() };
+        self.done(&request).await
+    }
+
+    /// Certificates that have not ended.
+    pub async fn certificates(&self) -> Result<Vec<CertificateSummary>, AdminError> {
+        match self.ask(&AdminRequest::ListCertificates).await? {
+            AdminResponse::Certificates(certificates) => Ok(certificates),
+            _ => Err(AdminError::Unexpected),
+        }
+    }
+
+    /// Takes one certificate away.
+    pub async fn revoke_certificate(&self, serial: Serial) -> Result<(), AdminError> {
+        self.done(&AdminRequest::RevokeCertificate { serial }).await
+    }
+
+    /// A new certificate (PEM) with the role and name of this connection's own, for the key that the
+    /// PKCS#10 request was made with.
+    pub async fn renew_certificate(&self, request: Vec<u8>) -> Result<String, AdminError> {
+        let request = AdminRequest::RenewCertificate {
+            request: Blob(request),
+        };
+        match self.ask(&request).await? {
+            AdminResponse::Certificate { certificate } => Ok(certificate),
+            _ => Err(AdminError::Unexpected),
+        }
+    }
+
+    async fn done(&self, request: &AdminRequest) -> Result<(), AdminError> {
+        match self.ask(request).await? {
+            AdminResponse::Done => Ok(()),
             _ => Err(AdminError::Unexpected),
         }
     }

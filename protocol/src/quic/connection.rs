@@ -24,6 +24,8 @@ pub enum StreamKind {
     Admin,
     /// One join request.
     Join,
+    /// One request of a person for a certificate.
+    Enroll,
 }
 
 impl StreamKind {
@@ -33,6 +35,7 @@ impl StreamKind {
             Self::Object => 2,
             Self::Admin => 3,
             Self::Join => 4,
+            Self::Enroll => 5,
         }
     }
 
@@ -42,6 +45,7 @@ impl StreamKind {
             2 => Ok(Self::Object),
             3 => Ok(Self::Admin),
             4 => Ok(Self::Join),
+            5 => Ok(Self::Enroll),
             other => Err(QuicError::UnknownStream(other)),
         }
     }

@@ -24,6 +24,7 @@ mod error;
 mod frame;
 mod limits;
 mod reset;
+mod rotate;
 mod server;
 mod socket;
 mod tls;
@@ -37,5 +38,6 @@ pub use limits::{
     CONNECTION_WINDOW, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, KEEP_ALIVE, MAX_CHUNK, MAX_JOINING,
     STREAM_WINDOW,
 };
+pub use rotate::{RotateError, exchange, rotate};
 pub use server::{Accepted, Server, ServerConfig};
 pub use tls::{ALPN_JOIN, ALPN_MEMBER};

@@ -48,6 +48,8 @@ pub enum Accepted {
 #[derive(Debug)]
 pub struct Server {
     endpoint: Endpoint,
+    authority: AuthorityCertificate,
+    revocations: Revocations,
     address: SocketAddr,
     accepted: Mutex<mpsc::Receiver<Accepted>>,
     listener: AbortHandle,
@@ -80,13 +82,24 @@ impl Server {
         .map_err(failed)?;
         let address = endpoint.local_addr().map_err(failed)?;
         let (sender, receiver) = mpsc::channel(ACCEPT_QUEUE);
-        let listener = tokio::spawn(listen(endpoint.clone(), config.revocations, sender));
+        let revocations = config.revocations;
+        let listener = tokio::spawn(listen(endpoint.clone(), revocations.clone(), sender));
         Ok(Self {
             endpoint,
+            authority: config.authority,
+            revocations,
             address,
             accepted: Mutex::new(receiver),
             listener: listener.abort_handle(),
         })
+    }
+
+    /// Shows another certificate to whoever connects from now on; open connections keep theirs. For a
+    /// certificate that is renewed with the same key: what tells peers of a crash is keyed by it.
+    pub fn set_identity(&self, identity: &TlsIdentity) -> Result<(), QuicError> {
+        let tls = tls::server_config(identity, &self.authority, self.revocations.clone())?;
+        self.endpoint.set_server_config(Some(tls));
+        Ok(())
     }
 
     /// Where the server listens, with the port that was really chosen.

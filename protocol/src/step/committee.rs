@@ -24,7 +24,7 @@ use crate::limits::MAX_COHORT_CHANGES;
 use crate::message::session::ToCoordinator;
 use crate::message::step::{
     Announce, Certificate, Complaint, Deliver, Part, Propose, Release, StepRef, UploadClaim,
-    Verdict, Vote, cohort_digest, shares_digest, strictly_sorted,
+    Verdict, Vote, cohort_under, shares_digest, strictly_sorted,
 };
 use crate::refusal::{Refusal, RefusalCode};
 
@@ -276,7 +276,7 @@ impl Committee {
         self.check_release(&record, &given.cohort)?;
 
         let mut actions = Vec::new();
-        let cohort = cohort_digest(&given.cohort);
+        let cohort = cohort_under(place.charter(), &given.cohort);
         let (ask, data) = (record.ask, record.data);
         let known = self.released.get(&(ask, data)) == Some(&cohort)
             && self.service(step.run).cohorts.contains(&cohort);
@@ -331,7 +331,7 @@ impl Committee {
         record: &CommitteeRecord,
         cohort: &[MemberIndex],
     ) -> Result<(), Refusal> {
-        let cohort = cohort_digest(cohort);
+        let cohort = cohort_under(self.place.charter(), cohort);
         let on_these_rows =
             |data: Digest| data == record.data || [data, record.data].contains(&UNSEEN_DATA);
         let (first, last) = (Digest([0; 32]), Digest([0xff; 32]));

@@ -88,7 +88,7 @@ pub struct ReleaseRecord {
     pub ask: Digest,
     /// Digest of this site's data, or [`UNSEEN_DATA`].
     pub data: Digest,
-    /// [`crate::message::step::cohort_digest`] of the set.
+    /// [`crate::message::step::cohort_under`] the run's charter of the set.
     pub cohort: Digest,
 }
 

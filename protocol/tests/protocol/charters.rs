@@ -8,6 +8,7 @@ use collegium_protocol::charter::{
     BeaconNonce, CharterError, CharterMember, CharterSignature, NewMember,
 };
 use collegium_protocol::ids::ConsortiumId;
+use collegium_protocol::message::step::{cohort_digest, cohort_under};
 use collegium_protocol::step::{Place, PlaceError};
 use collegium_protocol::{
     Charter, Digest, MemberIndex, MemberName, SignedCharter, VerifiedCharter,
@@ -191,6 +192,97 @@ fn a_later_version_needs_a_quorum_of_the_one_before() {
     // Without the version before, nobody can tell.
     let alone = second(&world, &[1, 2, 3, 4], |_| {}).verify(None);
     assert_eq!(alone, Err(CharterError::NoPredecessor(2)));
+}
+
+#[test]
+fn a_following_version_is_built_from_the_one_before() {
+    let world = world();
+    let pinned = &*world.charter;
+    let members = |extra: Option<u16>| {
+        let as_new = |member: &CharterMember| NewMember {
+            name: member.name.clone(),
+            contact: member.contact.clone(),
+            identity: member.identity,
+            sealing: member.sealing.clone(),
+            commitment: member.commitment,
+        };
+        let mut list: Vec<NewMember> = pinned.members().iter().map(as_new).collect();
+        list.extend(extra.map(|number| as_new(&newcomer(number).0)));
+        list
+    };
+    let before = pinned.charter();
+    let policy = Digest([8; 32]);
+    let charter = Charter::following(pinned, before.coordinator, policy, members(Some(5))).unwrap();
+    assert_eq!(
+        (charter.version, charter.previous),
+        (2, Some(pinned.digest()))
+    );
+    assert_eq!(
+        (charter.id, &charter.consortium),
+        (before.id, &before.consortium)
+    );
+    assert_eq!((charter.members.len(), charter.policy), (5, policy));
+    let mut signed = SignedCharter::unsigned(charter);
+    for signer in [1u16, 2, 4] {
+        let identity = &world.identities[usize::from(signer - 1)];
+        let one = CharterSignature {
+            signer: index(signer),
+            signature: signed.charter.sign(identity),
+            reveal: None,
+        };
+        signed.add(one, Some(pinned)).unwrap();
+    }
+    let second = signed.verify(Some(pinned)).unwrap();
+    assert_eq!(second.thresholds().quorum, 4);
+    // Two are no consortium.
+    let two = members(None).into_iter().take(2).collect();
+    let few = Charter::following(pinned, before.coordinator, policy, two);
+    assert!(matches!(few, Err(CharterError::Form(_))), "{few:?}");
+    // A minimum that the members had raised stays.
+    let mut raised = before.clone();
+    raised.min_contributors = 4;
+    let raised = sign_by_all(raised, &world.identities, &world.nonces)
+        .verify(None)
+        .unwrap();
+    let kept = Charter::following(&raised, before.coordinator, policy, members(None)).unwrap();
+    assert_eq!(kept.min_contributors, 4);
+}
+
+#[test]
+fn a_set_is_known_again_by_its_people_and_not_by_their_numbers() {
+    let world = world();
+    let first = &*world.charter;
+    // The newcomer takes the second place, and everybody after it moves on by one; then it leaves.
+    let inserted = second(&world, &[1, 2, 3, 4], |charter| {
+        with_five(charter);
+        let newcomer = charter.members.remove(4);
+        charter.members.insert(1, newcomer);
+        renumber(charter);
+    });
+    let inserted = inserted.verify(Some(first)).unwrap();
+    let mut last = first.charter().clone();
+    (last.version, last.previous) = (3, Some(inserted.digest()));
+    let last = VerifiedCharter::from_pinned(SignedCharter::unsigned(last)).unwrap();
+
+    let set = |charter, numbers: &[u16]| {
+        let members: Vec<_> = numbers.iter().map(|number| index(*number)).collect();
+        cohort_under(charter, &members)
+    };
+    // The same numbers, other people.
+    assert_ne!(set(first, &[1, 2, 3]), set(&inserted, &[1, 2, 3]));
+    assert_ne!(set(&last, &[1, 2, 3]), set(&inserted, &[1, 2, 3]));
+    // Other numbers, the same people.
+    assert_eq!(set(&last, &[1, 2, 3]), set(&inserted, &[1, 3, 4]));
+    // A founding charter's sets are by number, as they always were.
+    let members = [1, 2, 3].map(index);
+    assert_eq!(set(first, &[1, 2, 3]), cohort_digest(&members));
+    assert_ne!(set(&last, &[1, 2]), set(&last, &[1, 2, 9]));
+}
+
+fn renumber(charter: &mut Charter) {
+    for (member, number) in charter.members.iter_mut().zip(1..) {
+        member.index = index(number);
+    }
 }
 
 #[test]

@@ -11,9 +11,10 @@ use collegium_protocol::charter::{BeaconNonce, CharterSignature, NewMember};
 use collegium_protocol::codec;
 use collegium_protocol::ids::{ConsortiumId, SeatNumber};
 use collegium_protocol::message::admin::{
-    AdminRequest, AdminResponse, MemberSummary, RunStatus, RunSummary, WhichCharter,
+    AdminRequest, AdminResponse, CertificateSummary, MemberSummary, RunStatus, RunSummary,
+    UserState, UserSummary, WhichCharter,
 };
-use collegium_protocol::message::join::{JoinRequest, JoinResponse};
+use collegium_protocol::message::join::{EnrollRequest, JoinRequest, JoinResponse};
 use collegium_protocol::message::session::{
     DropReason, ObjectRequest, ObjectResponse, RunOutcome, ToCoordinator, ToNode,
 };
@@ -23,7 +24,7 @@ use collegium_protocol::message::step::{
 };
 use collegium_protocol::message::verify::{BodyHash, EvidenceReady, LinearHashes, OpenedStep};
 use collegium_protocol::pki::{
-    Authority, Fingerprint, InviteCode, InviteSecret, Role, Subject, TlsKey,
+    Authority, Fingerprint, InviteCode, InviteSecret, Role, Serial, Subject, TlsKey,
 };
 use collegium_protocol::step::{
     CommitteeRecord, GivenVote, NodeRecord, ReleaseRecord, RunRecord, Statements, StepEvidence,
@@ -74,6 +75,10 @@ fn index(number: u16) -> MemberIndex {
 
 fn name(text: &str) -> MemberName {
     MemberName::new(text).expect("a name")
+}
+
+fn serial() -> Serial {
+    Serial::from_bytes(&[0x41; 16]).expect("a serial")
 }
 
 fn refusal() -> Refusal {
@@ -372,10 +377,17 @@ impl World {
             },
             JoinResponse::Refused(refusal()),
         ];
+        let enroll = EnrollRequest {
+            version: 2,
+            secret: [7; 16],
+            name: name("ann"),
+            request: Blob(vec![1, 2, 3]),
+        };
         numbered(
             [encoded(&request)]
                 .into_iter()
-                .chain(answers.iter().map(encoded)),
+                .chain(answers.iter().map(encoded))
+                .chain([encoded(&enroll)]),
         )
     }
 
@@ -403,6 +415,16 @@ impl World {
                 reveal: Some(self.nonces[0].reveal()),
             },
             AdminRequest::RerunRun { run },
+            AdminRequest::InviteUser {
+                name: name("ann"),
+                role: Role::Scientist,
+                address: None,
+            },
+            AdminRequest::RevokeUser { name: name("ann") },
+            AdminRequest::RevokeCertificate { serial: serial() },
+            AdminRequest::RenewCertificate {
+                request: Blob(vec![0x30, 1, 2]),
+            },
         ];
         let responses = [
             AdminResponse::Submitted { run },
@@ -429,6 +451,23 @@ impl World {
                 missing: vec![name("b")],
             },
             AdminResponse::Refused(refusal()),
+            AdminResponse::Users(vec![UserSummary {
+                name: name("ann"),
+                role: Role::Scientist,
+                state: UserState::Active,
+                at: 1_790_000_000,
+            }]),
+            AdminResponse::Certificates(vec![CertificateSummary {
+                serial: serial(),
+                subject: Subject::new(Role::Scientist, "ann").expect("a subject"),
+                fingerprint: Fingerprint([7; 32]),
+                not_after: 1_790_000_000,
+                revoked: Some(1_780_000_000),
+                connections: 1,
+            }]),
+            AdminResponse::Certificate {
+                certificate: "-----BEGIN CERTIFICATE-----".to_owned(),
+            },
         ];
         let requests = requests.iter().map(encoded);
         numbered(requests.chain(responses.iter().map(encoded)))
