@@ -29,6 +29,7 @@ use crate::runs::{self, Runs, RunsError};
 use crate::spool::Spool;
 use crate::stepfiles::StepFiles;
 use crate::store::{Store, StoreError};
+use crate::witness::{self, Witnesses};
 use crate::{charter_service, join_service, members, session};
 
 /// Objects being sent at once, each with a file and a piece of 64 KiB: 16 MiB. One member has at most
@@ -73,6 +74,8 @@ pub struct Context {
     pub object_reads: Semaphore,
     /// What a run does with its sums.
     pub search: Search,
+    /// Who cosigned the ledger.
+    pub witnesses: Witnesses,
 }
 
 /// What a run does with its sums: [`search::round`], or in a measurement a stand-in that asks for
@@ -133,7 +136,7 @@ impl Context {
         let state = config.state.clone();
         let keys = init::load(&state)?;
         let store = Store::open(&state).await?;
-        let ledger = Ledger::open(&state)?;
+        let ledger = Ledger::open(&state, &keys.signing)?;
         let objects = ObjectStore::open(&state)?;
         let evidence = EvidenceStore::open(&state, config.evidence.keep.0)?;
         let spool = Spool::open(&state, config.spool.memory.0).map_err(|source| AppError::Io {
@@ -160,6 +163,7 @@ impl Context {
             runs: Runs::default(),
             object_reads: Semaphore::new(OBJECT_READS),
             search,
+            witnesses: Witnesses::default(),
         }))
     }
 
@@ -197,6 +201,7 @@ impl Context {
             *current = charter;
             changed
         });
+        self.witnesses.wake();
         Ok(())
     }
 }
@@ -305,6 +310,7 @@ pub async fn run_with(
 
     let (stop, stopping) = watch::channel(false);
     let mut runs = tokio::spawn(runs::work(context.clone(), stopping));
+    let witnessing = tokio::spawn(witness::work(context.clone()));
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
     let fault = loop {
@@ -332,6 +338,7 @@ pub async fn run_with(
         Some(ended) => ended,
         None => timeout(STOP_RUN, runs).await.unwrap_or(Ok(Ok(()))),
     };
+    witnessing.abort();
     close(&context, &server, connections).await;
     match ended {
         Ok(result) => result.map_err(AppError::from),
@@ -363,6 +370,9 @@ async fn close(context: &Context, server: &Server, mut connections: JoinSet<()>)
         warn!("some connections did not drain in time");
     }
     context.write_down(Entry::new(Action::Stop, "coordinator", "", Outcome::Done));
+    if let Err(error) = context.ledger.publish() {
+        error!(%error, "the ledger's last entries stay pending");
+    }
     let _ = timeout(CLOSE_STORE, context.store.close()).await;
     info!("stopped");
 }

@@ -190,7 +190,7 @@ pub async fn invite(
             let address = known.ok_or(ClientError::NoAddress)?;
             let keys = init::load(state)?;
             let store = Store::open(state).await?;
-            let ledger = Ledger::open(state)?;
+            let ledger = Ledger::open(state, &keys.signing)?;
             let answer =
                 join_service::invite(&store, &ledger, &keys, LOCAL_OPERATOR, name, &address).await;
             store.close().await;
@@ -217,7 +217,7 @@ pub async fn propose(state: &Path, members: Vec<MemberName>) -> Result<CharterSt
         Daemon::Idle(_lock) => {
             let keys = init::load(state)?;
             let store = Store::open(state).await?;
-            let ledger = Ledger::open(state)?;
+            let ledger = Ledger::open(state, &keys.signing)?;
             let answer =
                 charter_service::propose(&store, &ledger, &keys, LOCAL_OPERATOR, &members).await;
             store.close().await;

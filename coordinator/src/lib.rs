@@ -36,6 +36,7 @@ pub mod objects;
 pub mod participants;
 pub mod progress;
 pub mod remote;
+pub mod replay;
 pub mod rounds;
 pub mod run;
 pub mod runs;
@@ -45,6 +46,7 @@ pub mod stepfiles;
 pub mod store;
 pub mod sum;
 pub mod upload;
+pub mod witness;
 
 pub use app::run;
 pub use config::{Config, Sources};

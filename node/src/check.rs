@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use collegium_automl::data::SitePolicy;
 use collegium_automl::table::Table;
 use collegium_protocol::charter::{SignedCharter, VerifiedCharter};
+use collegium_protocol::ledger::LogKey;
 use collegium_protocol::pki::keyfile;
 use collegium_protocol::step::Place;
 use serde::Serialize;
@@ -92,7 +93,7 @@ pub async fn check(config: &Config) -> CheckReport {
     let rows = table.as_ref().map_or(0, Table::rows);
     report.add("data", table.and_then(|table| described(&table)));
     report.add("policy", policy(config.policy.site(), rows));
-    report.add("ledger", ledger(config));
+    report.add("ledger", ledger(config, keys.as_ref().ok()));
     if let Ok(keys) = &keys {
         report.add("coordinator", coordinator(config, keys).await);
     }
@@ -229,10 +230,14 @@ fn policy(policy: SitePolicy, rows: usize) -> Result<String, String> {
     Ok(format!("min_rows = {min_rows}, min_cell = {min_cell}"))
 }
 
-fn ledger(config: &Config) -> Result<String, String> {
-    let entries = Ledger::inspect(&config.ledger()).map_err(|error| error.to_string())?;
+fn ledger(config: &Config, keys: Option<&NodeKeys>) -> Result<String, String> {
+    let Some(keys) = keys else {
+        return Err("cannot be verified without the member's key".to_owned());
+    };
+    let key = LogKey::node(keys.identity.public());
+    let entries = Ledger::inspect(&config.ledger(), &key).map_err(|error| error.to_string())?;
     Ok(format!(
-        "{entries} entries, every one follows from the one before"
+        "{entries} entries, as this member's last checkpoint signs them"
     ))
 }
 

@@ -1,5 +1,6 @@
 //! The command line: one module per group of commands.
 
+mod audit;
 mod charter;
 mod check;
 mod client;
@@ -52,6 +53,9 @@ enum Command {
     /// Use a trained model.
     #[command(subcommand)]
     Model(model::Command),
+    /// Check and read ledgers: what was done, by whom, and that nobody changed it since.
+    #[command(subcommand)]
+    Audit(audit::Command),
 }
 
 impl Cli {
@@ -69,6 +73,7 @@ impl Cli {
             Command::Task(command) => task::run(command, out),
             Command::Charter(command) => charter::run(command, out),
             Command::Model(command) => model::run(command, out),
+            Command::Audit(command) => audit::run(command, out),
         }
     }
 }

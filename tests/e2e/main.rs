@@ -5,6 +5,7 @@
 //! of the run, or for processes to end.
 
 mod admission;
+mod audit;
 mod bad_input;
 mod check;
 mod consortium;
