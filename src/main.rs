@@ -6,8 +6,10 @@
 //! reading at [`cli`].
 //!
 //! Exit codes: 0 done, 1 failed (the reason is on standard error), 2 the command line was wrong,
-//! 130 interrupted by Ctrl-C.
+//! 130 interrupted by Ctrl-C. `audit verify` and `audit check` also: 3 verified with remarks, 4 not
+//! verified.
 
+mod audit;
 mod board;
 mod cli;
 mod demo;

@@ -34,6 +34,7 @@ use crate::runs::{self, Runs, RunsError};
 use crate::spool::Spool;
 use crate::stepfiles::StepFiles;
 use crate::store::{Store, StoreError};
+use crate::witness::{self, Witnesses};
 use crate::{charter_service, join_service, session};
 
 use upkeep::Upkeep;
@@ -84,6 +85,8 @@ pub struct Context {
     pub object_reads: Semaphore,
     /// What a run does with its sums.
     pub search: Search,
+    /// Who cosigned the ledger.
+    pub witnesses: Witnesses,
 }
 
 /// What a run does with its sums: [`search::round`], or in a measurement a stand-in that asks for
@@ -148,7 +151,7 @@ impl Context {
         let authorizer = Arc::new(Authorizer::open(config.policy.file())?);
         let keys = init::load(&state)?;
         let store = Store::open(&state).await?;
-        let ledger = Ledger::open(&state)?;
+        let ledger = Ledger::open(&state, &keys.signing)?;
         let objects = ObjectStore::open(&state)?;
         let evidence = EvidenceStore::open(&state, config.evidence.keep.0)?;
         let spool = Spool::open(&state, config.spool.memory.0).map_err(|source| AppError::Io {
@@ -179,6 +182,7 @@ impl Context {
             runs: Runs::default(),
             object_reads: Semaphore::new(OBJECT_READS),
             search,
+            witnesses: Witnesses::default(),
         }))
     }
 
@@ -227,6 +231,7 @@ impl Context {
             *current = charter;
             changed
         });
+        self.witnesses.wake();
         Ok(())
     }
 }
@@ -338,6 +343,7 @@ pub async fn run_with(
 
     let (stop, stopping) = watch::channel(false);
     let mut runs = tokio::spawn(runs::work(context.clone(), stopping));
+    let witnessing = tokio::spawn(witness::work(context.clone()));
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
     let fault = loop {
@@ -366,6 +372,7 @@ pub async fn run_with(
         Some(ended) => ended,
         None => timeout(STOP_RUN, runs).await.unwrap_or(Ok(Ok(()))),
     };
+    witnessing.abort();
     close(&context, &server, connections).await;
     match ended {
         Ok(result) => result.map_err(AppError::from),
@@ -397,6 +404,9 @@ async fn close(context: &Context, server: &Server, mut connections: JoinSet<()>)
         warn!("some connections did not drain in time");
     }
     context.write_down(Entry::new(Action::Stop, "coordinator", "", Outcome::Done));
+    if let Err(error) = context.ledger.publish() {
+        error!(%error, "the ledger's last entries stay pending");
+    }
     let _ = timeout(CLOSE_STORE, context.store.close()).await;
     info!("stopped");
 }

@@ -41,6 +41,7 @@ pub mod objects;
 pub mod participants;
 pub mod progress;
 pub mod remote;
+pub mod replay;
 pub mod rounds;
 pub mod run;
 pub mod runs;
@@ -51,6 +52,7 @@ pub mod store;
 pub mod sum;
 pub mod upload;
 pub mod users;
+pub mod witness;
 
 pub use app::run;
 pub use config::{Config, Sources};

@@ -237,6 +237,26 @@ fn goes_on(
     )))
 }
 
+/// Which round an ended run was, with the memory that it began with, as the ledger states it.
+///
+/// # Errors
+/// Why it is not to be had any more, in words.
+pub(crate) fn recall(
+    state: &Path,
+    record: &RunRecord,
+    task: &Task,
+    stated: &Value,
+) -> Result<Round, String> {
+    let read = record.previous.map(|previous| {
+        let directory = state.join("runs").join(previous.to_string());
+        read(&directory, task)
+    });
+    goes_on(record.round, stated, read).map_err(|stop| match stop {
+        Stop::Failed(reason) => reason,
+        _ => "its memory cannot be read".to_owned(),
+    })
+}
+
 /// Reads what a run left; the hash is that of the file.
 fn read(directory: &Path, task: &Task) -> Result<(Memory, ObjectId), String> {
     let open = |name: &str| -> Result<Vec<u8>, String> {

@@ -38,6 +38,7 @@ use crate::ledger::{Action, Entry, Outcome};
 use crate::objects::ObjectError;
 use crate::runs;
 use crate::upload::UploadError;
+use crate::witness;
 
 /// How long a peer may take for the first message of a stream.
 const FIRST_MESSAGE: Duration = Duration::from_secs(8);
@@ -487,6 +488,9 @@ async fn heard(context: &Arc<Context>, member: &MemberName, message: ToCoordinat
             warn!(%member, %error, "a report could not be noted");
         }
         return;
+    }
+    if let ToCoordinator::Cosign(reply) = message {
+        return witness::heard(context, member, reply).await;
     }
     context
         .hub

@@ -2,7 +2,9 @@
 //!
 //! A signature is always for a purpose: what is signed is
 //! `"collegium/signature/v1" ‖ length of domain (1 byte) ‖ domain ‖ digest`, so that a signature
-//! given for one purpose is worth nothing for another.
+//! given for one purpose is worth nothing for another. Notes are the exception: their format is
+//! C2SP's (`signed-note`, `tlog-cosignature`), which signs the text itself. A note's text begins with
+//! its log's name or with `cosignature/v1`, never with `collegium/signature/v1`.
 
 use crate::error::{HexError, SignatureError};
 use crate::hexbytes;
@@ -54,6 +56,16 @@ impl SigningIdentity {
     pub fn sign(&self, domain: &'static str, digest: &Digest) -> Signature {
         Signature(self.0.sign(&message(domain, digest)).to_bytes())
     }
+
+    /// Signs a note: the checkpoint of a ledger, or a cosignature of one.
+    ///
+    /// # Panics
+    /// Where debug assertions are on: when the text could pass for a message of [`Self::sign`].
+    #[must_use]
+    pub fn sign_note(&self, text: &[u8]) -> Signature {
+        debug_assert!(!text.starts_with(SIGNATURE_PREFIX), "not a note");
+        Signature(self.0.sign(text).to_bytes())
+    }
 }
 
 fn message(domain: &'static str, digest: &Digest) -> Vec<u8> {
@@ -102,6 +114,17 @@ impl IdentityKey {
         let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
         self.0
             .verify_strict(&message(domain, digest), &signature)
+            .map_err(|_| SignatureError::Invalid)
+    }
+
+    /// Checks a signature that [`SigningIdentity::sign_note`] made.
+    ///
+    /// # Errors
+    /// [`SignatureError::Invalid`].
+    pub fn verify_note(&self, text: &[u8], signature: &Signature) -> Result<(), SignatureError> {
+        let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
+        self.0
+            .verify_strict(text, &signature)
             .map_err(|_| SignatureError::Invalid)
     }
 
@@ -320,6 +343,20 @@ mod tests {
         let mut no_point = [0u8; 32];
         no_point[0] = 2;
         assert_eq!(IdentityKey::from_bytes(&no_point), Err(SignatureError::Key));
+    }
+
+    #[test]
+    fn a_note_is_no_message_of_another_purpose() {
+        let identity = SigningIdentity::generate(&mut seeded_rng([24; 32]));
+        let (text, digest) = (b"collegium.ledger/x\n0\n", Digest([6; 32]));
+        let note = identity.sign_note(text);
+        let key = identity.public();
+        assert_eq!(key.verify_note(text, &note), Ok(()));
+        let refused = Err(SignatureError::Invalid);
+        assert_eq!(key.verify_note(b"collegium.ledger/y\n0\n", &note), refused);
+        assert_eq!(key.verify(domain::VOTE, &digest, &note), refused);
+        let vote = identity.sign(domain::VOTE, &digest);
+        assert_eq!(key.verify_note(text, &vote), refused);
     }
 
     #[test]

@@ -63,8 +63,6 @@ pub mod domain {
     pub const DATA: &str = "collegium/data/v1";
     /// The fingerprint of an identity key.
     pub const FINGERPRINT: &str = "collegium/fingerprint/v1";
-    /// A line of a ledger.
-    pub const LEDGER_LINE: &str = "collegium/ledger-line/v1";
     /// A salted commitment to the totals of a step.
     pub const TOTALS_COMMITMENT: &str = "collegium/totals-commitment/v1";
 }

@@ -15,7 +15,7 @@ pub mod protocol;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target there is.
-pub const TARGETS: [Target; 27] = [
+pub const TARGETS: [Target; 28] = [
     ("body", crypto::body),
     ("keys", crypto::keys),
     ("sealed", crypto::sealed),
@@ -29,6 +29,7 @@ pub const TARGETS: [Target; 27] = [
     ("evidence", protocol::evidence),
     ("invitation", protocol::invitation),
     ("join", protocol::join),
+    ("ledger", protocol::ledger),
     ("names", protocol::names),
     ("node_record", protocol::node_record),
     ("object_stream", protocol::object_stream),

@@ -8,6 +8,9 @@ use std::time::SystemTime;
 use collegium_protocol::charter::SignedCharter;
 use collegium_protocol::codec::{self, CodecError};
 use collegium_protocol::ids::{MemberName, RunId};
+use collegium_protocol::ledger::proof::Proof;
+use collegium_protocol::ledger::tile::TileName;
+use collegium_protocol::ledger::{SignedCheckpoint, entry, read};
 use collegium_protocol::limits::{
     MAX_ADMIN_REQUEST_BYTES, MAX_ADMIN_RESPONSE_BYTES, MAX_CHARTER_BYTES, MAX_JOIN_REQUEST_BYTES,
     MAX_JOIN_RESPONSE_BYTES, MAX_NODE_RECORD_BYTES, MAX_OBJECT_REQUEST_BYTES,
@@ -159,6 +162,33 @@ pub fn certificate(bytes: &[u8]) {
     }
     if let Ok(text) = std::str::from_utf8(bytes) {
         let _ = AuthorityCertificate::from_pem(text);
+    }
+}
+
+/// Files of a ledger: checkpoints, proofs, pending entries, names of tiles, entries.
+pub fn ledger(bytes: &[u8]) {
+    if let Ok(note) = SignedCheckpoint::parse(bytes) {
+        assert_eq!(note.to_text().as_bytes(), bytes);
+        let own = note.without_cosignatures().to_text();
+        assert!(SignedCheckpoint::parse(own.as_bytes()).is_ok());
+    }
+    let mut end = 0;
+    for record in read::records(bytes) {
+        assert!(record.end > end && record.end <= bytes.len());
+        end = record.end;
+        let _ = SignedCheckpoint::parse(record.note);
+    }
+    if let Ok(value) = entry::parse(bytes) {
+        assert_eq!(entry::canonical(&value).expect("it was parsed"), bytes);
+    }
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    if let Ok(proof) = Proof::parse(text) {
+        assert_eq!(proof.to_text(), text);
+    }
+    if let Some(name) = TileName::parse(text) {
+        assert_eq!(name.to_string(), text);
     }
 }
 

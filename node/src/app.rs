@@ -89,7 +89,7 @@ pub async fn run_with(
     let state = StateDirectory::take(&config.state)?;
     let keys = NodeKeys::load(&config.state)?;
     let store = Store::open(&config.database()).await?;
-    let ledger = Ledger::open(&config.ledger())?;
+    let ledger = Ledger::open(&config.ledger(), &keys.identity)?;
     let trainer = Trainer::start(workshop, config.limits.open_runs)?;
     let spool = UploadSpool::open(&config.state).map_err(NodeError::Spool)?;
     let version = env!("CARGO_PKG_VERSION");
@@ -116,6 +116,7 @@ pub async fn run_with(
         Outcome::Failed
     };
     let stopped = ledger.append(Entry::new(Action::Stop, version, outcome));
+    let stopped = stopped.and_then(|()| ledger.publish());
     store.close().await;
     ended?;
     stopped?;

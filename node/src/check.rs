@@ -12,6 +12,7 @@ use collegium_automl::data::SitePolicy;
 use collegium_automl::privacy::{Groups, PrivacyReport, PrivacyRules};
 use collegium_automl::table::Table;
 use collegium_protocol::charter::{SignedCharter, VerifiedCharter};
+use collegium_protocol::ledger::LogKey;
 use collegium_protocol::pki::keyfile;
 use collegium_protocol::step::Place;
 use serde::Serialize;
@@ -145,7 +146,7 @@ pub async fn check(config: &Config) -> CheckReport {
     if let Some(waiting) = waiting(config).await {
         report.add("requests", waiting);
     }
-    report.add("ledger", ledger(config));
+    report.add("ledger", ledger(config, keys.as_ref().ok()));
     if let Ok(keys) = &keys {
         report.add("coordinator", coordinator(config, keys).await);
     }
@@ -343,10 +344,14 @@ fn policy(policy: SitePolicy, rows: usize) -> Result<String, String> {
     Ok(format!("min_rows = {min_rows}, min_cell = {min_cell}"))
 }
 
-fn ledger(config: &Config) -> Result<String, String> {
-    let entries = Ledger::inspect(&config.ledger()).map_err(|error| error.to_string())?;
+fn ledger(config: &Config, keys: Option<&NodeKeys>) -> Result<String, String> {
+    let Some(keys) = keys else {
+        return Err("cannot be verified without the member's key".to_owned());
+    };
+    let key = LogKey::node(keys.identity.public());
+    let entries = Ledger::inspect(&config.ledger(), &key).map_err(|error| error.to_string())?;
     Ok(format!(
-        "{entries} entries, every one follows from the one before"
+        "{entries} entries, as this member's last checkpoint signs them"
     ))
 }
 

@@ -296,6 +296,12 @@ impl Config {
         self.state.join("node.db")
     }
 
+    /// The file of the coordinator's checkpoint that this node cosigned last.
+    #[must_use]
+    pub fn witness(&self) -> PathBuf {
+        self.state.join("witness/checkpoint")
+    }
+
     /// The ledger's directory.
     #[must_use]
     pub fn ledger(&self) -> PathBuf {

@@ -1,26 +1,23 @@
 //! The node's own ledger: what this site was asked, and what it did about it.
 //!
-//! One entry for one fact, appended to `STATE/ledger/entries.jsonl` and synced before the fact
-//! becomes visible to anybody. Entries are chained by hashes, so that a changed or removed
-//! entry is found when the file is opened. No row, no secret and no figure stands in it.
-//!
-//! This module is the only one that knows the format; a format with inclusion proofs can
-//! replace it behind [`Ledger::append`].
+//! One entry for one fact, appended to `STATE/ledger` (in the format of
+//! [`collegium_protocol::ledger`]) and synced before the fact becomes visible to anybody. Its
+//! checkpoints are signed with the member's identity key. No row, no secret and no figure stands
+//! in it.
 
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::path::Path;
 
-use collegium_crypto::transcript::{Digest, hash};
+use collegium_crypto::SigningIdentity;
+use collegium_protocol::ledger::read::Folder;
+use collegium_protocol::ledger::verify::{Expected, verify};
+use collegium_protocol::ledger::{Log, LogKey};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-/// Domain of the chain's hash.
-const DOMAIN: &str = "collegium/node-ledger-entry/v1";
-/// Longest line accepted when reading back: an entry holds a few names, hashes and one
-/// contributing set of at most 64 names of 40 bytes, so 64 KiB is ten times the largest.
-const LONGEST_LINE: usize = 64 * 1024;
+pub use collegium_protocol::ledger::LedgerError;
+
+/// Who does what a node's ledger says.
+const ACTOR: &str = "node";
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +49,8 @@ pub enum Action {
     Release,
     /// A step's evidence was found false.
     Verify,
+    /// The coordinator's ledger was cosigned, or found to be rewritten.
+    Witness,
     /// A run ended.
     Close,
     /// The site's private report of a run was written.
@@ -104,299 +103,114 @@ impl Entry {
     }
 }
 
-/// An entry with its place.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Line {
-    /// From 0, without gaps.
-    sequence: u64,
-    /// Milliseconds since 1970-01-01 UTC, as this machine's clock has it.
-    time_ms: u64,
-    #[serde(flatten)]
-    entry: Entry,
-    /// Chain hash of the line before, zeros for the first.
-    previous: Digest,
-    /// Hash over everything above.
-    hash: Digest,
-}
-
 /// The open ledger; clones share it.
 #[derive(Debug, Clone)]
 pub struct Ledger {
-    inner: Arc<Mutex<Open>>,
-    path: PathBuf,
-}
-
-#[derive(Debug)]
-struct Open {
-    file: File,
-    tail: Tail,
-}
-
-/// The end of the chain.
-#[derive(Debug)]
-struct Tail {
-    /// Number of the next entry.
-    next: u64,
-    /// Hash of the last entry, zeros when there is none.
-    last: Digest,
-    /// Where the last whole line ends.
-    length: u64,
-}
-
-/// Why the ledger cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
-    /// The file cannot be read or written.
-    #[error("the ledger {path}: {source}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// An entry does not follow from the one before.
-    #[error(
-        "the ledger {path} is damaged at entry {entry}: {reason}; keep the file, put it back \
-         from a backup, and find out who changed it"
-    )]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// The first entry that does not fit, from 0.
-        entry: u64,
-        /// What is wrong with it.
-        reason: String,
-    },
+    log: Log,
 }
 
 impl Ledger {
-    /// Opens or creates the ledger in `directory` and checks the whole chain. A last line that
-    /// a crash left incomplete was never acknowledged to anybody and is cut off.
+    /// Opens or creates the ledger in `directory` and verifies all of it. An entry that a crash left
+    /// incomplete was never acknowledged to anybody and is cut off.
     ///
     /// # Errors
-    /// [`LedgerError`], when a file cannot be used or an entry does not fit.
-    pub fn open(directory: &Path) -> Result<Self, LedgerError> {
-        let path = directory.join("entries.jsonl");
-        let io = |source| LedgerError::Io {
-            path: path.clone(),
-            source,
-        };
-        std::fs::create_dir_all(directory).map_err(io)?;
-        let file = OpenOptions::new()
-            .create(true)
-            .read(true)
-            .append(true)
-            .open(&path)
-            .map_err(io)?;
-        let tail = verify(&path, &file)?;
-        if file.metadata().map_err(io)?.len() > tail.length {
-            tracing::warn!(file = %path.display(), "cut off a ledger line that a crash left incomplete");
-            file.set_len(tail.length).map_err(io)?;
-        }
-        file.sync_all().map_err(io)?;
-        File::open(directory)
-            .and_then(|d| d.sync_all())
-            .map_err(io)?;
-        Ok(Self {
-            inner: Arc::new(Mutex::new(Open { file, tail })),
-            path,
-        })
+    /// [`LedgerError`], when a file cannot be used or the ledger does not verify.
+    pub fn open(directory: &Path, identity: &SigningIdentity) -> Result<Self, LedgerError> {
+        let own = SigningIdentity::from_bytes(&identity.to_bytes());
+        let log = Log::open(directory, LogKey::node(identity.public()), own)?;
+        Ok(Self { log })
     }
 
-    /// Checks the ledger in `directory` without changing it; gives the number of entries, 0
+    /// Verifies the ledger in `directory` without changing it; gives the number of entries, 0
     /// where there is no ledger yet.
     ///
     /// # Errors
     /// As [`Ledger::open`].
-    pub fn inspect(directory: &Path) -> Result<u64, LedgerError> {
-        let path = directory.join("entries.jsonl");
-        match File::open(&path) {
-            Ok(file) => Ok(verify(&path, &file)?.next),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
-            Err(source) => Err(LedgerError::Io { path, source }),
+    pub fn inspect(directory: &Path, key: &LogKey) -> Result<u64, LedgerError> {
+        if !directory.exists() {
+            return Ok(0);
+        }
+        let expected = Expected {
+            log: key,
+            witnesses: None,
+            seen: &[],
+        };
+        let report = verify(&Folder::new(directory), &expected, &mut |_, _| {})?;
+        match report.findings.iter().find(|finding| finding.is_damage()) {
+            None => Ok(report.size),
+            Some(finding) => Err(LedgerError::Damaged {
+                path: directory.to_owned(),
+                finding: finding.to_string(),
+            }),
         }
     }
 
     /// Appends one entry; it is on the disk when this returns. Blocks for one sync.
     ///
     /// # Errors
-    /// [`LedgerError::Io`], when it cannot be written; nothing half-written stays.
+    /// [`LedgerError`], when it cannot be written; nothing half-written stays.
     pub fn append(&self, entry: Entry) -> Result<(), LedgerError> {
-        let mut open = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let Open { file, tail } = &mut *open;
-        let time_ms = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
-        let mut line = Line {
-            sequence: tail.next,
-            time_ms,
-            entry,
-            previous: tail.last,
-            hash: tail.last,
-        };
-        let io = |source| LedgerError::Io {
-            path: self.path.clone(),
-            source,
-        };
-        line.hash = line.computed_hash();
-        let mut bytes = serde_json::to_vec(&line).map_err(|error| io(error.into()))?;
-        bytes.push(b'\n');
-        let written = file.write_all(&bytes).and_then(|()| file.sync_data());
-        if let Err(error) = written {
-            // A full disk can leave half a line; take it back so that the next one is readable.
-            let _ = file.set_len(tail.length);
-            return Err(io(error));
+        let mut value = json!({
+            "action": entry.action,
+            "actor": ACTOR,
+            "object": entry.object,
+            "outcome": entry.outcome,
+        });
+        if !entry.evidence.is_null() {
+            value["evidence"] = entry.evidence;
         }
-        tail.length += bytes.len() as u64;
-        tail.next += 1;
-        tail.last = line.hash;
-        Ok(())
+        self.log.append(value).map(|_| ())
     }
 
     /// Number of entries.
     #[must_use]
     pub fn entries(&self) -> u64 {
-        self.inner
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .tail
-            .next
+        self.log.len()
+    }
+
+    /// Brings tiles and checkpoint up to the last entry.
+    ///
+    /// # Errors
+    /// [`LedgerError`]. Entries stand all the same.
+    pub fn publish(&self) -> Result<(), LedgerError> {
+        self.log.publish().map(|_| ())
     }
 }
 
-impl Line {
-    fn computed_hash(&self) -> Digest {
-        // The entry's own JSON text is what is hashed: field order is fixed by the types, and
-        // `serde_json` keeps the order of the evidence as written.
-        let entry = serde_json::to_vec(&self.entry).unwrap_or_default();
-        hash(
-            DOMAIN,
-            &[
-                &self.previous.0,
-                &self.sequence.to_le_bytes(),
-                &self.time_ms.to_le_bytes(),
-                &entry,
-            ],
-        )
-    }
-}
-
-fn verify(path: &Path, file: &File) -> Result<Tail, LedgerError> {
-    let io = |source| LedgerError::Io {
-        path: path.to_owned(),
-        source,
-    };
-    let mut state = Tail {
-        next: 0,
-        last: Digest([0; 32]),
-        length: 0,
-    };
-    let mut reader = BufReader::new(file);
-    reader.seek(SeekFrom::Start(0)).map_err(io)?;
-    let mut bytes = Vec::new();
-    loop {
-        bytes.clear();
-        let damaged = |reason: &str| LedgerError::Damaged {
-            path: path.to_owned(),
-            entry: state.next,
-            reason: reason.to_owned(),
-        };
-        let limit = LONGEST_LINE as u64 + 1;
-        let read = std::io::Read::take(&mut reader, limit)
-            .read_until(b'\n', &mut bytes)
-            .map_err(io)?;
-        if read > LONGEST_LINE {
-            return Err(damaged("the line is longer than any entry"));
-        }
-        if bytes.last() != Some(&b'\n') {
-            // The end, or what a crash left of the last line.
-            return Ok(state);
-        }
-        let line: Line = serde_json::from_slice(&bytes)
-            .map_err(|error| damaged(&format!("it is not an entry ({error})")))?;
-        if line.sequence != state.next {
-            return Err(damaged(&format!("it has the number {}", line.sequence)));
-        }
-        if line.previous != state.last {
-            return Err(damaged("it does not follow from the entry before"));
-        }
-        if line.hash != line.computed_hash() {
-            return Err(damaged("its content does not match its hash"));
-        }
-        state.next += 1;
-        state.last = line.hash;
-        state.length += read as u64;
-    }
+/// Every entry of the ledger in `directory`, which is not verified; the daemon may have it open.
+///
+/// # Errors
+/// [`LedgerError`].
+pub fn entries(directory: &Path) -> Result<Vec<Value>, LedgerError> {
+    Folder::new(directory).values()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn filled(directory: &Path, count: usize) -> PathBuf {
-        let ledger = Ledger::open(directory).expect("opens");
-        for step in 0..count {
-            let evidence = serde_json::json!({"members": ["a", "b"], "ask": "00ff", "real": 0.1});
-            ledger
-                .append(
-                    Entry::new(Action::Ask, format!("run/{step}"), Outcome::Done)
-                        .evidence(evidence),
-                )
-                .expect("appends");
-        }
-        assert_eq!(ledger.entries(), count as u64);
-        directory.join("entries.jsonl")
-    }
+    use collegium_crypto::randomness::seeded_rng;
 
     #[test]
     fn a_reopened_ledger_goes_on_where_it_was() {
         let directory = tempfile::tempdir().expect("tempdir");
-        filled(directory.path(), 3);
-        let again = Ledger::open(directory.path()).expect("verifies");
+        let state = directory.path().join("ledger");
+        let identity = SigningIdentity::generate(&mut seeded_rng([6; 32]));
+        let key = LogKey::node(identity.public());
+        assert_eq!(Ledger::inspect(&state, &key).expect("none yet"), 0);
+        let ledger = Ledger::open(&state, &identity).expect("opens");
+        for step in 0..3 {
+            let evidence = json!({"members": ["a", "b"], "ask": "00ff", "real": 0.1});
+            let entry = Entry::new(Action::Ask, format!("run/{step}"), Outcome::Done);
+            ledger.append(entry.evidence(evidence)).expect("appends");
+        }
+        drop(ledger);
+        let again = Ledger::open(&state, &identity).expect("verifies");
         assert_eq!(again.entries(), 3);
-        again
-            .append(Entry::new(Action::Stop, "0.1.0", Outcome::Done))
-            .expect("appends");
-        drop(again);
-        assert_eq!(
-            Ledger::open(directory.path()).expect("verifies").entries(),
-            4
-        );
-    }
-
-    #[test]
-    fn a_torn_last_line_is_cut_and_not_read_as_whole() {
-        let directory = tempfile::tempdir().expect("tempdir");
-        let file = filled(directory.path(), 2);
-        let whole = std::fs::read(&file).expect("reads");
-        let one = whole.iter().position(|b| *b == b'\n').expect("a line") + 1;
-        for cut in one..whole.len() {
-            std::fs::write(&file, &whole[..cut]).expect("writes");
-            assert_eq!(
-                Ledger::open(directory.path()).expect("opens").entries(),
-                1,
-                "{cut}"
-            );
-            assert_eq!(std::fs::read(&file).expect("reads"), &whole[..one]);
-        }
-    }
-
-    #[test]
-    fn a_changed_removed_or_swapped_entry_is_named() {
-        let directory = tempfile::tempdir().expect("tempdir");
-        let file = filled(directory.path(), 4);
-        let text = std::fs::read_to_string(&file).expect("reads");
-        let lines: Vec<&str> = text.lines().collect();
-        let changed = text.replacen("run/1", "run/9", 1);
-        let removed = [lines[0], lines[2], lines[3]].join("\n") + "\n";
-        let swapped = [lines[0], lines[2], lines[1], lines[3]].join("\n") + "\n";
-        let refused = text.replacen("\"outcome\":\"done\"", "\"outcome\":\"refused\"", 1);
-        for (text, at) in [(changed, 1), (removed, 1), (swapped, 1), (refused, 0)] {
-            std::fs::write(&file, text).expect("writes");
-            match Ledger::open(directory.path()) {
-                Err(LedgerError::Damaged { entry, .. }) => assert_eq!(entry, at),
-                other => panic!("damage at {at} was not found: {other:?}"),
-            }
-        }
+        let stop = Entry::new(Action::Stop, "0.1.0", Outcome::Done);
+        again.append(stop).expect("appends");
+        assert_eq!(Ledger::inspect(&state, &key).expect("verifies"), 4);
+        let other = LogKey::node(SigningIdentity::generate(&mut seeded_rng([7; 32])).public());
+        let error = Ledger::inspect(&state, &other).expect_err("another member's");
+        assert!(error.to_string().contains("checkpoint"), "{error}");
     }
 }

@@ -14,6 +14,7 @@
 //! - `perform`: carries out what the machines want, in their order;
 //! - `work`: what runs beside the session;
 //! - `verify`: hashes this site's bodies after an opening, and checks the evidence of totals;
+//! - `witness`: cosigns the coordinator's ledger;
 //! - `upload`: makes one upload, streams it meanwhile, and again after a reconnect.
 
 mod backoff;
@@ -25,6 +26,7 @@ mod session;
 mod steps;
 mod upload;
 mod verify;
+mod witness;
 mod work;
 
 use std::sync::Arc;

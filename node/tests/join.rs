@@ -314,10 +314,7 @@ async fn the_daemon_says_hello_and_ends_in_order_on_sigterm() {
     let log = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{log}");
     assert!(!state.join("run/status.json").exists(), "{log}");
-    let ledger = std::fs::read_to_string(state.join("ledger/entries.jsonl")).expect("reads");
-    let actions: Vec<&str> = ledger
-        .lines()
-        .filter_map(|line| line.split("\"action\":\"").nth(1)?.split('"').next())
-        .collect();
-    assert_eq!(actions, ["start", "stop"], "{ledger}");
+    let ledger = collegium_node::ledger::entries(&state.join("ledger")).expect("reads");
+    let actions: Vec<_> = ledger.iter().map(|entry| &entry["action"]).collect();
+    assert_eq!(actions, ["start", "stop"], "{ledger:?}");
 }

@@ -7,6 +7,7 @@
 //! - [`charter`]: the signed list of members, keys and thresholds, the root of trust;
 //! - [`context`]: what a step is about, and the digest every signature of the step covers;
 //! - [`message`]: every message, with its cap;
+//! - [`ledger`]: the log that both daemons write, and all that is needed to check a copy of it;
 //! - [`refusal`]: reasons a peer may see, with stable codes;
 //! - [`step`]: the three step machines, contributor, committee member and aggregator, without
 //!   I/O, clock or hidden randomness: **start reading there**;
@@ -16,7 +17,7 @@
 //! # Out of scope
 //!
 //! What an ask means (it travels as opaque bytes), the cryptography (`collegium-crypto`), storage
-//! and scheduling (the daemons).
+//! (but for the ledger, which is one format for all) and scheduling (the daemons).
 #![cfg_attr(
     test,
     expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")
@@ -36,6 +37,7 @@ pub mod codec;
 pub mod context;
 pub mod domain;
 pub mod ids;
+pub mod ledger;
 pub mod limits;
 pub mod message;
 pub mod pki;

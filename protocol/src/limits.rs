@@ -88,8 +88,9 @@ pub const MAX_UPLOAD_TRAILER_BYTES: usize = {
 pub const MAX_TO_COORDINATOR_BYTES: usize = SHARE_BYTES + 4096;
 
 /// One message to a node: the largest is the charter ([`MAX_CHARTER_BYTES`] and a tag). An
-/// announcement (ask of 1 MiB, context, signature), a proposal (1024 entries of 131 bytes) and a
-/// delivery (34 KiB share, 96 leaves of 32 bytes) are smaller.
+/// announcement (ask of 1 MiB, context, signature), a proposal (1024 entries of 131 bytes), a
+/// delivery (34 KiB share, 96 leaves of 32 bytes) and a checkpoint of the ledger (65 hashes of a
+/// proof, a note of 512 bytes) are smaller.
 pub const MAX_TO_NODE_BYTES: usize = MAX_CHARTER_BYTES + 64;
 
 /// One request for an object: its digest.

@@ -81,6 +81,7 @@ codes! {
     139 AskNotUnderstood "the ask is not one of the kinds this site knows";
     140 AnswerOutOfRange "the site's answer does not fit the announced shape";
     141 TrainerFailed "the site could not compute its answer; its log says why";
+    142 LedgerRewritten "the coordinator's ledger does not begin with what this member cosigned";
     150 UnknownStep "the step was not announced, or is over";
     151 ProposalInvalid "the proposed set breaks a rule";
     152 CohortTooSmall "the proposed set is below the minimum of contributors";

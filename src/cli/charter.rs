@@ -32,14 +32,17 @@ pub(crate) enum Command {
 
 /// Arguments of `charter show`.
 #[derive(Debug, clap::Args)]
-#[group(required = true, multiple = false)]
+#[command(group = clap::ArgGroup::new("where").required(true))]
 pub(crate) struct Show {
     /// At the coordinator: its state directory.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", group = "where")]
     coordinator_state: Option<PathBuf>,
     /// At a site: the node's state directory.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", group = "where")]
     state: Option<PathBuf>,
+    /// Also write the charter in force with its signatures to this file (TOML), for auditors.
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
 }
 
 /// Arguments of `charter propose`.
@@ -88,6 +91,14 @@ async fn show(args: Show, out: Output) -> anyhow::Result<()> {
         }
         (None, None) => bail!("name a state directory"),
     };
+    if let Some(file) = &args.file {
+        let Some(state) = &in_force else {
+            bail!("no charter is in force yet: every member has to sign it first");
+        };
+        let text = state.charter.to_toml()?;
+        std::fs::write(file, text).with_context(|| file.display().to_string())?;
+        out.say(format!("written to {}", file.display()));
+    }
     let mut text = String::new();
     for (title, state) in [
         ("Charter in force", &in_force),

@@ -1,5 +1,6 @@
 //! The command line: one module per group of commands.
 
+mod audit;
 mod cert;
 mod charter;
 mod check;
@@ -60,6 +61,9 @@ enum Command {
     /// Use a trained model.
     #[command(subcommand)]
     Model(model::Command),
+    /// Check and read ledgers: what was done, by whom, and that nobody changed it since.
+    #[command(subcommand)]
+    Audit(audit::Command),
 }
 
 impl Cli {
@@ -79,6 +83,7 @@ impl Cli {
             Command::User(command) => user::run(command, out),
             Command::Cert(command) => cert::run(command, out),
             Command::Model(command) => model::run(command, out),
+            Command::Audit(command) => audit::run(command, out),
         }
     }
 }

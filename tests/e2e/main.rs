@@ -6,6 +6,7 @@
 
 mod access;
 mod admission;
+mod audit;
 mod bad_input;
 mod check;
 mod consortium;

@@ -28,11 +28,8 @@ fn runs(consortium: &Consortium) -> Vec<Value> {
 
 /// Ledger entries of an action about a run.
 fn ledger(consortium: &Consortium, action: &str, run: &str) -> Vec<Value> {
-    let path = consortium.coordinator_state().join("ledger/entries.jsonl");
-    let text = std::fs::read_to_string(path).expect("the ledger");
-    let entries = text
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).expect("an entry"));
+    let entries = collegium_coordinator::ledger::entries(&consortium.coordinator_state());
+    let entries = entries.expect("the ledger").into_iter();
     entries
         .filter(|it| it["action"] == action && it["object"] == run)
         .collect()

@@ -137,7 +137,7 @@ impl Coordinator {
         // The server must live as long as its connections.
         std::mem::forget(server);
         Self {
-            ledger: Ledger::open(&directory).expect("a ledger"),
+            ledger: Ledger::open(&directory, &keys.signing).expect("a ledger"),
             store,
             directory,
             run,

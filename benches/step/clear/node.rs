@@ -38,7 +38,7 @@ async fn serve(state: PathBuf) {
     std::fs::create_dir_all(&own).expect("a directory");
     let node = Arc::new(Node {
         store: Store::open(&own.join("node.db")).await.expect("a store"),
-        ledger: Ledger::open(&own.join("ledger")).expect("a ledger"),
+        ledger: Ledger::open(&own.join("ledger"), &keys.identity).expect("a ledger"),
         connection: connection.clone(),
         salt: daemons::salt(&state),
     });

@@ -50,9 +50,8 @@ impl Fixture {
     }
 
     fn actions(&self, action: &str) -> usize {
-        let path = self.directory.path().join("ledger/entries.jsonl");
-        let text = std::fs::read_to_string(path).expect("a ledger");
-        text.matches(&format!("\"action\":\"{action}\"")).count()
+        let entries = crate::ledger::entries(self.directory.path()).expect("a ledger");
+        entries.iter().filter(|it| it["action"] == action).count()
     }
 }
 

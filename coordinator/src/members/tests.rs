@@ -30,10 +30,11 @@ impl Fixture {
             address: None,
         })
         .expect("founds");
+        let keys = init::load(state).expect("keys");
         Self {
             store: Store::open(state).await.expect("a store"),
-            keys: init::load(state).expect("keys"),
-            ledger: Ledger::open(state).expect("a ledger"),
+            ledger: Ledger::open(state, &keys.signing).expect("a ledger"),
+            keys,
             directory,
         }
     }

@@ -300,5 +300,6 @@ async fn tell(
         json!({ "status": state.word(), "reason": reason, "result": result }),
     );
     progress.close();
+    context.witnesses.wake();
     Ok(())
 }

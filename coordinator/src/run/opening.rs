@@ -134,10 +134,15 @@ impl Driver {
         contributors: &[MemberIndex],
         mut evidence: serde_json::Value,
     ) -> Result<(), Stop> {
-        let step = live.aggregator.plan().reference().step;
+        let plan = live.aggregator.plan();
+        let reference = plan.reference();
+        let step = reference.step;
         let names = self.names(contributors);
         if let Some(evidence) = evidence.as_object_mut() {
             evidence.insert("ask".into(), json!(live.ask));
+            // As the members' ledgers name them.
+            evidence.insert("ask_digest".into(), json!(plan.context().ask));
+            evidence.insert("context".into(), json!(reference.context));
             evidence.insert("contributors".into(), json!(names));
             evidence.insert("sequence".into(), json!(live.sequence));
             evidence.insert("stage".into(), json!(live.stage));

@@ -15,10 +15,13 @@ use collegium_crypto::identity::SigningIdentity;
 use collegium_crypto::randomness::os_rng;
 use collegium_crypto::seal::SealingSecret;
 use collegium_protocol::ids::{MemberIndex, MemberName, RunId};
+use collegium_protocol::ledger::LogKey;
+use collegium_protocol::ledger::witness::{Offer, Witness, WitnessError};
 use collegium_protocol::limits::{
     MAX_ASK_BYTES, MAX_EVIDENCE_BYTES, MAX_TO_COORDINATOR_BYTES, MAX_TO_NODE_BYTES,
     MAX_UPLOAD_HEADER_BYTES, MAX_UPLOAD_TRAILER_BYTES,
 };
+use collegium_protocol::message::ledger::{CheckpointOffer, CosignReply};
 use collegium_protocol::message::session::{ToCoordinator, ToNode, VERSION};
 use collegium_protocol::message::step::Announce;
 use collegium_protocol::quic::{
@@ -42,6 +45,8 @@ pub struct Member {
     pub ended: Mutex<BTreeSet<RunId>>,
     /// Steps whose totals it found proved.
     pub proved: Mutex<u32>,
+    /// What it saw of the coordinator's ledger.
+    pub witness: Mutex<Witness>,
 }
 
 /// How a node's life ends.
@@ -201,6 +206,10 @@ impl Life<'_> {
                     }
                     return Ok(Death::Closed(bytes));
                 }
+                ToNode::Checkpoint(offer) => {
+                    self.cosign(&offer).await?;
+                    continue;
+                }
                 ToNode::Refused(refusal) => return Ok(Death::Refused(refusal)),
                 ToNode::Shutdown => return Ok(Death::Coordinator),
             };
@@ -209,6 +218,42 @@ impl Life<'_> {
             }
         }
         Ok(Death::Coordinator)
+    }
+
+    /// Answers an offered checkpoint as a node does, without a ledger of its own.
+    async fn cosign(&mut self, offer: &CheckpointOffer) -> Result<(), QuicError> {
+        let Some(place) = &self.place else {
+            return Ok(());
+        };
+        let log = LogKey::coordinator(place.charter().charter().coordinator);
+        let reply = {
+            let mut witness = self.member.witness.lock().expect("a witness");
+            let considered = witness.consider(
+                &Offer {
+                    old: offer.old,
+                    proof: &offer.proof,
+                    note: offer.note.as_slice(),
+                },
+                &log,
+            );
+            match considered {
+                Ok(note) => {
+                    let checkpoint = note.checkpoint().clone();
+                    witness.keep(note).expect("kept");
+                    let cosignature = checkpoint.cosign(&self.member.identity, 1);
+                    CosignReply::Cosigned {
+                        size: checkpoint.size,
+                        time: cosignature.time,
+                        signature: cosignature.signature,
+                    }
+                }
+                Err(WitnessError::Stale { seen, .. }) => CosignReply::Stale { size: seen },
+                Err(error) => {
+                    CosignReply::Refused(Refusal::new(RefusalCode::LedgerRewritten, error))
+                }
+            }
+        };
+        self.send(&ToCoordinator::Cosign(reply)).await
     }
 
     fn sit_down(&mut self, charter: SignedCharter) {

@@ -15,6 +15,7 @@ use collegium_crypto::randomness::os_rng;
 use collegium_crypto::seal::SealingSecret;
 use collegium_protocol::charter::BeaconNonce;
 use collegium_protocol::ids::{MemberName, RunId};
+use collegium_protocol::ledger::witness::Witness;
 use collegium_protocol::limits::{MAX_JOIN_REQUEST_BYTES, MAX_JOIN_RESPONSE_BYTES};
 use collegium_protocol::message::admin::WhichCharter;
 use collegium_protocol::message::join::{JoinRequest, JoinResponse};
@@ -158,6 +159,8 @@ impl World {
         let identity_tls = TlsIdentity::new(&certificate, &key).expect("a certificate");
         let client = Client::new(&identity_tls, &authority).expect("a client");
         let (disk, ended, proved) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let memory = self.state().join("witnesses").join(name.to_string());
+        let witness = Mutex::new(Witness::open(&memory).expect("remembers nothing"));
         self.members.push(Arc::new(Member {
             name,
             identity,
@@ -167,6 +170,7 @@ impl World {
             disk,
             ended,
             proved,
+            witness,
         }));
     }
 
@@ -294,11 +298,7 @@ impl World {
     }
 
     pub fn ledger(&self) -> Vec<Value> {
-        let text =
-            std::fs::read_to_string(self.state().join("ledger/entries.jsonl")).expect("a ledger");
-        text.lines()
-            .map(|line| serde_json::from_str(line).expect("JSON"))
-            .collect()
+        collegium_coordinator::ledger::entries(&self.state()).expect("a ledger")
     }
 }
 

@@ -1,11 +1,12 @@
 //! What this node does about each message: the charter, runs, and the step machines.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use collegium_crypto::identity::SigningIdentity;
 use collegium_crypto::seal::SealingSecret;
 use collegium_protocol::charter::{SignedCharter, VerifiedCharter};
+use collegium_protocol::ledger::witness::{Witness, WitnessError};
 use collegium_protocol::limits::MAX_MEMBERS;
 use collegium_protocol::message::session::{ToCoordinator, ToNode, VERSION};
 use collegium_protocol::quic::Connection;
@@ -32,8 +33,12 @@ pub(super) type Verdict = Result<Option<String>, LinkError>;
 /// This node as a member: lives over all sessions.
 pub(super) struct Member {
     pub(super) shared: Shared,
-    identity: Arc<SigningIdentity>,
+    pub(super) identity: Arc<SigningIdentity>,
     sealing: Arc<SealingSecret>,
+    /// What this member saw of the coordinator's ledger.
+    pub(super) witness: Arc<Mutex<Witness>>,
+    /// Why the coordinator's ledger was not cosigned last time.
+    pub(super) not_cosigned: Option<WitnessError>,
     pub(super) charter: Option<Arc<VerifiedCharter>>,
     /// While none is pinned: the last verified charter of a consortium that this node joined after its
     /// founding. It leads to the one that names this node.
@@ -86,9 +91,12 @@ pub(super) enum Run {
 impl Member {
     /// Goes on from what is on the disk.
     pub(super) async fn load(shared: Shared, keys: &NodeKeys) -> Result<Self, LinkError> {
+        let witness = Witness::open(&shared.config.witness())?;
         let mut member = Self {
             policies: shared.policies.changes(),
             shared,
+            witness: Arc::new(Mutex::new(witness)),
+            not_cosigned: None,
             identity: Arc::clone(&keys.identity),
             sealing: Arc::clone(&keys.sealing),
             charter: None,
@@ -200,6 +208,7 @@ impl Member {
             }
             ToNode::Opened(opened) => self.step_opened(opened).await?,
             ToNode::Evidence(ready) => self.evidence_ready(ready),
+            ToNode::Checkpoint(offer) => self.checkpoint_offered(offer).await?,
             ToNode::StepDropped { run, step, reason } => {
                 tracing::info!(%run, %step, %reason, "step dropped");
                 let desk = self.desk.as_mut();
@@ -391,6 +400,10 @@ fn run_of(message: &ToNode) -> Option<RunId> {
         ToNode::Certificate(certificate) => Some(certificate.step.run),
         ToNode::Opened(opened) => Some(opened.step.run),
         ToNode::Evidence(ready) => Some(ready.step.run),
-        ToNode::Welcome { .. } | ToNode::Charter(_) | ToNode::Refused(_) | ToNode::Shutdown => None,
+        ToNode::Welcome { .. }
+        | ToNode::Charter(_)
+        | ToNode::Checkpoint(_)
+        | ToNode::Refused(_)
+        | ToNode::Shutdown => None,
     }
 }

@@ -39,7 +39,7 @@ use collegium_protocol::quic::{
 };
 use collegium_protocol::step::{Admission, AdmittedUpload, StepPlan};
 use collegium_protocol::{
-    ConsortiumId, Digest, MemberIndex, MemberName, RefusalCode, RunId, StepNumber,
+    ConsortiumId, Digest, IdentityKey, MemberIndex, MemberName, RefusalCode, RunId, StepNumber,
 };
 
 use crate::site::{LARGE, OBJECT};
@@ -81,6 +81,11 @@ pub struct Consortium {
 }
 
 impl Consortium {
+    /// A member's public key.
+    pub fn identity(&self, index: usize) -> IdentityKey {
+        self.members[index].identity.public()
+    }
+
     /// A consortium of `count` members with a charter that all have signed. Must be called
     /// inside a runtime.
     pub fn found(count: usize) -> Self {

@@ -5,12 +5,14 @@ mod consent;
 mod coordinator;
 mod site;
 
+use std::path::Path;
 use std::time::Duration;
 
-use collegium_node::ledger::Ledger;
+use collegium_node::ledger::{self, Ledger};
 use collegium_node::link::LinkError;
 use collegium_node::state::StateDirectory;
 use collegium_node::store::Store;
+use collegium_protocol::ledger::LogKey;
 use collegium_protocol::message::session::{DropReason, RunOutcome, ToCoordinator, ToNode};
 use collegium_protocol::message::step::Part;
 use collegium_protocol::step::NodeRecord;
@@ -18,6 +20,13 @@ use collegium_protocol::{Digest, RefusalCode, StepNumber};
 
 use coordinator::{Consortium, Script, Voted, object_id, run_id};
 use site::{OBJECT, Site, Toys};
+
+/// A node's ledger, an entry on each line.
+fn ledger_text(state: &Path) -> String {
+    let entries = ledger::entries(&state.join("ledger")).expect("reads");
+    let lines = entries.iter().map(|entry| format!("{entry}\n"));
+    lines.collect()
+}
 
 /// A consortium of three whose nodes all run, with the run accepted by each.
 async fn three(consortium: &Consortium) -> (Vec<Site>, Script) {
@@ -91,10 +100,10 @@ async fn nodes_answer_vote_and_release_and_the_sum_opens() {
         let state = site.stop().await;
         // Start and stop are the daemon's; the link's own: charter, run, two answers, two votes,
         // two releases, close, report.
-        let entries = Ledger::inspect(&state.path().join("ledger")).expect("verifies");
+        let key = LogKey::node(consortium.identity(i));
+        let entries = Ledger::inspect(&state.path().join("ledger"), &key).expect("verifies");
         assert_eq!(entries, 10);
-        let text = std::fs::read_to_string(state.path().join("ledger/entries.jsonl"));
-        let text = text.expect("reads");
+        let text = ledger_text(state.path());
         for part in ["\"stage\":\"profile\"", "\"contributors\":[\"site-0\""] {
             assert!(text.contains(part), "no {part} in\n{text}");
         }
@@ -145,8 +154,7 @@ async fn a_coordinator_that_shows_false_totals_is_found_out_by_every_node() {
         other => panic!("expected a refusal, got {other:?}"),
     }
     let state = site.stop().await;
-    let ledger = state.path().join("ledger/entries.jsonl");
-    let text = std::fs::read_to_string(ledger).expect("reads");
+    let text = ledger_text(state.path());
     let disputes = text.matches("\"action\":\"verify\"").count();
     assert_eq!(disputes, 1, "{text}");
 }
@@ -456,6 +464,6 @@ async fn a_malformed_message_ends_the_session_and_is_on_record() {
     // It dials again by itself.
     script.rejoin(&consortium, 0).await;
     let state = site.stop().await;
-    let text = std::fs::read_to_string(state.path().join("ledger/entries.jsonl")).expect("reads");
+    let text = ledger_text(state.path());
     assert!(text.contains("\"action\":\"message\""), "{text}");
 }

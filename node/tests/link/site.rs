@@ -178,7 +178,7 @@ impl Site {
         let task = tokio::spawn(async move {
             let directory = StateDirectory::take(&config.state).expect("the state directory");
             let store = Store::open(&config.database()).await.expect("the store");
-            let ledger = Ledger::open(&config.ledger()).expect("the ledger");
+            let ledger = Ledger::open(&config.ledger(), &keys.identity).expect("the ledger");
             let trainer = Trainer::start(toys, 2).expect("a thread");
             let spool = UploadSpool::open(&config.state).expect("the spool");
             let link = Link::new(

@@ -6,6 +6,7 @@
 pub mod admin;
 mod complaint;
 pub mod join;
+pub mod ledger;
 pub mod session;
 pub mod step;
 pub mod verify;

@@ -6,13 +6,14 @@ use serde::{Deserialize, Serialize};
 use crate::charter::SignedCharter;
 use crate::codec::Blob;
 use crate::ids::{MemberName, RunId, StepNumber};
+use crate::message::ledger::{CheckpointOffer, CosignReply};
 use crate::message::step::{Announce, Certificate, Deliver, Propose, Release, Verdict, Vote};
 use crate::message::verify::{BodyHash, EvidenceReady, OpenedStep};
 use crate::refusal::Refusal;
 
 /// The version of the session's messages. A peer with another version is refused by
 /// [`crate::refusal::RefusalCode::Version`].
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// From a node, on the control stream. Cap: [`crate::limits::MAX_TO_COORDINATOR_BYTES`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +63,8 @@ pub enum ToCoordinator {
         /// The run.
         run: RunId,
     },
+    /// What the member says to an offered checkpoint of the coordinator's ledger.
+    Cosign(CosignReply),
 }
 
 /// To a node, on the control stream. Cap: [`crate::limits::MAX_TO_NODE_BYTES`].
@@ -119,6 +122,8 @@ pub enum ToNode {
     Refused(Refusal),
     /// The coordinator stops; dial again later.
     Shutdown,
+    /// A checkpoint of the coordinator's ledger to be cosigned.
+    Checkpoint(CheckpointOffer),
 }
 
 /// How a run ended.

@@ -267,6 +267,7 @@ impl World {
             },
             ToNode::Refused(refusal()),
             ToNode::Shutdown,
+            ToNode::Checkpoint(super::ledgers::offer()),
         ];
         numbered(messages.iter().map(encoded))
     }
@@ -305,6 +306,7 @@ impl World {
             ToCoordinator::Release(Release::sign(self.step, index(1), proposal, sum, identity)),
             ToCoordinator::BodyHash(self.hash()),
             ToCoordinator::RunReportReady { run },
+            ToCoordinator::Cosign(super::ledgers::reply()),
         ];
         numbered(messages.iter().map(encoded))
     }

@@ -3,6 +3,7 @@
 
 mod crypto;
 mod learning;
+mod ledgers;
 mod messages;
 
 use std::path::Path;
@@ -15,6 +16,7 @@ pub fn all() -> Vec<(&'static str, Inputs)> {
     let mut all = crypto::inputs();
     all.extend(messages::inputs());
     all.extend(learning::inputs());
+    all.extend(ledgers::inputs());
     all.push(("node_config", vec![sample("configs/node.toml")]));
     all.push((
         "coordinator_config",
