@@ -319,5 +319,5 @@ async fn the_daemon_says_hello_and_ends_in_order_on_sigterm() {
         .lines()
         .filter_map(|line| line.split("\"action\":\"").nth(1)?.split('"').next())
         .collect();
-    assert_eq!(actions, ["start", "stop"], "{ledger}");
+    assert_eq!(actions, ["start", "policy", "stop"], "{ledger}");
 }
