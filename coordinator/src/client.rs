@@ -160,7 +160,7 @@ impl Local {
         let authorizer = Authorizer::open(Config::load(&sources)?.policy.file())?;
         let keys = init::load(state)?;
         let store = Store::open(state).await?;
-        let ledger = Ledger::open(state)?;
+        let ledger = Ledger::open(state, &keys.signing)?;
         let (asker, on) = (Asker::local(), Resource::Consortium);
         authorizer
             .authorize(&ledger, &asker, act, &on, SystemTime::now())

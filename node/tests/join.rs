@@ -316,5 +316,5 @@ async fn the_daemon_says_hello_and_ends_in_order_on_sigterm() {
     assert!(!state.join("run/status.json").exists(), "{log}");
     let ledger = collegium_node::ledger::entries(&state.join("ledger")).expect("reads");
     let actions: Vec<_> = ledger.iter().map(|entry| &entry["action"]).collect();
-    assert_eq!(actions, ["start", "stop"], "{ledger:?}");
+    assert_eq!(actions, ["start", "policy", "stop"], "{ledger:?}");
 }

@@ -190,7 +190,7 @@ fn identifiers_are_left_out_unless_a_rule_says_otherwise() {
     );
 
     let rules = rules(
-        "[columns.姓名]\naction = \"hash\"\n[columns.phone]\naction = \"allow\"\n\
+        "[columns.\"姓名\"]\naction = \"hash\"\n[columns.phone]\naction = \"allow\"\n\
          [columns.zip]\naction = \"generalize\"\nprefix = 3\n",
     );
     let (made, report) = rules

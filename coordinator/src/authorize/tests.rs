@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
+use collegium_crypto::identity::SigningIdentity;
+use collegium_crypto::randomness::seeded_rng;
 use collegium_protocol::ids::RunId;
 use collegium_protocol::pki::{Authority, Peer, Role, Serial, Subject, TlsKey};
 
@@ -133,7 +135,8 @@ fn no_role_of_a_server_may_do_anything() {
 #[test]
 fn every_answer_is_in_the_ledger_with_the_policy() {
     let directory = tempfile::tempdir().expect("tempdir");
-    let ledger = Ledger::open(directory.path()).expect("a ledger");
+    let signing = SigningIdentity::generate(&mut seeded_rng([5; 32]));
+    let ledger = Ledger::open(directory.path(), &signing).expect("a ledger");
     let authorizer = Authorizer::open(None).expect("the default policy");
     let viewer = asker(Role::Viewer, "vic");
     let on = Resource::Consortium;

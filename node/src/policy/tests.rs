@@ -58,7 +58,7 @@ fn the_built_in_policy_permits_what_the_settings_allow() {
     assert!(policy.unasked(&offer));
     assert_eq!(policy.answer(&offer, &ask(100)), Ok(()));
     assert_eq!(policy.open(&task, 3, offer.now), Ok(()));
-    assert_eq!(task.families, ["scorecard", "ga2m"]);
+    assert_eq!(task.families, ["logistic", "scorecard", "ga2m"]);
 }
 
 /// Each commented example of the shipped file loads, and does what its comment says.
