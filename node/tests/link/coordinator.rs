@@ -81,6 +81,11 @@ pub struct Consortium {
 }
 
 impl Consortium {
+    /// The key that signs the coordinator's announcements and ledger.
+    pub fn signing(&self) -> &SigningIdentity {
+        &self.coordinator
+    }
+
     /// A member's public key.
     pub fn identity(&self, index: usize) -> IdentityKey {
         self.members[index].identity.public()

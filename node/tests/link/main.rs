@@ -8,15 +8,21 @@ mod site;
 use std::path::Path;
 use std::time::Duration;
 
+use collegium_crypto::SigningIdentity;
 use collegium_node::ledger::{self, Ledger};
 use collegium_node::link::LinkError;
 use collegium_node::state::StateDirectory;
 use collegium_node::store::Store;
-use collegium_protocol::ledger::LogKey;
+use collegium_protocol::ledger::note::Cosignature;
+use collegium_protocol::ledger::tree::prove_consistency;
+use collegium_protocol::ledger::{Log, LogKey, SignedCheckpoint};
+use collegium_protocol::message::ledger::{CheckpointOffer, CosignReply};
 use collegium_protocol::message::session::{DropReason, RunOutcome, ToCoordinator, ToNode};
 use collegium_protocol::message::step::Part;
 use collegium_protocol::step::NodeRecord;
 use collegium_protocol::{Digest, RefusalCode, StepNumber};
+
+use serde_json::json;
 
 use coordinator::{Consortium, Script, Voted, object_id, run_id};
 use site::{OBJECT, Site, Toys};
@@ -466,4 +472,82 @@ async fn a_malformed_message_ends_the_session_and_is_on_record() {
     let state = site.stop().await;
     let text = ledger_text(state.path());
     assert!(text.contains("\"action\":\"message\""), "{text}");
+}
+
+/// The coordinator's ledger in `folder`, of this many entries, offered from `old` entries on.
+fn offered(consortium: &Consortium, folder: &Path, entries: &[&str], old: u64) -> ToNode {
+    let signing = consortium.signing();
+    let own = SigningIdentity::from_bytes(&signing.to_bytes());
+    let log = Log::open(folder, LogKey::coordinator(signing.public()), own).expect("opens");
+    for object in entries {
+        let entry =
+            json!({"action": "step", "actor": "coordinator", "object": object, "outcome": "done"});
+        log.append(entry).expect("appends");
+    }
+    let note = log.publish().expect("publishes");
+    let size = note.checkpoint().size;
+    let mut nodes = log.folder().nodes(size);
+    ToNode::Checkpoint(CheckpointOffer {
+        old,
+        proof: prove_consistency(&mut nodes, old, size).expect("a proof"),
+        note: note.to_text().into_bytes().into(),
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_grows_is_cosigned_and_a_rewritten_one_is_refused_on_record() {
+    let consortium = Consortium::found(3);
+    let site = Site::new(&consortium, 0);
+    let mut script = consortium.meet(1).await;
+    let folders = tempfile::tempdir().expect("tempdir");
+    let (one, other) = (folders.path().join("one"), folders.path().join("other"));
+
+    let mut sizes = Vec::new();
+    for old in [0, 2] {
+        let offer = offered(&consortium, &one, &["a", "b"], old);
+        let ToNode::Checkpoint(CheckpointOffer { note, .. }) = &offer else {
+            panic!("an offer")
+        };
+        let note = SignedCheckpoint::parse(note.as_slice()).expect("a note");
+        script.send(0, offer).await;
+        match script.next(0).await {
+            ToCoordinator::Cosign(CosignReply::Cosigned {
+                size,
+                time,
+                signature,
+            }) => {
+                sizes.push(size);
+                let cosignature = Cosignature { time, signature };
+                assert!(cosignature.holds(&consortium.identity(0), note.checkpoint()));
+            }
+            reply => panic!("expected a cosignature, got {reply:?}"),
+        }
+    }
+    assert_eq!(sizes, [2, 4]);
+    // A proof that begins elsewhere shows nothing.
+    script.send(0, offered(&consortium, &one, &[], 2)).await;
+    let stale = ToCoordinator::Cosign(CosignReply::Stale { size: 4 });
+    assert_eq!(script.next(0).await, stale);
+
+    // Another history of the same length, over a restart, twice.
+    let state = site.stop().await;
+    let site = Site::in_directory(&consortium, 0, state, Toys::numbered(0));
+    script.rejoin(&consortium, 0).await;
+    let rewritten = offered(&consortium, &other, &["a", "b", "c", "c"], 4);
+    for _ in 0..2 {
+        script.send(0, rewritten.clone()).await;
+        match script.next(0).await {
+            ToCoordinator::Cosign(CosignReply::Refused(refusal)) => {
+                assert_eq!(refusal.code, RefusalCode::LedgerRewritten);
+            }
+            reply => panic!("expected a refusal, got {reply:?}"),
+        }
+    }
+    let state = site.stop().await;
+    let entries = ledger::entries(&state.path().join("ledger")).expect("reads");
+    let of = |outcome: &str| {
+        let found = |it: &&serde_json::Value| it["action"] == "witness" && it["outcome"] == outcome;
+        entries.iter().filter(found).count()
+    };
+    assert_eq!((of("done"), of("refused")), (2, 1), "{entries:?}");
 }

@@ -140,7 +140,7 @@ fn child() {
         // The harness's own lines go before it on a line of their own.
         println!("\nappended {size}");
         std::io::stdout().flush().expect("says so");
-        if size % 7 == 0 {
+        if size.is_multiple_of(7) {
             log.publish().expect("publishes");
         }
     }

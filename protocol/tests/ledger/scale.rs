@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
+use std::time::Duration;
 
 use collegium_protocol::ledger::Checkpoint;
 use collegium_protocol::ledger::entry::canonical;
@@ -67,14 +67,24 @@ fn peak() -> u64 {
         .expect("a figure")
 }
 
+/// Processor time of this thread so far: a busy machine does not count.
+fn processor() -> Duration {
+    let status = fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
+    let nanos = status
+        .split_whitespace()
+        .next()
+        .and_then(|it| it.parse().ok());
+    Duration::from_nanos(nanos.expect("a figure"))
+}
+
 #[test]
 #[ignore = "writes 400 MB; the figures are in docs/benchmarks.md"]
 fn a_million_entries_are_verified_in_20_s_and_300_mb() {
     let directory = tempfile::tempdir().expect("tempdir");
     build(directory.path());
-    let started = Instant::now();
+    let started = processor();
     let report = check(directory.path(), &[], &[]);
-    let took = started.elapsed();
+    let took = processor() - started;
     assert!(report.is_clean(), "{:?}", report.findings);
     assert_eq!(report.size, ENTRIES);
     println!(
