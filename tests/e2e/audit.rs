@@ -215,7 +215,8 @@ fn an_auditor_verifies_reads_and_proves_and_finds_what_was_tampered_with() {
     assert_eq!(code, Some(0), "{text}");
     let steps = result["steps"].as_u64().expect("steps");
     for words in [
-        "by 4 members",
+        // Entries that came after may have been cosigned by a quorum when the daemons ended.
+        "members (at least 3 needed)",
         "not older than",
         &format!(
             "{steps} steps compared with the coordinator's, 0 later than a copy, 0 mismatches"

@@ -27,7 +27,13 @@ fn requests(state: &Path) -> Vec<Value> {
 }
 
 fn ledger(state: &Path) -> String {
-    std::fs::read_to_string(state.join("ledger/entries.jsonl")).expect("a ledger")
+    let entries = collegium_node::ledger::entries(&state.join("ledger"));
+    let lines: Vec<_> = entries
+        .expect("a ledger")
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    lines.join("\n")
 }
 
 #[test]

@@ -76,7 +76,13 @@ fn accepted(message: &ToCoordinator) {
 }
 
 fn ledger(state: &TempDir) -> String {
-    std::fs::read_to_string(state.path().join("ledger/entries.jsonl")).expect("a ledger")
+    let entries = collegium_node::ledger::entries(&state.path().join("ledger"));
+    let lines: Vec<_> = entries
+        .expect("a ledger")
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    lines.join("\n")
 }
 
 /// Waits until nothing of a node that ended holds its state directory.
