@@ -34,7 +34,7 @@ pub(crate) struct Predict {
     /// How the file's columns become the champion's, as in `node join`.
     #[arg(long, value_name = "FILE")]
     columns: Option<PathBuf>,
-    /// The site's node.toml: its column map, and what its [privacy] section does to columns, are
+    /// The site's node.toml: its column map, and what its section `privacy` does to columns, are
     /// done to these rows as they were to those that the champion learned from.
     #[arg(long, value_name = "FILE", conflicts_with = "columns")]
     site: Option<PathBuf>,

@@ -19,7 +19,7 @@
 //!
 //! - [`tree`], [`tile`], [`note`]: hashing and proofs, names and contents of tiles, checkpoints and
 //!   their signatures: no I/O, no clock;
-//! - [`write`]: the writer;
+//! - [`mod@write`]: the writer;
 //! - [`read`]: entries and proofs out of a folder that is trusted;
 //! - [`verify`]: a folder that is not trusted;
 //! - [`proof`]: one entry's proof as a file;
