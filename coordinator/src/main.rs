@@ -29,6 +29,9 @@ fn main() -> ExitCode {
     if let Err(error) = app::start_logging(&config.log) {
         return fail(&error, EXIT_USAGE);
     }
+    if let Err(error) = collegium_protocol::pki::passphrase::provide_from_variable() {
+        return fail(&error.to_string(), EXIT_USAGE);
+    }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("no threads: {error}"), 1),

@@ -57,6 +57,7 @@ fn main() -> ExitCode {
 }
 
 fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    collegium_protocol::pki::passphrase::provide_from_variable()?;
     let command = arguments.command.unwrap_or(Command::Run);
     let flags = Flags {
         state: arguments.state,

@@ -6,6 +6,7 @@ mod charter;
 mod check;
 mod client;
 mod coordinator;
+mod key;
 mod model;
 mod node;
 mod runtime;
@@ -15,6 +16,7 @@ mod user;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use collegium_protocol::pki::passphrase;
 
 pub(crate) use runtime::{interruptible, run_to_end, stop_signal};
 
@@ -58,6 +60,9 @@ enum Command {
     /// See, renew and revoke certificates.
     #[command(subcommand)]
     Cert(cert::Command),
+    /// Encrypt private key files by a passphrase.
+    #[command(subcommand)]
+    Key(key::Command),
     /// Use a trained model.
     #[command(subcommand)]
     Model(model::Command),
@@ -73,6 +78,8 @@ impl Cli {
     /// Whatever went wrong, with what, where and what to do about it.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let out = Output::new(self.json);
+        passphrase::provide_from_variable()?;
+        passphrase::ask_with(key::ask);
         match self.command {
             Command::Demo(args) => crate::demo::run(args, out),
             Command::Simulate(args) => crate::simulate::run(&args, out),
@@ -82,6 +89,7 @@ impl Cli {
             Command::Charter(command) => charter::run(command, out),
             Command::User(command) => user::run(command, out),
             Command::Cert(command) => cert::run(command, out),
+            Command::Key(command) => key::run(command, out),
             Command::Model(command) => model::run(command, out),
             Command::Audit(command) => audit::run(command, out),
         }

@@ -100,7 +100,7 @@ pub(crate) struct Consortium {
     /// Where the coordinator listens.
     address: String,
     /// Settings of the daemons, beside their defaults.
-    settings: Vec<(&'static str, &'static str)>,
+    settings: Vec<(&'static str, String)>,
     coordinator: Option<Child>,
     nodes: BTreeMap<&'static str, Child>,
 }
@@ -211,7 +211,7 @@ impl Consortium {
             .expect("a log");
         collegium(args)
             .arg("--until-stdin-closes")
-            .envs(self.settings.iter().copied())
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::from(log.try_clone().expect("a handle")))
             .stderr(Stdio::from(log))
@@ -265,8 +265,8 @@ impl Consortium {
     }
 
     /// Sets a setting of the daemons that start from now on, by its environment variable.
-    pub(crate) fn set(&mut self, variable: &'static str, value: &'static str) {
-        self.settings.push((variable, value));
+    pub(crate) fn set(&mut self, variable: &'static str, value: impl Into<String>) {
+        self.settings.push((variable, value.into()));
     }
 
     /// SIGKILL: nothing is flushed, nothing is said to the peers.

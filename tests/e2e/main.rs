@@ -13,6 +13,7 @@ mod consortium;
 mod demo;
 mod equality;
 mod faults;
+mod key;
 mod membership;
 mod model;
 mod rounds;

@@ -38,10 +38,10 @@ impl TlsKey {
             .map_err(|error| damaged(format!("this is not a usable private key ({error})")))
     }
 
-    /// Writes the key as PKCS#8 PEM with mode 0600; never over an existing file.
+    /// Writes the key as PKCS#8 PEM with mode 0600, encrypted if the process has a passphrase; never over an existing file.
     pub fn create_file(&self, path: &Path) -> Result<(), PkiError> {
         let pem = Zeroizing::new(self.0.serialize_pem());
-        keyfile::create(path, pem.as_bytes(), Access::Private)
+        keyfile::create_key(path, pem.as_bytes())
     }
 
     /// A PKCS#10 request (DER) for this key. It names nobody: the coordinator decides

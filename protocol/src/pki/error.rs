@@ -40,6 +40,9 @@ pub enum PkiError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A key file's passphrase is missing or another one.
+    #[error("{0}")]
+    Passphrase(String),
     /// A certificate cannot be understood.
     #[error("the certificate cannot be used: {0}")]
     Certificate(String),

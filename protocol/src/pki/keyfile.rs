@@ -1,4 +1,5 @@
-//! Private key files: written with mode 0600, refused when looser.
+//! Private key files: written with mode 0600, refused when looser, and encrypted where the process has
+//! a [passphrase](super::passphrase).
 //!
 //! Files are written whole or not at all: to a temporary name in the same directory,
 //! synced, renamed, and the directory synced.
@@ -11,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::PkiError;
 use super::fingerprint::{parse_hex, write_hex};
+use super::passphrase::{self, Passphrase};
 
 /// Largest key or certificate file that is read: a P-256 key in PEM has about 250
 /// bytes, a sealing key 32 or so, a certificate about 1 KiB; 64 KiB leaves room for
@@ -39,12 +41,17 @@ pub fn create_private_dir(directory: &Path) -> Result<(), PkiError> {
 
 /// Writes a file that is not there yet; one that is there is an error, never overwritten.
 pub fn create(path: &Path, content: &[u8], access: Access) -> Result<(), PkiError> {
+    refuse_existing(path)?;
+    replace(path, content, access)
+}
+
+fn refuse_existing(path: &Path) -> Result<(), PkiError> {
     if path.exists() {
         return Err(PkiError::Exists {
             path: path.to_owned(),
         });
     }
-    replace(path, content, access)
+    Ok(())
 }
 
 /// Writes a file atomically, replacing one that may be there.
@@ -88,22 +95,55 @@ fn write_synced(path: &Path, content: &[u8], access: Access) -> std::io::Result<
     file.sync_all()
 }
 
-/// Reads a private file after checking that nobody else may.
+/// Reads a private file after checking that nobody else may, and decrypts it where a passphrase
+/// encrypts it.
 pub fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, PkiError> {
     let file = File::open(path).map_err(failed(path, "read"))?;
     check_mode(path, &file)?;
-    read_capped(path, file).map(Zeroizing::new)
+    let content = read_capped(path, file).map(Zeroizing::new)?;
+    if passphrase::is_encrypted(&content) {
+        return passphrase::decrypt(path, &content);
+    }
+    Ok(content)
+}
+
+/// Writes a private key's file that is not there yet, encrypted if this process has a passphrase.
+pub fn create_key(path: &Path, content: &[u8]) -> Result<(), PkiError> {
+    refuse_existing(path)?;
+    replace_key(path, content)
+}
+
+/// Writes such a file over one that may be there.
+fn replace_key(path: &Path, content: &[u8]) -> Result<(), PkiError> {
+    write_key(path, content, passphrase::of_process().as_ref())
+}
+
+fn write_key(path: &Path, content: &[u8], passphrase: Option<&Passphrase>) -> Result<(), PkiError> {
+    match passphrase {
+        Some(passphrase) => {
+            let text = passphrase::encrypt(content, passphrase)?;
+            replace(path, text.as_bytes(), Access::Private)
+        }
+        None => replace(path, content, Access::Private),
+    }
+}
+
+/// Encrypts the key file at `path` by `passphrase`, or with none writes it in clear, in one step.
+/// It is read with the process's passphrase where it is encrypted now.
+pub fn protect(path: &Path, passphrase: Option<&Passphrase>) -> Result<(), PkiError> {
+    let content = read_private(path)?;
+    write_key(path, &content, passphrase)
 }
 
 /// Writes a 32-byte secret that is not an X.509 key, as two lines of text: what it is, and
 /// its hexadecimal digits. Never over an existing file.
 pub fn create_secret(path: &Path, kind: &str, secret: &[u8; 32]) -> Result<(), PkiError> {
-    create(path, secret_text(kind, secret).as_bytes(), Access::Private)
+    create_key(path, secret_text(kind, secret).as_bytes())
 }
 
 /// Writes such a secret over one that may be there.
 pub fn replace_secret(path: &Path, kind: &str, secret: &[u8; 32]) -> Result<(), PkiError> {
-    replace(path, secret_text(kind, secret).as_bytes(), Access::Private)
+    replace_key(path, secret_text(kind, secret).as_bytes())
 }
 
 fn secret_text(kind: &str, secret: &[u8; 32]) -> Zeroizing<String> {

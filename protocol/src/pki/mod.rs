@@ -14,6 +14,7 @@ mod error;
 mod fingerprint;
 mod invite;
 pub mod keyfile;
+pub mod passphrase;
 mod renewal;
 mod revocation;
 mod subject;
