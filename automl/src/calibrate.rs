@@ -4,13 +4,13 @@
 
 mod threshold;
 
-pub use threshold::{Confusion, Rule, Threshold};
+pub use threshold::{Confusion, MAX_COST, Rule, Threshold};
 
 use serde::{Deserialize, Serialize};
 
 use crate::family::{sigmoid, softplus};
 use crate::metric::Difference;
-use crate::metric::{BINS, Curve, LOGIT_LIMIT, Metric, bin_of};
+use crate::metric::{BINS, Curve, LOGIT_LIMIT, bin_of};
 
 /// Largest slope and intercept that a file or an ask may carry: far beyond what any fit gives.
 const MOST: f64 = 1e3;
@@ -174,13 +174,13 @@ pub fn calibration(groups: &[Curve]) -> Option<Platt> {
         .flatten()
 }
 
-/// The threshold for a task that ranks by `metric`, from the counts of a champion's scores before
-/// the calibration; `None` where one class is missing.
+/// The threshold by `rule`, from the counts of a champion's scores before the calibration; `None` where
+/// one class is missing.
 #[must_use]
-pub fn threshold(curve: &Curve, calibration: Option<Platt>, metric: Metric) -> Option<Threshold> {
+pub fn threshold(curve: &Curve, calibration: Option<Platt>, rule: Rule) -> Option<Threshold> {
     match calibration {
-        Some(platt) => Threshold::choose(&platt.curve(curve), Rule::of(metric)),
-        None => Threshold::choose(curve, Rule::of(metric)),
+        Some(platt) => Threshold::choose(&platt.curve(curve), rule),
+        None => Threshold::choose(curve, rule),
     }
 }
 

@@ -14,6 +14,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+use crate::calibrate::Rule;
 use crate::object::ObjectId;
 
 pub use crate::metric::Metric;
@@ -183,6 +184,10 @@ pub struct Task {
     /// year; without `rounds` the series goes on until somebody cancels its next round.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub every: Option<u64>,
+    /// What the threshold between two classes is chosen by; by the metric when `None`, see
+    /// [`Rule::of`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Rule>,
     /// Limits on the search.
     pub constraints: Constraints,
     /// Declared columns.
@@ -376,6 +381,9 @@ impl Task {
         }
         if limits.interpretable_only {
             let _ = writeln!(text, "Only models that a person can read are tried.");
+        }
+        if let Some(rule) = self.decision {
+            let _ = writeln!(text, "Rows are called positive by {}.", rule.words());
         }
         if limits.one_model() {
             let _ = writeln!(text, "The champion is one model, not a blend of several.");

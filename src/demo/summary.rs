@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use collegium_automl::calibrate::Threshold;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::consortium::Consortium;
@@ -57,6 +59,9 @@ pub(crate) fn report(object: &Value, leaderboard: &Value) -> String {
     text.push_str(&leaders(leaderboard, object["metric"].as_str()));
     text.push_str("\n\nChampion on the test rows of all sites\n");
     text.push_str(&test_line(&object["test"]));
+    if let Some(sentence) = decision(&object["champion"]["threshold"]) {
+        text.push_str(&format!("\n\n{sentence}"));
+    }
     for sentence in object["round"]["words"].as_array().into_iter().flatten() {
         text.push_str("\n\n");
         text.push_str(&word(sentence));
@@ -138,6 +143,25 @@ fn test_line(test: &Value) -> String {
     table.to_string()
 }
 
+/// From which probability on a row is called positive, why, and what came of it.
+fn decision(threshold: &Value) -> Option<String> {
+    let threshold = Threshold::deserialize(threshold).ok()?;
+    let mut text = format!(
+        "A row is called positive from a probability of {:.3} on, chosen by {}.",
+        threshold.probability,
+        threshold.rule.words()
+    );
+    if let Some(rows) = threshold.test {
+        let positives = rows.true_positives + rows.false_negatives;
+        let negatives = rows.true_negatives + rows.false_positives;
+        text.push_str(&format!(
+            " Of the test rows, {} of {positives} positives are called so, and {} of {negatives} negatives.",
+            rows.true_positives, rows.false_positives
+        ));
+    }
+    Some(text)
+}
+
 fn sites(rows: &Value) -> String {
     let mut table = output::table(&[
         "site",
@@ -201,6 +225,27 @@ pub(crate) fn round(value: f64, digits: i32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_threshold_is_told_with_its_reason_and_what_came_of_it() {
+        let told = decision(&json!({
+            "probability": 0.125,
+            "rule": { "cost": { "false_positive": 1, "false_negative": 7 } },
+            "test": {
+                "true_positives": 30, "false_positives": 12, "true_negatives": 88, "false_negatives": 2,
+            },
+        }));
+        let told = told.expect("a threshold");
+        for words in [
+            "0.125 on",
+            "7 for a positive called negative",
+            "30 of 32",
+            "12 of 100",
+        ] {
+            assert!(told.contains(words), "{words} is missing in: {told}");
+        }
+        assert_eq!(decision(&Value::Null), None, "a regression has none");
+    }
 
     #[test]
     fn the_leaderboard_says_what_became_of_whom() {

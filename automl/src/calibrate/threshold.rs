@@ -17,7 +17,20 @@ pub enum Rule {
     /// Share of positives that are called so, less the share of negatives that are: both classes
     /// count the same, however rare one is. Youden, *Index for rating diagnostic tests*, 1950.
     Youden,
+    /// Harmonic mean of the share of positives that are called so and the share of those called
+    /// positive that are. Van Rijsbergen, *Information Retrieval*, 1979.
+    F1,
+    /// Less cost: what each row called wrongly costs, in a unit of the task's choice.
+    Cost {
+        /// Of a negative called positive, 1 to [`MAX_COST`].
+        false_positive: u32,
+        /// Of a positive called negative, 1 to [`MAX_COST`].
+        false_negative: u32,
+    },
 }
+
+/// Largest cost of a row: the sum over 2^53 rows stays far inside an `i128`.
+pub const MAX_COST: u32 = 1_000_000;
 
 /// Rows by what they are and what they are called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,9 +71,44 @@ impl Rule {
         }
     }
 
+    /// In words, after "the threshold is chosen by".
+    #[must_use]
+    pub fn words(self) -> String {
+        match self {
+            Self::Accuracy => "accuracy: the most rows called rightly".to_owned(),
+            Self::Youden => {
+                "Youden's index: both classes count the same, however rare one is".to_owned()
+            }
+            Self::F1 => {
+                "F1: finding positives and being right about them count the same".to_owned()
+            }
+            Self::Cost {
+                false_positive,
+                false_negative,
+            } => format!(
+                "cost: {false_positive} for a negative called positive, {false_negative} for a positive \
+                 called negative"
+            ),
+        }
+    }
+
+    /// What is made as large as it can be: a whole number, so that every machine chooses the same.
     fn value(self, rows: Confusion) -> i128 {
         let whole = |count: u64| i128::from(count);
         match self {
+            Self::F1 => {
+                let found = 2 * whole(rows.true_positives);
+                let wrong = whole(rows.false_positives) + whole(rows.false_negatives);
+                // 40 bits: rows are below 2^53, and edges that differ by less are as good.
+                (found << 40) / (found + wrong).max(1)
+            }
+            Self::Cost {
+                false_positive,
+                false_negative,
+            } => {
+                -(whole(rows.false_positives) * i128::from(false_positive)
+                    + whole(rows.false_negatives) * i128::from(false_negative))
+            }
             Self::Accuracy => whole(rows.true_positives + rows.true_negatives),
             // Times positives times negatives, so that it is a whole number.
             Self::Youden => {
@@ -148,8 +196,18 @@ impl Threshold {
     /// Checks what came from elsewhere.
     ///
     /// # Errors
-    /// When it is no probability.
+    /// When it is no probability, or its costs are out of range.
     pub fn check(&self) -> Result<(), String> {
+        if let Rule::Cost {
+            false_positive,
+            false_negative,
+        } = self.rule
+            && ![false_positive, false_negative]
+                .iter()
+                .all(|it| (1..=MAX_COST).contains(it))
+        {
+            return Err(format!("a cost that is not from 1 to {MAX_COST}"));
+        }
         if self.probability > 0.0 && self.probability < 1.0 {
             Ok(())
         } else {
@@ -238,6 +296,57 @@ mod tests {
         assert_eq!(
             Threshold::choose(&curve(&[(0.3, true, 5)]), Rule::Youden),
             None
+        );
+    }
+
+    #[test]
+    fn costs_move_the_threshold_to_where_a_row_is_worth_calling() {
+        // Scores that mean what they say: a row of probability p is worth calling positive where
+        // p times the cost of missing it is above 1 - p times the cost of a false alarm.
+        let mut rows = Vec::new();
+        for percent in 1..100 {
+            let p = f64::from(percent) / 100.0;
+            rows.push((p, true, percent as usize));
+            rows.push((p, false, 100 - percent as usize));
+        }
+        let scores = curve(&rows);
+        for (false_positive, false_negative) in [(1, 1), (1, 9), (3, 1), (1, 4)] {
+            let rule = Rule::Cost {
+                false_positive,
+                false_negative,
+            };
+            let chosen = Threshold::choose(&scores, rule).expect("two classes");
+            let best = f64::from(false_positive) / f64::from(false_positive + false_negative);
+            assert!(
+                (chosen.probability - best).abs() < 0.016,
+                "{chosen:?}, not {best}"
+            );
+            chosen.check().expect("in range");
+        }
+    }
+
+    #[test]
+    fn f1_is_as_large_as_any_edge_makes_it() {
+        let rare = curve(&[
+            (0.02, false, 900),
+            (0.2, false, 60),
+            (0.2, true, 10),
+            (0.6, false, 10),
+            (0.6, true, 30),
+        ]);
+        let chosen = Threshold::choose(&rare, Rule::F1).expect("two classes");
+        let f1 = |rows: Confusion| {
+            let found = 2.0 * rows.true_positives as f64;
+            found / (found + (rows.false_positives + rows.false_negatives) as f64)
+        };
+        let most = (1..BINS)
+            .map(|bin| f1(Confusion::at(&rare, bin)))
+            .fold(0.0, f64::max);
+        assert!((f1(chosen.confusion(&rare)) - most).abs() < 1e-9);
+        // 30 of 40 found, 10 wrong: better than 40 of 40 with 70 wrong.
+        assert!(
+            (most - 0.75).abs() < 1e-9 && chosen.probability > 0.2,
+            "{chosen:?}"
         );
     }
 

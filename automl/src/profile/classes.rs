@@ -116,7 +116,7 @@ pub(super) fn resolve(
     let target = || task.target.clone();
     if declared_number(task) {
         return if texts == 0 {
-            Ok(None)
+            number(task)
         } else {
             Err(ProfileError::NotANumber {
                 target: target(),
@@ -132,7 +132,7 @@ pub(super) fn resolve(
     if !declared(task) {
         let words = found.iter().any(|(name, _)| name.parse::<f64>().is_err());
         if texts == 0 && (other > 0 || found.len() > FEW) && !words {
-            return Ok(None);
+            return number(task);
         }
     }
     if other > 0 {
@@ -155,34 +155,46 @@ pub(super) fn resolve(
     ordered(task, found).map(Some)
 }
 
+/// The target is a number.
+fn number(task: &Task) -> Result<Option<(TargetCoding, Vec<u64>)>, ProfileError> {
+    match task.decision {
+        None => Ok(None),
+        Some(_) => Err(ProfileError::DecisionOfMany {
+            found: "a number of values".to_owned(),
+        }),
+    }
+}
+
 /// Puts the positive class last where there are two.
 fn ordered(
     task: &Task,
     mut found: Vec<(String, u64)>,
 ) -> Result<(TargetCoding, Vec<u64>), ProfileError> {
+    let joined = |found: &[(String, u64)]| {
+        let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+        names.join(", ")
+    };
+    if task.decision.is_some() && found.len() > 2 {
+        return Err(ProfileError::DecisionOfMany {
+            found: joined(&found),
+        });
+    }
     if let Some(positive) = &task.positive {
         let wanted = canonical_text(positive);
         let place = found.iter().position(|(name, _)| {
             canonical_text(name) == wanted || name.eq_ignore_ascii_case(&wanted)
         });
-        let names = || {
-            found
-                .iter()
-                .map(|(name, _)| name.clone())
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
         match place {
             None => {
                 return Err(ProfileError::NoPositive {
                     positive: positive.clone(),
-                    found: names(),
+                    found: joined(&found),
                 });
             }
             Some(_) if found.len() > 2 => {
                 return Err(ProfileError::NotTwo {
                     positive: positive.clone(),
-                    found: names(),
+                    found: joined(&found),
                 });
             }
             Some(0) => found.swap(0, 1),

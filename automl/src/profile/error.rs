@@ -106,6 +106,15 @@ pub enum ProfileError {
         /// The classes found.
         found: String,
     },
+    /// A threshold for a target that has not two classes.
+    #[error(
+        "the task has a [decision], which is for two classes, and the target has {found}; remove it, name \
+         the two `classes`, or map the others together in the sites' column maps"
+    )]
+    DecisionOfMany {
+        /// The classes found.
+        found: String,
+    },
     /// Nothing is left to learn from.
     #[error("no column is left as a feature; each was dropped: {0}")]
     NoFeatures(String),

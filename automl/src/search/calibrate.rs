@@ -1,6 +1,6 @@
 //! Calibration and threshold of what was chosen.
 
-use crate::calibrate::{self, Platt, Threshold};
+use crate::calibrate::{self, Platt, Rule, Threshold};
 use crate::family::Head;
 use crate::metric::Curve;
 use crate::search::ensemble::Chosen;
@@ -19,8 +19,9 @@ pub(super) fn threshold(task: &Task, chosen: &Chosen) -> Option<Threshold> {
     let (first, _) = chosen.members.first()?;
     match (first.entrant.setting.head, &chosen.validation.curves[..]) {
         (Head::Binary, [curve]) => {
-            let metric = task.metric_for(Kind::Classification);
-            calibrate::threshold(curve, chosen.calibration, metric)
+            let usual = || Rule::of(task.metric_for(Kind::Classification));
+            let rule = task.decision.unwrap_or_else(usual);
+            calibrate::threshold(curve, chosen.calibration, rule)
         }
         _ => None,
     }

@@ -6,6 +6,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::section::{Section, line_of};
+use crate::calibrate::{MAX_COST, Rule};
 use crate::family;
 
 use super::{
@@ -17,7 +18,7 @@ use super::{
 /// have columns.
 const MAX_NAMES: usize = crate::table::MAX_COLUMNS;
 
-const TOP_KEYS: [&str; 16] = [
+const TOP_KEYS: [&str; 17] = [
     "name",
     "target",
     "kind",
@@ -32,6 +33,7 @@ const TOP_KEYS: [&str; 16] = [
     "max_steps",
     "rounds",
     "every",
+    "decision",
     "constraints",
     "columns",
 ];
@@ -44,6 +46,7 @@ pub(super) const CONSTRAINT_KEYS: [&str; 7] = [
     "single_model",
     "temporal_check",
 ];
+const DECISION_KEYS: [&str; 3] = ["rule", "false_positive_cost", "false_negative_cost"];
 const COLUMN_KEYS: [&str; 3] = ["type", "values", "missing"];
 /// Most values of a column that mean "missing".
 const MAX_MISSING: usize = 16;
@@ -101,6 +104,7 @@ pub(super) fn parse(text: &str) -> Result<Task, TaskError> {
             .whole("rounds", 1, MAX_ROUNDS)?
             .and_then(|n| u32::try_from(n).ok()),
         every: every(&top)?,
+        decision: decision(&top)?,
         constraints: constraints(&top)?,
         columns: columns(&top)?,
     };
@@ -168,6 +172,41 @@ fn constraints(top: &Section<'_>) -> Result<Constraints, TaskError> {
             )?
             .unwrap_or_default(),
     })
+}
+
+/// `[decision]`: a rule by name, or two costs.
+fn decision(top: &Section<'_>) -> Result<Option<Rule>, TaskError> {
+    let Some(section) = top.section("decision", "decision")? else {
+        return Ok(None);
+    };
+    section.refuse_unknown(&DECISION_KEYS)?;
+    let rule = section.choice(
+        "rule",
+        &[
+            ("accuracy", Rule::Accuracy),
+            ("youden", Rule::Youden),
+            ("f1", Rule::F1),
+        ],
+        |(name, _)| name,
+    )?;
+    let cost = |key| {
+        let cost = section.whole(key, 1, i64::from(MAX_COST))?;
+        Ok(cost.and_then(|cost| u32::try_from(cost).ok()))
+    };
+    let costs: (Option<u32>, Option<u32>) =
+        (cost("false_positive_cost")?, cost("false_negative_cost")?);
+    match (rule, costs) {
+        (Some((_, rule)), (None, None)) => Ok(Some(rule)),
+        (None, (Some(false_positive), Some(false_negative))) => Ok(Some(Rule::Cost {
+            false_positive,
+            false_negative,
+        })),
+        _ => Err(top.at_key(
+            "decision",
+            "[decision] needs either `rule` (\"accuracy\", \"youden\" or \"f1\") or both \
+             `false_positive_cost` and `false_negative_cost`",
+        )),
+    }
 }
 
 /// `monotone = { age = "increasing" }`.
@@ -322,6 +361,12 @@ fn consistent(top: &Section<'_>, task: &Task) -> Result<(), TaskError> {
             "classes"
         };
         return Err(top.at_key(key, "a regression has no classes; remove this line"));
+    }
+    if task.decision.is_some() && (task.kind == Some(Kind::Regression) || task.classes.len() > 2) {
+        return Err(top.at_key(
+            "decision",
+            "[decision] is for two classes: from which probability on a row is called positive; remove it",
+        ));
     }
     for (key, other) in [("entity", &task.entity), ("split", &task.split)] {
         if other.as_ref() == Some(&task.target) {

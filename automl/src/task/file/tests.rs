@@ -1,5 +1,6 @@
 //! What task files may say, and what is said about wrong ones.
 
+use crate::calibrate::Rule;
 use crate::task::{ColumnType, Direction, Kind, Metric, Preset, Task, TaskError};
 
 const SAMPLE: &str = r#"
@@ -379,4 +380,45 @@ fn slips_in_rounds_are_explained() {
             "{line}: {message}"
         );
     }
+}
+
+#[test]
+fn a_decision_is_a_rule_or_two_costs_for_two_classes() {
+    let rule = |text: &str| Task::from_toml(&with(text)).expect("a task").decision;
+    assert_eq!(rule(""), None);
+    assert_eq!(rule("[decision]\nrule = \"f1\""), Some(Rule::F1));
+    let costs = "[decision]\nfalse_positive_cost = 1\nfalse_negative_cost = 20";
+    let wanted = Rule::Cost {
+        false_positive: 1,
+        false_negative: 20,
+    };
+    assert_eq!(rule(costs), Some(wanted));
+    let task = Task::from_toml(&with(costs)).expect("a task");
+    let again = Task::from_bytes(&task.to_bytes()).expect("its own bytes");
+    assert_eq!(again, task);
+    assert!(
+        task.summary().contains("20 for a positive called negative"),
+        "{}",
+        task.summary()
+    );
+
+    let text = error(&with("[decision]\nrule = \"f2\""));
+    assert!(text.contains("did you mean `f1`"), "{text}");
+    for half in [
+        "",
+        "false_positive_cost = 1",
+        "rule = \"f1\"\nfalse_negative_cost = 2\nfalse_positive_cost = 1",
+    ] {
+        let text = error(&with(&format!("[decision]\n{half}")));
+        assert!(text.contains("needs either `rule`"), "{text}");
+    }
+    let text = error(&with(
+        "[decision]\nfalse_positive_cost = 0\nfalse_negative_cost = 2",
+    ));
+    assert!(
+        text.contains("line 4") && text.contains("from 1 to 1000000"),
+        "{text}"
+    );
+    let text = error(&with("kind = \"regression\"\n[decision]\nrule = \"f1\""));
+    assert!(text.contains("two classes"), "{text}");
 }
