@@ -234,12 +234,7 @@ impl Access<'_> {
         certificates: &[(Serial, Subject)],
         why: &str,
     ) -> Result<(), Refusal> {
-        let mut transaction = self
-            .store
-            .pool()
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(internal)?;
+        let mut transaction = self.store.begin_write().await.map_err(internal)?;
         self.note(&mut transaction, actor, certificates, why)
             .await?;
         transaction.commit().await.map_err(internal)?;
@@ -323,12 +318,7 @@ impl Access<'_> {
             .sign_request(request, &peer.subject, now)
             .map_err(|error| Refusal::new(RefusalCode::Malformed, error))?;
         let subject = &peer.subject;
-        let mut transaction = self
-            .store
-            .pool()
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(internal)?;
+        let mut transaction = self.store.begin_write().await.map_err(internal)?;
         // Between the request and here it may have been taken away.
         if is_revoked(&mut transaction, &peer.serial)
             .await

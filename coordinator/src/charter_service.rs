@@ -238,11 +238,7 @@ pub async fn sign(
     run_under_way: bool,
 ) -> Result<AdminResponse, Refusal> {
     let (signature, reveal) = one;
-    let mut transaction = store
-        .pool()
-        .begin_with("BEGIN IMMEDIATE")
-        .await
-        .map_err(internal)?;
+    let mut transaction = store.begin_write().await.map_err(internal)?;
     let before = current(&mut transaction, WhichCharter::InForce)
         .await
         .map_err(internal)?;
@@ -274,28 +270,15 @@ pub async fn sign(
                    ended, or have it cancelled";
         return Err(Refusal::new(RefusalCode::Busy, why));
     }
-    add_signature(&mut transaction, &digest, member, &one)
-        .await
-        .map_err(internal)?;
-    // What the ledger states is durable before anybody can see it.
-    let evidence =
-        json!({ "signatures": signed.signatures.len(), "members": signed.charter.members.len() });
-    write_down(
-        ledger,
-        Entry::new(Action::CharterSign, member.as_str(), &digest, Outcome::Done).evidence(evidence),
-    )?;
+    keep_signature(&mut transaction, ledger, member, (&signed, &one)).await?;
     if verified {
         put_in_force(&mut transaction, &signed, &digest)
             .await
             .map_err(internal)?;
+        let in_force = Action::CharterInForce;
         write_down(
             ledger,
-            Entry::new(
-                Action::CharterInForce,
-                "coordinator",
-                &digest,
-                Outcome::Done,
-            ),
+            Entry::new(in_force, "coordinator", &digest, Outcome::Done),
         )?;
     }
     transaction.commit().await.map_err(internal)?;
@@ -304,6 +287,27 @@ pub async fn sign(
         return Ok(answer(signed, Vec::new()));
     }
     Ok(open(signed, before.as_ref()))
+}
+
+/// Adds a signature to the ones kept, and writes it into the ledger: what the ledger states is
+/// durable before anybody can see it.
+async fn keep_signature(
+    connection: &mut SqliteConnection,
+    ledger: &Ledger,
+    member: &MemberName,
+    (signed, one): (&SignedCharter, &CharterSignature),
+) -> Result<(), Refusal> {
+    let digest = signed.charter.digest().to_string();
+    add_signature(connection, &digest, member, one)
+        .await
+        .map_err(internal)?;
+    let evidence =
+        json!({ "signatures": signed.signatures.len(), "members": signed.charter.members.len() });
+    let signing = Action::CharterSign;
+    write_down(
+        ledger,
+        Entry::new(signing, member.as_str(), &digest, Outcome::Done).evidence(evidence),
+    )
 }
 
 /// The proposed charter, which must be this one, and the member's index among those who sign it.
@@ -408,11 +412,7 @@ async fn replace_proposal(
 ) -> Result<(), StoreError> {
     let storing = || doing("store a proposal");
     let body = signed.to_bytes().map_err(damaged)?;
-    let mut transaction = store
-        .pool()
-        .begin_with("BEGIN IMMEDIATE")
-        .await
-        .map_err(storing())?;
+    let mut transaction = store.begin_write().await.map_err(storing())?;
     for statement in [
         "DELETE FROM charter_signatures WHERE digest IN (SELECT digest FROM charters WHERE in_force = 0)",
         "DELETE FROM charters WHERE in_force = 0",

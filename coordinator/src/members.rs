@@ -66,11 +66,7 @@ pub async fn invite(
     let lifetime = Duration::from_secs(INVITE_DAYS * 24 * 60 * 60);
     let expires =
         now_seconds().saturating_add(i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX));
-    let mut transaction = store
-        .pool()
-        .begin_with("BEGIN IMMEDIATE")
-        .await
-        .map_err(internal)?;
+    let mut transaction = store.begin_write().await.map_err(internal)?;
     sqlx::query(
         "DELETE FROM invites WHERE used_at IS NULL \
          AND ((name = ? AND (role = 'node') = ?) OR expires_at <= ?)",
@@ -115,11 +111,7 @@ pub async fn redeem(
 ) -> Result<Redeemed, Refusal> {
     request.verify()?;
     let digest = hex(&InviteSecret::from_bytes(request.secret).digest());
-    let mut transaction = store
-        .pool()
-        .begin_with("BEGIN IMMEDIATE")
-        .await
-        .map_err(internal)?;
+    let mut transaction = store.begin_write().await.map_err(internal)?;
     let invite = check_invite(&mut transaction, &digest, &request.name).await?;
     if invite.role != Role::Node {
         let why = "the invitation is for a person; use it with `collegium user join`";

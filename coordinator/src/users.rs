@@ -65,12 +65,7 @@ pub async fn enroll(
         return Err(Refusal::new(RefusalCode::Version, why));
     }
     let digest = members::hex(&InviteSecret::from_bytes(request.secret).digest());
-    let mut transaction = access
-        .store
-        .pool()
-        .begin_with("BEGIN IMMEDIATE")
-        .await
-        .map_err(internal)?;
+    let mut transaction = access.store.begin_write().await.map_err(internal)?;
     let invite = check_invite(&mut transaction, &digest, &request.name).await?;
     if invite.role == Role::Node {
         let why = "the invitation is for a member's node; use it with `collegium node join`";
@@ -224,12 +219,7 @@ pub async fn revoke(access: &Access<'_>, asker: &Peer, name: &MemberName) -> Res
         return Err(Refusal::new(RefusalCode::Conflict, why));
     }
     let actor = asker.subject.to_string();
-    let mut transaction = access
-        .store
-        .pool()
-        .begin_with("BEGIN IMMEDIATE")
-        .await
-        .map_err(internal)?;
+    let mut transaction = access.store.begin_write().await.map_err(internal)?;
     let certificates = certificates::counting(&mut transaction, &ROLES, name.as_str())
         .await
         .map_err(internal)?;

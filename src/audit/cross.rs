@@ -61,10 +61,35 @@ struct Step {
 #[derive(Debug, Default)]
 pub(crate) struct Member {
     asks: BTreeMap<String, (u64, String)>,
-    votes: Vec<(u64, String, String, BTreeSet<String>)>,
-    releases: Vec<(u64, String, String, String, u64)>,
+    votes: Vec<Vote>,
+    releases: Vec<Release>,
     seen: Vec<(u64, u64, Digest)>,
     last_ms: u64,
+}
+
+/// A member's vote for a contributing set.
+#[derive(Debug)]
+struct Vote {
+    entry: u64,
+    step: String,
+    proposal: String,
+    contributors: BTreeSet<String>,
+}
+
+/// A member's share of the key, released for a contributing set.
+#[derive(Debug)]
+struct Release {
+    entry: u64,
+    step: String,
+    proposal: String,
+    ask: String,
+    time_ms: u64,
+}
+
+impl Step {
+    fn is_of(&self, proposal: &str) -> bool {
+        self.proposal.as_deref() == Some(proposal)
+    }
 }
 
 fn text(evidence: &Value, field: &str) -> String {
@@ -119,13 +144,21 @@ impl Member {
                 self.asks.insert(object, (number, context));
             }
             Some("vote") => {
-                let proposal = text(evidence, "proposal");
-                self.votes.push((number, object, proposal, names(evidence)));
+                self.votes.push(Vote {
+                    entry: number,
+                    step: object,
+                    proposal: text(evidence, "proposal"),
+                    contributors: names(evidence),
+                });
             }
             Some("release") => {
-                let (proposal, ask) = (text(evidence, "proposal"), text(evidence, "ask"));
-                self.releases
-                    .push((number, object, proposal, ask, time(entry)));
+                self.releases.push(Release {
+                    entry: number,
+                    step: object,
+                    proposal: text(evidence, "proposal"),
+                    ask: text(evidence, "ask"),
+                    time_ms: time(entry),
+                });
             }
             Some("witness") => {
                 let root = evidence["root"].as_str().and_then(|it| it.parse().ok());
@@ -161,112 +194,139 @@ pub(crate) struct Compared {
 
 /// Compares a member's ledger with the coordinator's.
 pub(crate) fn compare(name: &str, member: &Member, coordinator: &Coordinator) -> Compared {
-    let mut compared = Compared::default();
-    let mut spoken_of = BTreeSet::new();
-    for (object, steps) in &coordinator.steps {
-        for step in steps.iter().filter(|step| step.contributors.contains(name)) {
-            answered(name, object, step, member, &mut compared, &mut spoken_of);
+    let mut comparison = Comparison {
+        name,
+        member,
+        coordinator,
+        compared: Compared::default(),
+        spoken_of: BTreeSet::new(),
+    };
+    comparison.answers();
+    comparison.votes();
+    comparison.releases();
+    comparison.compared.steps = comparison.spoken_of.len();
+    comparison.compared
+}
+
+struct Comparison<'a> {
+    /// The member's name.
+    name: &'a str,
+    member: &'a Member,
+    coordinator: &'a Coordinator,
+    compared: Compared,
+    /// Steps of which both ledgers speak, and say the same.
+    spoken_of: BTreeSet<&'a str>,
+}
+
+impl<'a> Comparison<'a> {
+    /// Every step that counts the member among its contributors was answered by it.
+    fn answers(&mut self) {
+        for (object, steps) in &self.coordinator.steps {
+            for step in steps
+                .iter()
+                .filter(|it| it.contributors.contains(self.name))
+            {
+                self.answer(object, step);
+            }
         }
     }
-    for (entry, object, proposal, contributors) in &member.votes {
-        let same = |step: &&Step| step.proposal.as_ref() == Some(proposal);
-        let steps = coordinator.steps.get(object).into_iter().flatten();
-        let Some(step) = steps.into_iter().find(same) else {
-            // Voted for, and never opened: a step may be dropped after the votes.
-            continue;
+
+    fn answer(&mut self, object: &'a str, step: &Step) {
+        let (entry, detail) = match self.member.asks.get(object) {
+            Some((_, context)) if *context == step.context => {
+                self.spoken_of.insert(object);
+                return;
+            }
+            Some((entry, context)) => {
+                let found = &step.context;
+                let detail = format!(
+                    "the coordinator asked in the context {found}, the member answered in {context}"
+                );
+                (Some(*entry), detail)
+            }
+            None if step.time_ms > self.member.last_ms => {
+                self.compared.later += 1;
+                return;
+            }
+            None => {
+                let detail = "the coordinator counts the member among the contributors, and the member's ledger knows of no answer";
+                (None, detail.to_owned())
+            }
         };
-        spoken_of.insert(object.clone());
-        if step.contributors != *contributors {
-            let list = |names: &BTreeSet<String>| Vec::from_iter(names.iter().cloned()).join(", ");
-            compared.mismatches.push(Mismatch {
-                member: name.to_owned(),
-                step: object.clone(),
-                coordinator_entry: Some(step.entry),
-                member_entry: Some(*entry),
-                detail: format!(
+        self.mismatch(object, Some(step.entry), entry, detail);
+    }
+
+    /// What was opened is the set that the member voted for. A step that was voted for and never
+    /// opened is none: steps may be dropped after the votes.
+    fn votes(&mut self) {
+        for vote in &self.member.votes {
+            let steps = self.coordinator.steps.get(&vote.step).into_iter().flatten();
+            let Some(step) = steps.into_iter().find(|step| step.is_of(&vote.proposal)) else {
+                continue;
+            };
+            self.spoken_of.insert(&vote.step);
+            if step.contributors != vote.contributors {
+                let list =
+                    |names: &BTreeSet<String>| Vec::from_iter(names.iter().cloned()).join(", ");
+                let detail = format!(
                     "the coordinator names the contributing set {}; the member voted for {}",
                     list(&step.contributors),
-                    list(contributors)
-                ),
-            });
+                    list(&vote.contributors)
+                );
+                self.mismatch(&vote.step, Some(step.entry), Some(vote.entry), detail);
+            }
         }
     }
-    for (entry, object, proposal, ask, time_ms) in &member.releases {
-        let steps = coordinator.steps.get(object).map_or(&[][..], Vec::as_slice);
-        let opened = steps
-            .iter()
-            .find(|step| step.proposal.as_ref() == Some(proposal));
-        let detail = match opened.or_else(|| steps.iter().find(|step| step.opened)) {
-            None if steps.is_empty() && *time_ms > coordinator.last_ms => {
-                compared.later += 1;
-                continue;
-            }
-            None if steps.is_empty() => {
-                "the member released its share of the key, and the coordinator's ledger says nothing of the step".to_owned()
-            }
-            None => continue,
-            Some(step) if step.proposal.as_ref() != Some(proposal) => format!(
-                "the member released its share for the set {proposal}, the coordinator opened {}",
-                step.proposal.as_deref().unwrap_or("another")
-            ),
-            Some(step) if step.ask != *ask => format!(
-                "the coordinator names the ask {}, the member was asked {ask}",
-                step.ask
-            ),
-            Some(_) => {
-                spoken_of.insert(object.clone());
-                continue;
-            }
-        };
-        compared.mismatches.push(Mismatch {
-            member: name.to_owned(),
-            step: object.clone(),
-            coordinator_entry: steps.first().map(|step| step.entry),
-            member_entry: Some(*entry),
+
+    /// What the member released its share for is what was opened, and what it was asked.
+    fn releases(&mut self) {
+        for release in &self.member.releases {
+            let steps = self.coordinator.steps.get(&release.step);
+            let steps = steps.map_or(&[][..], Vec::as_slice);
+            let own = steps.iter().find(|step| step.is_of(&release.proposal));
+            let detail = match own.or_else(|| steps.iter().find(|step| step.opened)) {
+                None if steps.is_empty() && release.time_ms > self.coordinator.last_ms => {
+                    self.compared.later += 1;
+                    continue;
+                }
+                None if steps.is_empty() => {
+                    "the member released its share of the key, and the coordinator's ledger says nothing of the step".to_owned()
+                }
+                None => continue,
+                Some(step) if !step.is_of(&release.proposal) => format!(
+                    "the member released its share for the set {}, the coordinator opened {}",
+                    release.proposal,
+                    step.proposal.as_deref().unwrap_or("another")
+                ),
+                Some(step) if step.ask != release.ask => format!(
+                    "the coordinator names the ask {}, the member was asked {}",
+                    step.ask, release.ask
+                ),
+                Some(_) => {
+                    self.spoken_of.insert(&release.step);
+                    continue;
+                }
+            };
+            let first = steps.first().map(|step| step.entry);
+            self.mismatch(&release.step, first, Some(release.entry), detail);
+        }
+    }
+
+    fn mismatch(
+        &mut self,
+        step: &str,
+        coordinator_entry: Option<u64>,
+        member_entry: Option<u64>,
+        detail: String,
+    ) {
+        self.compared.mismatches.push(Mismatch {
+            member: self.name.to_owned(),
+            step: step.to_owned(),
+            coordinator_entry,
+            member_entry,
             detail,
         });
     }
-    compared.steps = spoken_of.len();
-    compared
-}
-
-/// A step to which the member contributed, as the coordinator has it.
-fn answered(
-    name: &str,
-    object: &str,
-    step: &Step,
-    member: &Member,
-    compared: &mut Compared,
-    spoken_of: &mut BTreeSet<String>,
-) {
-    let (member_entry, detail) = match member.asks.get(object) {
-        Some((_, context)) if *context == step.context => {
-            spoken_of.insert(object.to_owned());
-            return;
-        }
-        Some((entry, context)) => {
-            let found = &step.context;
-            let detail = format!(
-                "the coordinator asked in the context {found}, the member answered in {context}"
-            );
-            (Some(*entry), detail)
-        }
-        None if step.time_ms > member.last_ms => {
-            compared.later += 1;
-            return;
-        }
-        None => {
-            let detail = "the coordinator counts the member among the contributors, and the member's ledger knows of no answer";
-            (None, detail.to_owned())
-        }
-    };
-    compared.mismatches.push(Mismatch {
-        member: name.to_owned(),
-        step: object.to_owned(),
-        coordinator_entry: Some(step.entry),
-        member_entry,
-        detail,
-    });
 }
 
 #[cfg(test)]

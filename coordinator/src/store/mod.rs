@@ -186,6 +186,17 @@ impl Store {
         &self.pool
     }
 
+    /// Begins a transaction that will write. It holds the database's write lock from here on, so that what it
+    /// reads cannot change before it writes.
+    ///
+    /// # Errors
+    /// The database cannot be reached, or stays locked by another writer.
+    pub async fn begin_write(
+        &self,
+    ) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>, sqlx::Error> {
+        self.pool.begin_with("BEGIN IMMEDIATE").await
+    }
+
     /// Closes every connection; writes the log back into the file.
     pub async fn close(&self) {
         self.pool.close().await;

@@ -92,7 +92,10 @@ impl std::fmt::Debug for Passphrase {
 }
 
 static OF_PROCESS: RwLock<Option<Passphrase>> = RwLock::new(None);
-static ASK: OnceLock<fn(&Path) -> Result<Passphrase, PkiError>> = OnceLock::new();
+static ASK: OnceLock<Ask> = OnceLock::new();
+
+/// Asks a person for the passphrase of the key file at a path.
+pub type Ask = fn(&Path) -> Result<Passphrase, PkiError>;
 
 /// From here on this process encrypts the key files that it writes, and can read encrypted ones.
 pub fn provide(passphrase: Passphrase) {
@@ -135,7 +138,7 @@ pub fn missing(path: &Path) -> PkiError {
 
 /// How to ask a person when an encrypted file (its path) is read and there is no passphrase yet. The first
 /// call counts.
-pub fn ask_with(ask: fn(&Path) -> Result<Passphrase, PkiError>) {
+pub fn ask_with(ask: Ask) {
     let _ = ASK.set(ask);
 }
 
@@ -246,7 +249,7 @@ fn parse(content: &[u8]) -> Option<Parts<'_>> {
     let (derivation, body) = text.strip_prefix(TITLE)?.split_once('\n')?;
     let (log_n, salt) = derivation.strip_prefix("scrypt ")?.split_once(' ')?;
     Some(Parts {
-        head: &content[..TITLE.len() + derivation.len() + 1],
+        head: content.get(..TITLE.len() + derivation.len() + 1)?,
         log_n: log_n.parse().ok()?,
         salt: parse_hex(salt)?,
         body: body.strip_suffix('\n').unwrap_or(body),
