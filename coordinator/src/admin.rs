@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use collegium_crypto::identity::Signature;
+use collegium_protocol::charter::Reveal;
 use collegium_protocol::context::task_digest;
 use collegium_protocol::ids::{MemberName, RunId};
 use collegium_protocol::limits::{
@@ -12,7 +14,7 @@ use collegium_protocol::limits::{
 use collegium_protocol::message::admin::{AdminRequest, AdminResponse, RunStatus, RunSummary};
 use collegium_protocol::pki::{Peer, Role};
 use collegium_protocol::quic::{FrameReceiver, FrameSender, QuicError};
-use collegium_protocol::{Refusal, RefusalCode};
+use collegium_protocol::{Digest, Refusal, RefusalCode};
 use tracing::{info, warn};
 
 use crate::app::Context;
@@ -21,14 +23,14 @@ use crate::progress::Watched;
 use crate::rounds;
 use crate::runs;
 use crate::store::{RunState, TaskRecord};
-use crate::{certificates, charter_service, join_service, members, users};
+use crate::{certificates, charter_service, join_service, ledger_service, members, users};
 
 /// Answers one request of `peer`, which comes from `address`.
 pub async fn serve(
     context: &Arc<Context>,
     peer: &Peer,
     address: IpAddr,
-    mut sender: FrameSender,
+    sender: FrameSender,
     mut receiver: FrameReceiver,
 ) -> Result<(), QuicError> {
     let request: AdminRequest = receiver.expect(MAX_ADMIN_REQUEST_BYTES).await?;
@@ -36,23 +38,34 @@ pub async fn serve(
     if let Err(refusal) = allowed(context, peer, &asker, &request).await {
         return answer(sender, &AdminResponse::Refused(refusal)).await;
     }
-    if let AdminRequest::WatchRun { run, from } = request {
-        let Some(progress) = runs::watch(context, run).await else {
-            let refusal = Refusal::new(RefusalCode::UnknownRun, run);
-            return answer(sender, &AdminResponse::Refused(refusal)).await;
-        };
-        let mut next = from;
-        while let Watched::Event(number, event) = progress.next(next).await {
-            let event = AdminResponse::Event(event.as_bytes().to_vec().into());
-            sender.send(&event, MAX_ADMIN_RESPONSE_BYTES).await?;
-            next = number + 1;
+    match request {
+        AdminRequest::WatchRun { run, from } => watch(context, run, from, sender).await,
+        AdminRequest::ReadLedger => ledger_service::serve(context, sender, receiver).await,
+        request => {
+            let response = respond(context, peer, request).await;
+            answer(sender, &response.unwrap_or_else(AdminResponse::Refused)).await
         }
-        return sender.delivered().await;
     }
-    let response = respond(context, peer, request)
-        .await
-        .unwrap_or_else(AdminResponse::Refused);
-    answer(sender, &response).await
+}
+
+/// Sends a run's events until it is over.
+async fn watch(
+    context: &Context,
+    run: RunId,
+    from: u64,
+    mut sender: FrameSender,
+) -> Result<(), QuicError> {
+    let Some(progress) = runs::watch(context, run).await else {
+        let refusal = Refusal::new(RefusalCode::UnknownRun, run);
+        return answer(sender, &AdminResponse::Refused(refusal)).await;
+    };
+    let mut next = from;
+    while let Watched::Event(number, event) = progress.next(next).await {
+        let event = AdminResponse::Event(event.as_bytes().to_vec().into());
+        sender.send(&event, MAX_ADMIN_RESPONSE_BYTES).await?;
+        next = number + 1;
+    }
+    sender.delivered().await
 }
 
 /// Puts the request to the access policy; the answer is in the ledger when this returns.
@@ -109,6 +122,7 @@ async fn question(
                 Resource::Certificate { serial, holder },
             ))
         }
+        R::ReadLedger => Ok((Act::ReadLedger, Resource::Consortium)),
         // The certificate of this very connection.
         R::RenewCertificate { .. } => Ok((
             Act::RenewCertificate,
@@ -137,29 +151,26 @@ async fn answer(mut sender: FrameSender, response: &AdminResponse) -> Result<(),
     sender.delivered().await
 }
 
+/// Carries out a request that the access policy allows.
 async fn respond(
     context: &Arc<Context>,
     peer: &Peer,
     request: AdminRequest,
 ) -> Result<AdminResponse, Refusal> {
+    use AdminRequest as R;
     let actor = peer.subject.to_string();
     match request {
-        AdminRequest::SubmitTask { task } => submit(context, &actor, task.as_slice()).await,
-        AdminRequest::RerunRun { run } => {
-            let next = rounds::rerun(context, run, &actor).await?;
-            Ok(AdminResponse::Submitted { run: next })
+        R::SubmitTask { task } => submit(context, &actor, task.as_slice()).await,
+        R::RerunRun { run } => {
+            let run = rounds::rerun(context, run, &actor).await?;
+            Ok(AdminResponse::Submitted { run })
         }
-        AdminRequest::ListRuns => list_runs(context).await,
-        AdminRequest::CancelRun { run } => {
-            runs::cancel(context, run, &actor).await?;
-            Ok(AdminResponse::Done)
-        }
-        AdminRequest::Result { run } => result(context, run).await,
-        AdminRequest::ListMembers => list_members(context).await,
-        AdminRequest::Invite { name, address } => {
-            invite(context, &actor, (&name, Role::Node), address).await
-        }
-        AdminRequest::InviteUser {
+        R::ListRuns => list_runs(context).await,
+        R::CancelRun { run } => done(runs::cancel(context, run, &actor).await),
+        R::Result { run } => result(context, run).await,
+        R::ListMembers => list_members(context).await,
+        R::Invite { name, address } => invite(context, &actor, (&name, Role::Node), address).await,
+        R::InviteUser {
             name,
             role,
             address,
@@ -168,61 +179,64 @@ async fn respond(
             users::check(&name, role)?;
             invite(context, &actor, (&name, role), address).await
         }
-        AdminRequest::ListUsers => {
+        R::ListUsers => {
             let users = users::list(&context.store).await.map_err(internal)?;
             Ok(AdminResponse::Users(users))
         }
-        AdminRequest::RevokeUser { name } => {
-            users::revoke(&context.access(), peer, &name).await?;
-            Ok(AdminResponse::Done)
+        R::RevokeUser { name } => done(users::revoke(&context.access(), peer, &name).await),
+        R::ListCertificates => {
+            let list = certificates::list(&context.store, &context.connections).await;
+            Ok(AdminResponse::Certificates(list.map_err(internal)?))
         }
-        AdminRequest::ListCertificates => {
-            let list = certificates::list(&context.store, &context.connections)
-                .await
-                .map_err(internal)?;
-            Ok(AdminResponse::Certificates(list))
+        R::RevokeCertificate { serial } => done(context.access().revoke_one(peer, serial).await),
+        R::RenewCertificate { request } => {
+            let (access, now) = (context.access(), SystemTime::now());
+            access.renew(peer, request.as_slice(), now).await
         }
-        AdminRequest::RevokeCertificate { serial } => {
-            context.access().revoke_one(peer, serial).await?;
-            Ok(AdminResponse::Done)
-        }
-        AdminRequest::RenewCertificate { request } => {
-            let access = context.access();
-            access
-                .renew(peer, request.as_slice(), SystemTime::now())
-                .await
-        }
-        AdminRequest::ProposeCharter { members } => {
-            let Context {
-                store,
-                ledger,
-                keys,
-                ..
-            } = context.as_ref();
-            let policy = context.authorizer.in_force().digest;
-            charter_service::propose(store, ledger, keys, &actor, policy, &members).await
-        }
-        AdminRequest::FetchCharter { which } => charter_service::fetch(&context.store, which).await,
-        AdminRequest::SubmitCharterSignature {
+        R::ProposeCharter { members } => propose(context, &actor, &members).await,
+        R::FetchCharter { which } => charter_service::fetch(&context.store, which).await,
+        R::SubmitCharterSignature {
             charter,
             signature,
             reveal,
-        } => {
-            let name: MemberName = peer
-                .subject
-                .name
-                .parse()
-                .map_err(|error| Refusal::new(RefusalCode::NotAllowed, error))?;
-            let (store, ledger) = (&context.store, &context.ledger);
-            let under_way = context.runs.is_under_way();
-            let one = (signature, reveal);
-            let response =
-                charter_service::sign(store, ledger, &name, charter, one, under_way).await?;
-            context.reload_charter().await.map_err(internal)?;
-            Ok(response)
-        }
-        AdminRequest::WatchRun { .. } => Err(RefusalCode::Internal.into()),
+        } => sign(context, peer, charter, (signature, reveal)).await,
+        // Conversations of their own, begun before.
+        R::WatchRun { .. } | R::ReadLedger => Err(RefusalCode::Internal.into()),
     }
+}
+
+fn done<T>(result: Result<T, Refusal>) -> Result<AdminResponse, Refusal> {
+    result.map(|_| AdminResponse::Done)
+}
+
+async fn propose(
+    context: &Context,
+    actor: &str,
+    members: &[MemberName],
+) -> Result<AdminResponse, Refusal> {
+    let Context {
+        store,
+        ledger,
+        keys,
+        ..
+    } = context;
+    let policy = context.authorizer.in_force().digest;
+    charter_service::propose(store, ledger, keys, actor, policy, members).await
+}
+
+async fn sign(
+    context: &Context,
+    peer: &Peer,
+    charter: Digest,
+    one: (Signature, Option<Reveal>),
+) -> Result<AdminResponse, Refusal> {
+    let name = peer.subject.name.parse();
+    let name = name.map_err(|error| Refusal::new(RefusalCode::NotAllowed, error))?;
+    let (store, ledger) = (&context.store, &context.ledger);
+    let under_way = context.runs.is_under_way();
+    let response = charter_service::sign(store, ledger, &name, charter, one, under_way).await?;
+    context.reload_charter().await.map_err(internal)?;
+    Ok(response)
 }
 
 async fn invite(

@@ -6,12 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
-use collegium_protocol::ids::MemberName;
+use collegium_protocol::ids::{MemberName, ProcessId};
 use collegium_protocol::limits::MAX_MEMBERS;
 use collegium_protocol::message::session::{ToCoordinator, ToNode};
 use collegium_protocol::quic::{CloseCode, Connection};
 use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, timeout};
 
 use crate::upload::{Arrived, OpenStep};
 
@@ -24,6 +26,9 @@ const OUTBOUND: usize = 2 * (MAX_MEMBERS + 8);
 /// Events waiting for the run. Sessions wait when it is full, which slows the
 /// nodes down by flow control instead of filling memory.
 const INBOUND: usize = 256;
+
+/// How often to look whether a node that was sent something has answered.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// What a run hears of the nodes.
 #[derive(Debug)]
@@ -58,8 +63,54 @@ struct Inner {
 #[derive(Debug)]
 struct Session {
     id: SessionId,
+    process: ProcessId,
+    since: SystemTime,
     outbound: mpsc::Sender<ToNode>,
     connection: Connection,
+    /// The last other process that was turned away because of this one.
+    turned_away: Option<ProcessId>,
+}
+
+/// A session of another process that stands where a member's node wants to enter.
+#[derive(Debug)]
+pub struct Standing {
+    id: SessionId,
+    outbound: mpsc::Sender<ToNode>,
+    /// Its connection.
+    pub connection: Connection,
+    /// When it began.
+    pub since: SystemTime,
+}
+
+impl Standing {
+    /// Whether its node is there: whether anything comes from it within `patience` after it was sent
+    /// something.
+    pub async fn answers(&self, patience: Duration) -> bool {
+        let before = self.connection.packets_received();
+        // A session that has just ended does not take it, and its connection is closed.
+        let _ = self.outbound.try_send(ToNode::Probe);
+        let answer = async {
+            while !self.connection.is_closed() {
+                sleep(LOOK_AGAIN).await;
+                if self.connection.packets_received() > before {
+                    return true;
+                }
+            }
+            false
+        };
+        timeout(patience, answer).await.unwrap_or(false)
+    }
+}
+
+impl Session {
+    fn standing(&self) -> Standing {
+        Standing {
+            id: self.id,
+            outbound: self.outbound.clone(),
+            connection: self.connection.clone(),
+            since: self.since,
+        }
+    }
 }
 
 /// Tells a member's sessions apart.
@@ -82,22 +133,37 @@ impl Hub {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A member's new session. An older one of the same member is closed: the
-    /// node dialled again before we noticed that the old path was dead.
+    /// A new session of a member's node, which is `process`. An older one of the same process is closed:
+    /// the node dialled again before we noticed that the old path was dead. So is the one named by
+    /// `over`, which was found dead.
+    ///
+    /// # Errors
+    /// [`Standing`], where another process has a session.
     pub async fn enter(
         &self,
         member: &MemberName,
+        process: ProcessId,
         connection: &Connection,
-    ) -> (SessionId, mpsc::Receiver<ToNode>) {
+        over: Option<&Standing>,
+    ) -> Result<(SessionId, mpsc::Receiver<ToNode>), Box<Standing>> {
         let (outbound, messages) = mpsc::channel(OUTBOUND);
         let (id, old) = {
             let mut inner = self.lock();
+            if let Some(old) = inner.sessions.get(member)
+                && old.process != process
+                && over.is_none_or(|over| over.id != old.id)
+            {
+                return Err(Box::new(old.standing()));
+            }
             inner.next += 1;
             let id = SessionId(inner.next);
             let session = Session {
                 id,
+                process,
+                since: SystemTime::now(),
                 outbound,
                 connection: connection.clone(),
+                turned_away: None,
             };
             let old = inner.sessions.insert(member.clone(), session);
             if let Some(old) = &old {
@@ -106,14 +172,23 @@ impl Hub {
             (id, old)
         };
         if let Some(old) = old {
-            old.connection.close(
-                CloseCode::Replaced,
-                "a newer connection of the same member took over",
-            );
+            let why = if old.process == process {
+                "a newer connection of the same node took over"
+            } else {
+                "this node did not answer, and another one of the same member took its place"
+            };
+            old.connection.close(CloseCode::Replaced, why);
         }
         self.connected.send_modify(|version| *version += 1);
         self.report(NodeEvent::Connected(member.clone())).await;
-        (id, messages)
+        Ok((id, messages))
+    }
+
+    /// Notes that a process was turned away because of a session that stands; whether that is news.
+    pub fn turn_away(&self, member: &MemberName, process: ProcessId) -> bool {
+        let mut inner = self.lock();
+        let session = inner.sessions.get_mut(member);
+        session.is_some_and(|session| session.turned_away.replace(process) != Some(process))
     }
 
     /// A session's end.

@@ -202,6 +202,16 @@ impl Participants {
         }
     }
 
+    /// Why a member does not take part.
+    #[must_use]
+    pub fn refusal(&self, name: &MemberName) -> Option<&Refusal> {
+        let member = self.members.iter().find(|member| member.name == *name)?;
+        match &member.standing {
+            Standing::Refused(refusal) => Some(refusal),
+            Standing::Silent | Standing::Accepted(_) => None,
+        }
+    }
+
     /// Every refusal, by member.
     #[must_use]
     pub fn refusals(&self) -> String {
@@ -331,6 +341,9 @@ mod tests {
         );
         assert_eq!(participants.readiness(), Readiness::Everyone);
         assert_eq!(participants.present().count(), 4);
+        let refusal = participants.refusal(&name("d")).expect("its reason");
+        assert_eq!(refusal.detail(), "no column `disease`");
+        assert_eq!(participants.refusal(&name("a")), None);
         participants.refused(
             &name("c"),
             Refusal::new(RefusalCode::PolicyDenied, "no column `disease`"),

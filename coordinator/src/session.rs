@@ -4,7 +4,8 @@
 //! and objects come on streams of their own. A person's command opens an admin
 //! stream. Who the peer is, only its certificate says.
 
-use std::io::Read;
+mod arrival;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -23,7 +24,7 @@ use collegium_protocol::quic::{
 };
 use collegium_protocol::{Digest, Refusal, RefusalCode, SignedCharter, VerifiedCharter};
 use serde_json::json;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
@@ -32,19 +33,18 @@ use crate::admin;
 use crate::app::Context;
 use crate::authorize::{self, Act, Asker, Resource};
 use crate::charter_service;
-use crate::evidence::PIECE;
 use crate::hub::NodeEvent;
 use crate::ledger::{Action, Entry, Outcome};
 use crate::objects::ObjectError;
+use crate::pieces;
 use crate::runs;
 use crate::upload::UploadError;
 use crate::witness;
 
+use arrival::{Arrived, NotIn};
+
 /// How long a peer may take for the first message of a stream.
 const FIRST_MESSAGE: Duration = Duration::from_secs(8);
-
-/// Pieces of an object that are read ahead of the network: 256 KiB.
-const PIECES_AHEAD: usize = 4;
 
 /// Serves a connection whose certificate was verified, until it ends.
 pub async fn serve(context: Arc<Context>, connection: Connection) {
@@ -255,7 +255,7 @@ async fn object(
     Ok(())
 }
 
-/// Sends a file as it is; a few pieces of it are in memory at a time.
+/// Sends a file as it is.
 async fn send_object(
     file: std::fs::File,
     length: u64,
@@ -263,30 +263,12 @@ async fn send_object(
 ) -> Result<(), QuicError> {
     let response = ObjectResponse::Found { length };
     sender.send(&response, MAX_OBJECT_RESPONSE_BYTES).await?;
-    let (pieces, mut coming) = mpsc::channel(PIECES_AHEAD);
-    let reading = tokio::task::spawn_blocking(move || read_pieces(file.take(length), &pieces));
-    while let Some(piece) = coming.recv().await {
-        sender.write_body(piece).await?;
-    }
-    match reading.await.map_err(std::io::Error::other) {
-        Ok(Ok(())) => sender.finish(),
-        Ok(Err(error)) | Err(error) => {
-            warn!(%error, "an object cannot be read to its end");
-            sender.reset(CloseCode::Refused);
-        }
+    if pieces::send(file, length, sender).await? {
+        sender.finish();
+    } else {
+        sender.reset(CloseCode::Refused);
     }
     Ok(())
-}
-
-/// Reads to the end, or until nobody takes the pieces.
-fn read_pieces(mut file: impl Read, pieces: &mpsc::Sender<Vec<u8>>) -> std::io::Result<()> {
-    loop {
-        let mut piece = Vec::with_capacity(PIECE);
-        file.by_ref().take(PIECE as u64).read_to_end(&mut piece)?;
-        if piece.is_empty() || pieces.blocking_send(piece).is_err() {
-            return Ok(());
-        }
-    }
 }
 
 /// The control stream of a node.
@@ -297,15 +279,11 @@ async fn control(
     mut sender: FrameSender,
     mut receiver: FrameReceiver,
 ) -> Result<(), QuicError> {
-    let hello = timeout(FIRST_MESSAGE, receiver.expect(MAX_TO_COORDINATOR_BYTES)).await;
-    let Ok(hello) = hello else {
-        sender.reset(CloseCode::Protocol);
-        return Ok(());
-    };
-    let hello = hello?;
-    let member = match enter(context, connection, peer, &hello).await {
-        Ok(member) => member,
-        Err(refusal) => {
+    let arrived = arrival::arrive(context, connection, peer, &mut receiver).await;
+    let arrived = match arrived {
+        Ok(arrived) => arrived,
+        Err(NotIn::Lost(error)) => return Err(error),
+        Err(NotIn::Refused(refusal)) => {
             warn!(peer = %peer.subject, %refusal, "session refused");
             sender
                 .send(&ToNode::Refused(refusal), MAX_TO_NODE_BYTES)
@@ -313,32 +291,46 @@ async fn control(
             return sender.delivered().await;
         }
     };
-    let member = &member;
-    let mut charters = context.charter.subscribe();
-    welcome(context, member, &hello, &mut charters, &mut sender).await?;
-    let (id, mut messages) = context.hub.enter(member, connection).await;
+    let (member, session) = (arrived.member.clone(), arrived.session);
     info!(%member, address = %connection.remote_address(), "node connected");
-    let end = loop {
+    let end = work(context, arrived, sender, receiver).await;
+    context.hub.leave(&member, session).await;
+    info!(%member, "node disconnected");
+    end
+}
+
+/// The session of a node that is in, until it ends.
+async fn work(
+    context: &Arc<Context>,
+    arrived: Arrived,
+    mut sender: FrameSender,
+    mut receiver: FrameReceiver,
+) -> Result<(), QuicError> {
+    let Arrived {
+        member,
+        pinned,
+        mut messages,
+        ..
+    } = arrived;
+    let mut charters = context.charter.subscribe();
+    welcome(context, &member, pinned, &mut charters, &mut sender).await?;
+    loop {
         tokio::select! {
             message = messages.recv() => {
                 // The hub keeps the other end until this session is replaced.
-                let Some(message) = message else { break Ok(()) };
-                if let Err(error) = sender.send(&message, MAX_TO_NODE_BYTES).await { break Err(error) }
+                let Some(message) = message else { return Ok(()) };
+                sender.send(&message, MAX_TO_NODE_BYTES).await?;
             }
-            message = receiver.recv::<ToCoordinator>(MAX_TO_COORDINATOR_BYTES) => match message {
-                Ok(Some(message)) => heard(context, member, message).await,
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(error),
+            message = receiver.recv::<ToCoordinator>(MAX_TO_COORDINATOR_BYTES) => match message? {
+                Some(message) => heard(context, &member, message).await,
+                None => return Ok(()),
             },
             changed = charters.changed() => {
-                if changed.is_err() { break Ok(()) }
-                if let Err(error) = send_charter(&mut charters, &mut sender).await { break Err(error) }
+                if changed.is_err() { return Ok(()) }
+                send_charter(&mut charters, &mut sender).await?;
             }
         }
-    };
-    context.hub.leave(member, id).await;
-    info!(%member, "node disconnected");
-    end
+    }
 }
 
 /// A charter that may change while the node is connected.
@@ -349,14 +341,14 @@ type Charters = watch::Receiver<Option<Arc<VerifiedCharter>>>;
 async fn welcome(
     context: &Context,
     member: &MemberName,
-    hello: &ToCoordinator,
+    pinned: Option<Digest>,
     charters: &mut Charters,
     sender: &mut FrameSender,
 ) -> Result<(), QuicError> {
     let welcome = ToNode::Welcome { version: VERSION };
     sender.send(&welcome, MAX_TO_NODE_BYTES).await?;
     let last = charters.borrow_and_update().clone();
-    for charter in missed(context, hello, last.as_deref()).await {
+    for charter in missed(context, pinned, last.as_deref()).await {
         sender
             .send(&ToNode::Charter(charter), MAX_TO_NODE_BYTES)
             .await?;
@@ -371,13 +363,10 @@ async fn welcome(
 /// of ours.
 async fn missed(
     context: &Context,
-    hello: &ToCoordinator,
+    pinned: Option<Digest>,
     last: Option<&VerifiedCharter>,
 ) -> Vec<SignedCharter> {
     let Some(last) = last else {
-        return Vec::new();
-    };
-    let ToCoordinator::Hello { charter, .. } = hello else {
         return Vec::new();
     };
     let chain = match charter_service::chain(&context.store).await {
@@ -387,10 +376,10 @@ async fn missed(
             return vec![last.signed().clone()];
         }
     };
-    let first = match charter {
+    let first = match pinned {
         None => 0,
         Some(pinned) => {
-            let known = chain.iter().position(|one| one.charter.digest() == *pinned);
+            let known = chain.iter().position(|one| one.charter.digest() == pinned);
             // The one that it has goes with it: a node that pinned nothing else is told where it is.
             known.unwrap_or(chain.len().saturating_sub(1))
         }
@@ -411,75 +400,6 @@ async fn send_charter(charters: &mut Charters, sender: &mut FrameSender) -> Resu
         }
         None => Ok(()),
     }
-}
-
-/// Whether a session may begin: by the access policy, and by what the node says of itself.
-async fn enter(
-    context: &Context,
-    connection: &Connection,
-    peer: &Peer,
-    hello: &ToCoordinator,
-) -> Result<MemberName, Refusal> {
-    let asker = Asker::new(peer, connection.remote_address().ip());
-    let on = Resource::Member(peer.subject.name.clone());
-    context.authorize(&asker, Act::Connect, on).await?;
-    // Whatever the policy says, only a node's certificate names a member.
-    let member = member_name(peer).ok_or_else(|| {
-        Refusal::new(
-            RefusalCode::NotAllowed,
-            format_args!("{} is no member's node", peer.subject),
-        )
-    })?;
-    check_hello(context, &member, hello)?;
-    Ok(member)
-}
-
-fn check_hello(
-    context: &Context,
-    member: &MemberName,
-    hello: &ToCoordinator,
-) -> Result<(), Refusal> {
-    let ToCoordinator::Hello {
-        version,
-        name,
-        charter,
-    } = hello
-    else {
-        return Err(Refusal::new(
-            RefusalCode::Malformed,
-            "a session begins with Hello",
-        ));
-    };
-    if *version != VERSION {
-        return Err(Refusal::new(
-            RefusalCode::Version,
-            format_args!("the node speaks version {version}, the coordinator {VERSION}"),
-        ));
-    }
-    if name != member {
-        return Err(Refusal::new(
-            RefusalCode::NotAllowed,
-            format_args!("the certificate is for {member}, the node says it is {name}"),
-        ));
-    }
-    let in_force = context.charter.borrow().clone();
-    let Some(in_force) = in_force else {
-        return Ok(());
-    };
-    if !in_force.members().iter().any(|entry| entry.name == *member) {
-        return Err(Refusal::new(
-            RefusalCode::UnknownMember,
-            format_args!(
-                "{member} is not in charter version {}",
-                in_force.charter().version
-            ),
-        ));
-    }
-    if charter.is_some_and(|pinned: Digest| pinned != in_force.digest()) {
-        // The node gets the charter in force and decides whether it follows.
-        debug!(%member, "the node has another charter pinned");
-    }
-    Ok(())
 }
 
 async fn heard(context: &Arc<Context>, member: &MemberName, message: ToCoordinator) {

@@ -10,15 +10,17 @@ use collegium_protocol::codec::{self, CodecError};
 use collegium_protocol::ids::{MemberName, RunId};
 use collegium_protocol::ledger::proof::Proof;
 use collegium_protocol::ledger::tile::TileName;
-use collegium_protocol::ledger::{SignedCheckpoint, entry, read};
+use collegium_protocol::ledger::{LogKey, SignedCheckpoint, entry, read};
 use collegium_protocol::limits::{
     MAX_ADMIN_REQUEST_BYTES, MAX_ADMIN_RESPONSE_BYTES, MAX_CHARTER_BYTES, MAX_JOIN_REQUEST_BYTES,
     MAX_JOIN_RESPONSE_BYTES, MAX_NODE_RECORD_BYTES, MAX_OBJECT_REQUEST_BYTES,
-    MAX_OBJECT_RESPONSE_BYTES, MAX_RUN_RECORD_BYTES, MAX_TO_COORDINATOR_BYTES, MAX_TO_NODE_BYTES,
-    MAX_UPLOAD_HEADER_BYTES, MAX_UPLOAD_TRAILER_BYTES,
+    MAX_OBJECT_RESPONSE_BYTES, MAX_RUN_RECORD_BYTES, MAX_TILE_REQUEST_BYTES,
+    MAX_TILE_RESPONSE_BYTES, MAX_TO_COORDINATOR_BYTES, MAX_TO_NODE_BYTES, MAX_UPLOAD_HEADER_BYTES,
+    MAX_UPLOAD_TRAILER_BYTES,
 };
 use collegium_protocol::message::admin::{AdminRequest, AdminResponse};
 use collegium_protocol::message::join::{EnrollRequest, JoinRequest, JoinResponse};
+use collegium_protocol::message::ledger::{TileRequest, TileResponse};
 use collegium_protocol::message::session::{ObjectRequest, ObjectResponse, ToCoordinator, ToNode};
 use collegium_protocol::message::step::{
     SealedShare, UploadHeader, UploadTrailer, cohort_digest, shares_digest,
@@ -91,6 +93,16 @@ pub fn join(bytes: &[u8]) {
 pub fn admin(bytes: &[u8]) {
     decoded::<AdminRequest>(bytes, MAX_ADMIN_REQUEST_BYTES);
     decoded::<AdminResponse>(bytes, MAX_ADMIN_RESPONSE_BYTES);
+    if let Some(request) = decoded::<TileRequest>(bytes, MAX_TILE_REQUEST_BYTES) {
+        // What the coordinator opens is inside of its ledger.
+        let path = request.tile.to_string();
+        let plain = |part: &str| !part.is_empty() && part != "." && part != "..";
+        assert!(
+            path.starts_with("tile/") && path.split('/').all(plain),
+            "{path}"
+        );
+    }
+    decoded::<TileResponse>(bytes, MAX_TILE_RESPONSE_BYTES);
 }
 
 /// A signed charter, as stored and sent.
@@ -171,6 +183,10 @@ pub fn ledger(bytes: &[u8]) {
         assert_eq!(note.to_text().as_bytes(), bytes);
         let own = note.without_cosignatures().to_text();
         assert!(SignedCheckpoint::parse(own.as_bytes()).is_ok());
+        let origin = &note.checkpoint().origin;
+        if let Some(log) = LogKey::from_coordinator(origin) {
+            assert_eq!(log.origin(), origin);
+        }
     }
     let mut end = 0;
     for record in read::records(bytes) {

@@ -33,6 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use collegium_crypto::os_rng;
+use collegium_crypto::rand_core::Rng as _;
 use collegium_protocol::charter::CharterError;
 use collegium_protocol::codec::CodecError;
 use collegium_protocol::message::step::StepRef;
@@ -40,7 +41,7 @@ use collegium_protocol::message::verify::{LinearHashes, OpenedStep};
 use collegium_protocol::pki::{HolderFiles, TlsIdentity};
 use collegium_protocol::quic::{Client, CloseCode, Connection, QuicError};
 use collegium_protocol::step::ReadyUpload;
-use collegium_protocol::{MemberName, Refusal, RunId, StepNumber};
+use collegium_protocol::{MemberName, ProcessId, Refusal, RunId, StepNumber};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -70,6 +71,12 @@ pub enum LinkError {
     /// The coordinator does not accept this node's certificate, or it cannot be used.
     #[error(transparent)]
     Rejected(QuicError),
+    /// The coordinator took this node's certificate away while it was connected.
+    #[error(
+        "the coordinator ended this node's access: {0}; ask its operator why, and for a new invitation if the \
+         node is to come back"
+    )]
+    Revoked(String),
     /// Something could not be written; going on could break a promise made to the others.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -90,6 +97,19 @@ pub enum LinkError {
     /// A fault inside.
     #[error("the node failed inside: {0}; please report this")]
     Broken(String),
+}
+
+impl LinkError {
+    /// What no waiting mends, in words for the site.
+    fn of_final(error: QuicError) -> Self {
+        match error {
+            QuicError::Closed {
+                code: CloseCode::Revoked,
+                reason,
+            } => Self::Revoked(reason),
+            error => Self::Rejected(error),
+        }
+    }
 }
 
 /// What all parts of the link use. Clones are handles to the same things.
@@ -219,14 +239,17 @@ impl Link {
     /// # Errors
     /// [`LinkError`], for what no waiting mends.
     pub async fn run(mut self, mut stopping: watch::Receiver<bool>) -> Result<(), LinkError> {
-        let mut member = Member::load(self.shared.clone(), &self.keys).await?;
+        let mut rng = os_rng()?;
+        let mut process = [0; 16];
+        rng.fill_bytes(&mut process);
+        let process = ProcessId::from_bytes(process);
+        let mut member = Member::load(self.shared.clone(), &self.keys, process).await?;
         let LinkConfig {
             reconnect_min,
             reconnect_max,
             connect_timeout,
         } = self.shared.config.link.clone();
         let mut backoff = Backoff::new(reconnect_min.0, reconnect_max.0);
-        let mut rng = os_rng()?;
         let result = loop {
             self.shared.report_status(&member, false, None);
             let dialled = tokio::select! {
@@ -254,7 +277,7 @@ impl Link {
                 }
                 End::Lost(error) if is_final(&error) => {
                     if !self.take_renewed().await? {
-                        break Err(LinkError::Rejected(error));
+                        break Err(LinkError::of_final(error));
                     }
                     error.to_string()
                 }

@@ -262,6 +262,11 @@ sixteen_bytes! {
     ConsortiumId
 }
 
+sixteen_bytes! {
+    /// Tells a node's process from every other one, also of the same member: drawn when it starts.
+    ProcessId
+}
+
 fn parse_hex(text: &str) -> Result<[u8; 16], IdError> {
     let wrong = || IdError::Hex(text.chars().take(60).collect());
     if text.len() != 32

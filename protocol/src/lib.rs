@@ -8,6 +8,7 @@
 //! - [`context`]: what a step is about, and the digest every signature of the step covers;
 //! - [`message`]: every message, with its cap;
 //! - [`ledger`]: the log that both daemons write, and all that is needed to check a copy of it;
+//! - [`moment`]: times as people write them;
 //! - [`refusal`]: reasons a peer may see, with stable codes;
 //! - [`step`]: the three step machines, contributor, committee member and aggregator, without
 //!   I/O, clock or hidden randomness: **start reading there**;
@@ -40,6 +41,7 @@ pub mod ids;
 pub mod ledger;
 pub mod limits;
 pub mod message;
+pub mod moment;
 pub mod pki;
 pub mod policy;
 pub mod quic;
@@ -52,5 +54,5 @@ pub use collegium_crypto::transcript::Digest;
 pub use charter::{Charter, SignedCharter, VerifiedCharter};
 pub use codec::{Blob, CodecError};
 pub use context::StepContext;
-pub use ids::{ConsortiumId, MemberIndex, MemberName, RunId, StepNumber};
+pub use ids::{ConsortiumId, MemberIndex, MemberName, ProcessId, RunId, StepNumber};
 pub use refusal::{Refusal, RefusalCode};

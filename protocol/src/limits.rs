@@ -100,6 +100,14 @@ pub const MAX_OBJECT_REQUEST_BYTES: usize = 64;
 /// most [`MAX_OBJECT_BYTES`], or [`MAX_EVIDENCE_BYTES`] if it is evidence.
 pub const MAX_OBJECT_RESPONSE_BYTES: usize = 4096;
 
+/// One request for a tile of the ledger: a path of at most 50 bytes (`tile/entries/`, seven groups of
+/// five characters, `.p/255`), rounded up.
+pub const MAX_TILE_REQUEST_BYTES: usize = 64;
+
+/// The answer's head: the tile's length, or a refusal. The tile follows as a raw body of at most
+/// [`crate::ledger::tile::MAX_ENTRIES_BYTES`].
+pub const MAX_TILE_RESPONSE_BYTES: usize = 4096;
+
 /// A signed charter: 1024 x (sealing key 1216 + identity 32 + commitment 32 + signature 64 +
 /// reveal 33 + name 41 + contact 515 + indices 6 = 1939) is 1.94 MB, rounded up.
 pub const MAX_CHARTER_BYTES: usize = 2 << 20;

@@ -62,6 +62,7 @@ codes! {
     104 Busy "too much is under way; try again later";
     105 Internal "the peer failed inside; its log says why";
     106 NoSeat "the member holds no seat on the committee";
+    107 AlreadyConnected "another process works with this member's keys and is connected; stop one of the two";
     110 UnknownRun "no such run here";
     111 UnknownObject "no such object here";
     112 Conflict "it is already done, or something else stands in its place";

@@ -5,9 +5,8 @@ use std::ops::ControlFlow;
 use collegium_protocol::ledger::LedgerError;
 use collegium_protocol::ledger::entry::TIME;
 use collegium_protocol::ledger::read::Folder;
+use collegium_protocol::moment;
 use serde_json::Value;
-
-use super::moment;
 
 /// Which entries; everything that is given must hold.
 #[derive(Debug, Default, clap::Args)]

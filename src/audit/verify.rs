@@ -9,11 +9,12 @@ use collegium_protocol::ledger::note::MAX_NOTE_BYTES;
 use collegium_protocol::ledger::read::Folder;
 use collegium_protocol::ledger::verify::{Expected, Report, Seen, verify};
 use collegium_protocol::ledger::{LogKey, SignedCheckpoint};
+use collegium_protocol::moment;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::cross::{self, Compared};
-use super::{moment, trust};
+use super::trust;
 
 /// What is verified, and against what.
 #[derive(Debug)]
@@ -314,8 +315,10 @@ impl Verdict {
             by.join(", ")
         )?;
         let since = self.ledger.entries.saturating_sub(*entries);
-        if since > 0 {
-            writeln!(f, "           {since} entries came after that")?;
+        match since {
+            0 => {}
+            1 => writeln!(f, "           1 entry came after that")?,
+            more => writeln!(f, "           {more} entries came after that")?,
         }
         Ok(())
     }

@@ -1,4 +1,6 @@
-//! `collegium audit`: reading and checking copies of ledgers, offline.
+//! `collegium audit`: getting a copy of the coordinator's ledger; reading and checking copies, offline.
+
+mod fetch;
 
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -16,7 +18,7 @@ use collegium_protocol::ledger::tree::prove_inclusion;
 use collegium_protocol::ledger::{CHECKPOINT, COSIGNED};
 use serde_json::json;
 
-use super::run_to_end;
+use super::{interruptible, run_to_end};
 use crate::audit::export::{Exporter, Format};
 use crate::audit::select::{self, Filter, Numbered};
 use crate::audit::trust;
@@ -32,6 +34,11 @@ const DAMAGED: u8 = 4;
 /// What an auditor does.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Copy the coordinator's ledger over the network, or bring a copy up to date.
+    ///
+    /// Only what is new comes. What comes is verified together with what the copy has: a ledger that does
+    /// not begin with that is refused, and the copy stays as it was.
+    Fetch(fetch::Fetch),
     /// Verify a copy of the coordinator's ledger, trusting the charter alone.
     ///
     /// Exit codes: 0 verified, 3 verified with remarks (stray or unfinished files, fewer cosignatures
@@ -133,6 +140,7 @@ pub(crate) struct Replay {
 /// What cannot be read or written.
 pub(crate) fn run(command: Command, out: Output) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Fetch(args) => interruptible(fetch::fetch(args, out)),
         Command::Verify(args) => verify(&args, out),
         Command::Show(args) => show(&args, out),
         Command::Prove(args) => prove(&args, out),

@@ -7,12 +7,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, ensure};
 use clap::Subcommand;
 use collegium_protocol::message::admin::CertificateSummary;
+use collegium_protocol::moment;
 use collegium_protocol::pki::{Peer, Serial, renew_at};
 use serde_json::json;
 
 use super::client::{Coordinator, connect};
 use super::interruptible;
-use crate::output::{Output, date, table};
+use crate::output::{Output, table};
 use crate::person;
 
 /// What one does with certificates.
@@ -113,8 +114,8 @@ fn show(peer: &Peer, which: &str, out: Output) -> anyhow::Result<()> {
             peer.subject,
             peer.serial,
             peer.fingerprint,
-            date(until),
-            date(renewal)
+            moment::minute(until),
+            moment::minute(renewal)
         ),
     )
 }
@@ -126,8 +127,8 @@ async fn list(coordinator: Coordinator, out: Output) -> anyhow::Result<()> {
     let mut rows = table(&["holder", "serial", "good until", "connections"]);
     for one in &certificates {
         let until = match one.revoked {
-            Some(at) => format!("revoked {}", date(at)),
-            None => date(one.not_after),
+            Some(at) => format!("revoked {}", moment::minute(at)),
+            None => moment::minute(one.not_after),
         };
         rows.add_row([
             one.subject.to_string(),
@@ -171,6 +172,9 @@ async fn revoke(which: &str, coordinator: Coordinator, out: Output) -> anyhow::R
         client.revoke_certificate(*serial).await?;
     }
     client.finish().await;
-    let text = format!("{} certificate(s) taken away", serials.len());
+    let text = match serials.len() {
+        1 => "1 certificate taken away; its connections are closed".to_owned(),
+        many => format!("{many} certificates taken away; their connections are closed"),
+    };
     out.result(&json!({ "revoked": serials }), text)
 }

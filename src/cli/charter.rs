@@ -166,7 +166,8 @@ async fn sign(args: Sign, out: Output) -> anyhow::Result<()> {
         Part::Accept => "accepted",
     };
     let text = if in_force {
-        format!("{done}; the charter is in force")
+        let state = args.state.display();
+        format!("{done}; the charter is in force\nnext: collegium node run --state {state}")
     } else if charter.version == 1 {
         format!(
             "{done}; {} of {} have signed, missing: {}",
@@ -248,7 +249,9 @@ fn words(title: &str, state: &CharterState) -> String {
             member.identity.fingerprint().words(),
             seat.map_or_else(String::new, |seat| format!("  (seat {seat})")),
         ));
-        line(format!("     {:<16} {}", "", member.contact));
+        if member.contact != member.name.as_str() {
+            line(format!("     {:<16} {}", "", member.contact));
+        }
     }
     if !state.missing.is_empty() {
         line(format!("  not yet signed by: {}", names(&state.missing)));

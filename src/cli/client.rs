@@ -43,6 +43,15 @@ impl Coordinator {
             (None, None) => anyhow::bail!("say who you are with --user or --coordinator-state"),
         }
     }
+
+    /// The flag that says the same, for a command that comes next.
+    pub(crate) fn flag(&self) -> String {
+        match (&self.user, &self.state) {
+            (Some(user), _) => format!("--user {}", user.display()),
+            (None, Some(state)) => format!("--coordinator-state {}", state.display()),
+            (None, None) => String::new(),
+        }
+    }
 }
 
 /// Connects to the running daemon.

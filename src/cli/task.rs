@@ -87,10 +87,14 @@ async fn submit(file: PathBuf, coordinator: Coordinator, out: Output) -> anyhow:
     let client = connect(&coordinator).await?;
     let run = client.submit_task(&text).await?;
     client.finish().await;
-    out.result(
-        &json!({ "run": run, "task": task.name }),
-        format!("run {run} started; follow it with: collegium task watch {run}"),
-    )
+    // The id alone on standard output, so that a script can take it.
+    out.result(&json!({ "run": run, "task": task.name }), run.to_string())?;
+    out.say(format!(
+        "{} is submitted; follow it with: collegium task watch {run} {}",
+        task.name,
+        coordinator.flag()
+    ));
+    Ok(())
 }
 
 async fn watch(run: String, coordinator: Coordinator, out: Output) -> anyhow::Result<()> {

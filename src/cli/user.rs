@@ -7,12 +7,13 @@ use anyhow::Context;
 use clap::Subcommand;
 use collegium_protocol::MemberName;
 use collegium_protocol::message::admin::{UserState, UserSummary};
+use collegium_protocol::moment;
 use collegium_protocol::pki::{INVITE_DAYS, Role};
 use serde_json::json;
 
 use super::client::{Coordinator, Identity, connect};
 use super::interruptible;
-use crate::output::{Output, date, table};
+use crate::output::{Output, table};
 use crate::person;
 
 /// Who has access.
@@ -138,7 +139,7 @@ async fn list(coordinator: Coordinator, out: Output) -> anyhow::Result<()> {
             user.name.to_string(),
             user.role.to_string(),
             word(user.state).to_owned(),
-            date(user.at),
+            moment::minute(user.at),
         ]);
     }
     let describe = |user: &UserSummary| {

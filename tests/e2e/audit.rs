@@ -5,9 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use collegium_coordinator::init;
+use collegium_coordinator::ledger::{self, Action, Entry, Ledger};
+use collegium_protocol::ledger::read::Folder;
 use serde_json::Value;
 
-use crate::consortium::{Consortium, HOSPITALS, Site, arg, json, repository, run, wait_until};
+use crate::consortium::{
+    Consortium, HOSPITALS, Site, arg, copy, files, json, repository, run, wait_until,
+};
 
 /// A short search.
 const TASK: &str = "name = \"heart-disease\"\ntarget = \"disease\"\npositive = \"1\"\nseed = 1\n\
@@ -45,31 +50,6 @@ fn with_canaries(dir: &Path) -> (Vec<Site>, Vec<f64>) {
         }
     });
     (sites.to_vec(), canaries)
-}
-
-/// Everything under a directory.
-fn files(directory: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    let mut directories = vec![directory.to_owned()];
-    while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(&directory).expect("a directory") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                directories.push(path);
-            } else if path.is_file() {
-                files.push(path);
-            }
-        }
-    }
-    files
-}
-
-fn copy(from: &Path, to: &Path) {
-    for file in files(from) {
-        let target = to.join(file.strip_prefix(from).expect("inside"));
-        fs::create_dir_all(target.parent().expect("a directory")).expect("a directory");
-        fs::copy(&file, &target).expect("copied");
-    }
 }
 
 /// A copy of the ledger of a daemon that runs, in the order that `docs/audit.md` gives; what the
@@ -230,6 +210,9 @@ fn an_auditor_verifies_reads_and_proves_and_finds_what_was_tampered_with() {
 
     reads_and_proves(&coordinator, &charter, &id, end);
     replays(&coordinator, &id);
+    consortium.start_coordinator();
+    let (fetched, end) = fetches(&consortium, &copies, &charter);
+    assert!(consortium.terminate_coordinator());
     tampering_is_found(&copies, &coordinator, &charter, &nodes, &before);
 
     // The coordinator itself takes entries back: the members notice at once.
@@ -243,11 +226,77 @@ fn an_auditor_verifies_reads_and_proves_and_finds_what_was_tampered_with() {
         let refused = |it: &Value| it["action"] == "witness" && it["outcome"] == "refused";
         entries.iter().any(refused)
     });
+    another_history_is_not_fetched(consortium, &fetched, end);
+}
+
+/// The ledger over the network, for those who may read it; the copy, and how many entries it has.
+fn fetches(consortium: &Consortium, copies: &Path, charter: &Path) -> (PathBuf, u64) {
+    let (state, copy) = (consortium.coordinator_state(), copies.join("fetched"));
+    let operator = ["--coordinator-state", arg(&state)];
+    let fetch = ["audit", "fetch", arg(&copy), operator[0], operator[1]];
+    let first = json(&fetch);
+    let (code, text) = verified(&copy, charter, &[]);
+    assert_eq!(code, Some(0), "{text}");
+    let second = json(&fetch);
+    assert!(
+        second["new"].as_u64() < first["entries"].as_u64(),
+        "{second}"
+    );
+    let (code, text) = verified(&copy, charter, &[]);
+    assert_eq!(code, Some(0), "{text}");
+    // That it was read is in it.
+    let entries = Folder::new(&copy).values();
+    let entries = entries.expect("a ledger");
+    let last = entries.last().expect("entries");
+    assert_eq!(last["object"], "readLedger consortium", "{last}");
+    assert_eq!(last["actor"], "operator/operator", "{last}");
+    (copy, entries.len() as u64)
+}
+
+/// A coordinator that took entries back, and one that wrote its ledger anew, with its own key.
+fn another_history_is_not_fetched(mut consortium: Consortium, copy: &Path, end: u64) {
+    let state = consortium.coordinator_state();
+    let before = fs::read(copy.join("checkpoint")).expect("a checkpoint");
+    let fetch = ["fetch", arg(copy), "--coordinator-state", arg(&state)];
+    let (code, text) = audit(&fetch);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("ROLLBACK") && text.contains(&end.to_string()),
+        "{text}"
+    );
+
+    assert!(consortium.terminate_coordinator());
+    fs::remove_dir_all(state.join("ledger")).expect("removed");
+    let keys = init::load(&state).expect("the coordinator's keys");
+    let invented = Ledger::open(&state, &keys.signing).expect("a ledger");
+    for number in 0..=end {
+        let object = format!("invented/{number}");
+        let done = ledger::Outcome::Done;
+        let entry = Entry::new(Action::Step, "coordinator", &object, done);
+        invented.append(entry).expect("appended");
+    }
+    drop(invented);
+    consortium.start_coordinator();
+    let (code, text) = audit(&fetch);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("REWRITTEN") && text.contains(&format!("begin with the {end}")),
+        "{text}"
+    );
+    assert_eq!(
+        fs::read(copy.join("checkpoint")).expect("a checkpoint"),
+        before
+    );
+    assert!(
+        copy.with_file_name("fetched.refused-1")
+            .join("checkpoint")
+            .exists()
+    );
 }
 
 /// The number of the last entry of an action.
 fn entry_of(state: &Path, action: &str) -> u64 {
-    let entries = collegium_coordinator::ledger::entries(state).expect("a ledger");
+    let entries = ledger::entries(state).expect("a ledger");
     let found = entries.iter().rposition(|entry| entry["action"] == action);
     found.unwrap_or_else(|| panic!("no {action}")) as u64
 }

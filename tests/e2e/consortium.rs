@@ -65,6 +65,32 @@ pub(crate) fn arg(path: &Path) -> &str {
     path.to_str().expect("test directories have UTF-8 names")
 }
 
+/// Everything under a directory.
+pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut directories = vec![directory.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(&directory).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.is_file() {
+                files.push(path);
+            }
+        }
+    }
+    files
+}
+
+/// Copies everything under a directory.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    for file in files(from) {
+        let target = to.join(file.strip_prefix(from).expect("inside"));
+        std::fs::create_dir_all(target.parent().expect("a directory")).expect("a directory");
+        std::fs::copy(&file, &target).expect("copied");
+    }
+}
+
 /// Waits until `done` says so, looking every 20 ms.
 pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let started = Instant::now();
@@ -83,14 +109,32 @@ pub(crate) struct Site {
     pub(crate) columns: Option<PathBuf>,
 }
 
+impl Site {
+    /// A site of this name with a hospital's table and column map.
+    pub(crate) fn with_table_of(hospital: &str, name: &'static str) -> Self {
+        let examples = repository("examples/hospitals");
+        Self {
+            name,
+            table: examples.join(format!("data/{hospital}.csv")),
+            columns: Some(examples.join(format!("sites/{hospital}.toml"))),
+        }
+    }
+}
+
 fn hospitals() -> Vec<Site> {
     HOSPITALS
-        .map(|name| Site {
-            name,
-            table: repository(&format!("examples/hospitals/data/{name}.csv")),
-            columns: Some(repository(&format!("examples/hospitals/sites/{name}.toml"))),
-        })
+        .map(|name| Site::with_table_of(name, name))
         .to_vec()
+}
+
+/// The arguments with which a site joins.
+pub(crate) fn join<'a>(code: &'a str, state: &'a Path, site: &'a Site) -> Vec<&'a str> {
+    let mut args = vec!["node", "join", code, "--state", arg(state)];
+    args.extend(["--data", arg(&site.table)]);
+    if let Some(columns) = &site.columns {
+        args.extend(["--columns", arg(columns)]);
+    }
+    args
 }
 
 /// A consortium: directories, and the processes that are up.
@@ -219,22 +263,21 @@ impl Consortium {
             .expect("the daemon starts")
     }
 
-    fn join(&self, site: &Site) {
-        let invite = json(&[
-            "coordinator",
-            "invite",
-            site.name,
-            "--state",
-            arg(&self.coordinator_state()),
-        ]);
-        let code = invite["code"].as_str().expect("a code");
+    /// A one-time code for a member.
+    pub(crate) fn invite(&self, name: &str) -> String {
+        let state = self.coordinator_state();
+        let invite = json(&["coordinator", "invite", name, "--state", arg(&state)]);
+        invite["code"].as_str().expect("a code").to_owned()
+    }
+
+    /// A site joins with a code; its state directory.
+    pub(crate) fn join(&self, site: &Site) -> PathBuf {
         let state = self.node_state(site.name);
-        let mut args = vec!["node", "join", code, "--state", arg(&state)];
-        args.extend(["--data", arg(&site.table)]);
-        if let Some(columns) = &site.columns {
-            args.extend(["--columns", arg(columns)]);
-        }
-        json(&args);
+        let code = self.invite(site.name);
+        let joined = run(&join(&code, &state, site));
+        let complaint = String::from_utf8_lossy(&joined.stderr);
+        assert!(joined.status.success(), "{complaint}");
+        state
     }
 
     /// Starts the coordinator and waits until it listens.
@@ -302,11 +345,7 @@ impl Consortium {
     /// SIGHUP to a node: it reads its policy again.
     pub(crate) fn hang_up_node(&self, name: &str) {
         let child = self.nodes.get(name).expect("the node runs");
-        let sent = Command::new("kill")
-            .args(["-HUP", &child.id().to_string()])
-            .status()
-            .expect("kill(1) is part of the base system");
-        assert!(sent.success());
+        signal(child, "-HUP");
     }
 
     /// Writes `task` and submits it; the run's id.
@@ -406,6 +445,11 @@ fn signal(child: &Child, which: &str) {
         .status()
         .expect("kill(1) is part of the base system");
     assert!(sent.success());
+}
+
+/// Ctrl-C.
+pub(crate) fn interrupt(child: &Child) {
+    signal(child, "-INT");
 }
 
 fn terminate(mut child: Child) -> bool {

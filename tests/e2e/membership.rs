@@ -1,28 +1,13 @@
 //! A consortium that changes: a fifth hospital is added by the four, and takes part.
 
-use crate::consortium::{Consortium, HOSPITALS, arg, json, repository, run, wait_until};
+use crate::consortium::{Consortium, HOSPITALS, Site, arg, json, repository, run, wait_until};
 
 #[test]
 fn a_quorum_adds_a_member_and_its_steward_accepts_the_charter() {
     let mut consortium = Consortium::running();
     let coordinator = consortium.coordinator_state();
     let operator = ["--coordinator-state", arg(&coordinator)];
-    let fifth = consortium.node_state("fifth");
-    let invite = json(&[
-        "coordinator",
-        "invite",
-        "fifth",
-        "--state",
-        arg(&coordinator),
-    ]);
-    let code = invite["code"].as_str().expect("a code");
-    let (table, columns) = (
-        repository("examples/hospitals/data/va.csv"),
-        repository("examples/hospitals/sites/va.toml"),
-    );
-    let mut join = vec!["node", "join", code, "--state", arg(&fifth)];
-    join.extend(["--data", arg(&table), "--columns", arg(&columns)]);
-    json(&join);
+    let fifth = consortium.join(&Site::with_table_of("va", "fifth"));
 
     let proposed = json(&["charter", "propose", operator[0], operator[1]]);
     assert_eq!(proposed["version"], 2);

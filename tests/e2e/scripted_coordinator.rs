@@ -141,6 +141,9 @@ impl Script {
         let ToCoordinator::Hello { name, .. } = node.receive().await else {
             panic!("a session begins with hello");
         };
+        let ToCoordinator::Process(_) = node.receive().await else {
+            panic!("{name} does not say which process it is");
+        };
         node.send(ToNode::Welcome { version: VERSION }).await;
         node.send(ToNode::Charter(self.charter.signed().clone()))
             .await;

@@ -62,6 +62,7 @@ acts! {
     ListCertificates "listCertificates" Consortium "see which certificates count";
     RevokeCertificate "revokeCertificate" Certificate "take a certificate away";
     RenewCertificate "renewCertificate" Certificate "get a new certificate in place of one";
+    ReadLedger "readLedger" Consortium "read the coordinator's ledger";
     Connect "connect" Member "open a node's session";
     Upload "upload" Member "send a step's encrypted answer in a session";
     FetchObject "fetchObject" Member "fetch models and evidence in a session";

@@ -314,7 +314,7 @@ impl Driver {
             }
             None => self
                 .progress
-                .publish("note", json!({ "text": "enough members are ready again" })),
+                .publish("note", json!({ "text": "enough members are ready" })),
         }
         self.waiting_for = reason;
     }

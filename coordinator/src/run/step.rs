@@ -362,8 +362,12 @@ impl Driver {
             Note::Complaint(accusation) => self.accused(&accusation).await?,
             Note::Refused { from, refusal } => {
                 info!(run = %self.run, %step, member = name(from), %refusal, "a member refuses");
-                let text = format!("{} refuses in step {step}: {refusal}", name(from));
-                self.progress.publish("note", json!({ "text": text }));
+                // One that does not take part says so in every step.
+                let known = self.name(from).and_then(|it| self.participants.refusal(it));
+                if known != Some(&refusal) {
+                    let text = format!("{} refuses in step {step}: {refusal}", name(from));
+                    self.progress.publish("note", json!({ "text": text }));
+                }
             }
             Note::Ignored { from, why } => {
                 debug!(run = %self.run, %step, member = name(from), why, "message ignored")

@@ -12,6 +12,7 @@ use collegium_automl::table::{Table, TableMapping};
 use collegium_automl::task::Task;
 use collegium_crypto::encode::{Segment, Shape};
 use collegium_crypto::identity::SigningIdentity;
+use collegium_crypto::rand_core::Rng as _;
 use collegium_crypto::randomness::os_rng;
 use collegium_crypto::seal::SealingSecret;
 use collegium_protocol::ids::{MemberIndex, MemberName, RunId};
@@ -31,7 +32,7 @@ use collegium_protocol::step::{
     Committee, Contributor, EvidenceError, LocalVerdict, NodeAction, NodeRecord, Place,
     ReadyUpload, Statements,
 };
-use collegium_protocol::{Digest, Refusal, RefusalCode, SignedCharter, VerifiedCharter};
+use collegium_protocol::{Digest, ProcessId, Refusal, RefusalCode, SignedCharter, VerifiedCharter};
 
 /// What a member has for good: keys, data, disk.
 pub struct Member {
@@ -107,6 +108,13 @@ struct Life<'a> {
     certified: u32,
 }
 
+/// What tells a process from every other one.
+pub fn new_process() -> ProcessId {
+    let mut id = [0; 16];
+    os_rng().expect("randomness").fill_bytes(&mut id);
+    ProcessId::from_bytes(id)
+}
+
 /// Lives until something ends it.
 pub async fn live(member: Arc<Member>, address: &str, fault: Fault) -> Result<Death, QuicError> {
     let connection = member.client.connect(address).await?;
@@ -129,6 +137,7 @@ pub async fn live(member: Arc<Member>, address: &str, fault: Fault) -> Result<De
         charter: None,
     };
     life.send(&hello).await?;
+    life.send(&ToCoordinator::Process(new_process())).await?;
     let death = life.listen(&mut receiver).await;
     life.connection
         .close(CloseCode::Shutdown, "the test's node ends");
@@ -154,6 +163,7 @@ impl Life<'_> {
                     self.sit_down(charter);
                     Vec::new()
                 }
+                ToNode::Probe => Vec::new(),
                 ToNode::RunOffer { run, task, .. } => {
                     let answer = self.join_run(run, task.as_slice());
                     vec![NodeAction::Send(answer)]

@@ -21,9 +21,10 @@ use collegium_protocol::quic::{
     AdminClient, AdminError, Client, CloseCode, Connection, FrameReceiver, FrameSender, QuicError,
     StreamKind,
 };
-use collegium_protocol::{Digest, MemberName, RefusalCode};
+use collegium_protocol::{Digest, MemberName, ProcessId, Refusal, RefusalCode};
 use tokio::time::timeout;
 
+use crate::node::new_process;
 use crate::world::{PATIENCE, TASK, World};
 
 const ROLES: [Role; 6] = [
@@ -117,6 +118,7 @@ fn request(act: Act) -> Option<AdminRequest> {
         Act::RenewCertificate => AdminRequest::RenewCertificate {
             request: b"no request".to_vec().into(),
         },
+        Act::ReadLedger => AdminRequest::ReadLedger,
         Act::Connect | Act::Upload | Act::FetchObject => return None,
     })
 }
@@ -135,11 +137,21 @@ async fn admitted(client: &AdminClient, request: &AdminRequest) -> bool {
 
 /// Whether the coordinator welcomes a session, which ends at once.
 async fn welcomed(connection: &Connection, name: &str) -> bool {
-    session(connection, name).await.is_some()
+    match session(connection, name, new_process()).await {
+        Ok(_) => true,
+        Err(refusal) => {
+            assert_eq!(refusal.code, RefusalCode::NotAllowed, "{refusal}");
+            false
+        }
+    }
 }
 
-/// Opens a session; its streams, which keep it open, if the coordinator welcomes it.
-async fn session(connection: &Connection, name: &str) -> Option<(FrameSender, FrameReceiver)> {
+/// Opens a session of a process; its streams, which keep it open, if the coordinator welcomes it.
+async fn session(
+    connection: &Connection,
+    name: &str,
+    process: ProcessId,
+) -> Result<(FrameSender, FrameReceiver), Refusal> {
     let (mut sender, mut receiver) = connection
         .open(StreamKind::Control)
         .await
@@ -149,17 +161,16 @@ async fn session(connection: &Connection, name: &str) -> Option<(FrameSender, Fr
         name: name.parse().expect("a name"),
         charter: None,
     };
-    sender
-        .send(&hello, MAX_TO_COORDINATOR_BYTES)
-        .await
-        .expect("sends");
+    for message in [hello, ToCoordinator::Process(process)] {
+        sender
+            .send(&message, MAX_TO_COORDINATOR_BYTES)
+            .await
+            .expect("sends");
+    }
     let answer = receiver.expect::<ToNode>(MAX_TO_NODE_BYTES);
     match timeout(PATIENCE, answer).await.expect("in time") {
-        Ok(ToNode::Welcome { .. }) => Some((sender, receiver)),
-        Ok(ToNode::Refused(refusal)) => {
-            assert_eq!(refusal.code, RefusalCode::NotAllowed, "{refusal}");
-            None
-        }
+        Ok(ToNode::Welcome { .. }) => Ok((sender, receiver)),
+        Ok(ToNode::Refused(refusal)) => Err(refusal),
         other => panic!("{other:?}"),
     }
 }
@@ -337,13 +348,15 @@ async fn revoking_closes_open_connections_and_outlives_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_second_node_with_the_same_certificate_takes_the_firsts_place_and_one_with_the_same_keys_is_refused()
- {
+async fn a_node_takes_its_own_place_over_and_a_second_one_with_the_same_keys_is_turned_away() {
     let (world, daemon) = World::of_four().await;
     let client = &world.members[0].client;
+    let (own, other) = (new_process(), new_process());
+
+    // The node dials again before the coordinator knows that its old path is dead.
     let (first, second) = (world.dial(client).await, world.dial(client).await);
-    let _first = session(&first, "a").await.expect("welcomed");
-    let _second = session(&second, "a").await.expect("welcomed");
+    let _first = session(&first, "a", own).await.expect("welcomed");
+    let _second = session(&second, "a", own).await.expect("welcomed");
     let end = timeout(PATIENCE, first.closed()).await.expect("in time");
     assert!(
         matches!(
@@ -355,10 +368,33 @@ async fn a_second_node_with_the_same_certificate_takes_the_firsts_place_and_one_
         ),
         "{end}"
     );
-    assert!(!second.is_closed());
+
+    // Another process with the same keys is told where the first one is, each time it comes.
+    for _ in 0..2 {
+        let third = world.dial(client).await;
+        let refusal = session(&third, "a", other).await.expect_err("two of one");
+        assert_eq!(refusal.code, RefusalCode::AlreadyConnected, "{refusal}");
+        assert!(
+            refusal.detail().contains("UTC from 127.0.0.1:"),
+            "{refusal}"
+        );
+        third.finish().await;
+    }
+    assert!(!second.is_closed(), "the first one goes on");
+    let refused = |entry: &&serde_json::Value| {
+        entry["action"] == "refuse" && entry["actor"] == "node/a" && entry["object"] == "session"
+    };
+    let ledger = world.ledger();
+    assert_eq!(ledger.iter().filter(refused).count(), 1, "{ledger:?}");
+
+    // When the first one has gone, the other one gets in.
+    second.finish().await;
+    let fourth = world.dial(client).await;
+    let _fourth = session(&fourth, "a", other).await.expect("welcomed");
+
     // A member that comes with another name than its certificate's.
-    let third = world.dial(&world.members[1].client).await;
-    assert!(!welcomed(&third, "a").await);
+    let fifth = world.dial(&world.members[1].client).await;
+    assert!(!welcomed(&fifth, "a").await);
     world.join_with_keys_of("e", 0).await;
     daemon.stop().await;
 }

@@ -11,7 +11,7 @@ use collegium_protocol::limits::MAX_MEMBERS;
 use collegium_protocol::message::session::{ToCoordinator, ToNode, VERSION};
 use collegium_protocol::quic::Connection;
 use collegium_protocol::step::{Committee, Contributor, NodeAction, NodeRecord, Place};
-use collegium_protocol::{Digest, MemberName, Refusal, RefusalCode, RunId, StepNumber};
+use collegium_protocol::{Digest, MemberName, ProcessId, Refusal, RefusalCode, RunId, StepNumber};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 
@@ -62,6 +62,8 @@ pub(super) struct Member {
     pub(super) streams: BTreeMap<RunId, Option<usize>>,
     /// Records being synced while the trainer computes; nothing is sent before they are.
     pub(super) unsynced: Option<Unsynced>,
+    /// Tells this process from another one with the same keys.
+    process: ProcessId,
     pub(super) outbox: Option<mpsc::Sender<ToCoordinator>>,
     pub(super) outbox_full: bool,
     greeted: bool,
@@ -90,7 +92,11 @@ pub(super) enum Run {
 
 impl Member {
     /// Goes on from what is on the disk.
-    pub(super) async fn load(shared: Shared, keys: &NodeKeys) -> Result<Self, LinkError> {
+    pub(super) async fn load(
+        shared: Shared,
+        keys: &NodeKeys,
+        process: ProcessId,
+    ) -> Result<Self, LinkError> {
         let witness = Witness::open(&shared.config.witness())?;
         let mut member = Self {
             policies: shared.policies.changes(),
@@ -110,6 +116,7 @@ impl Member {
             last_refusal: None,
             streams: BTreeMap::new(),
             unsynced: None,
+            process,
             outbox: None,
             outbox_full: false,
             greeted: false,
@@ -149,6 +156,7 @@ impl Member {
         self.outbox_full = false;
         self.shared.connection.send_replace(Some(connection));
         self.send(hello);
+        self.send(ToCoordinator::Process(self.process));
     }
 
     /// The session is over; work beside it waits for the next one.
@@ -181,9 +189,8 @@ impl Member {
         }
         match message {
             ToNode::Welcome { version } => return Ok(self.welcomed(version)),
-            ToNode::Refused(refusal) => {
-                return Ok(Some(format!("the coordinator refuses: {refusal}")));
-            }
+            ToNode::Refused(refusal) => return Ok(Some(refused(&refusal))),
+            ToNode::Probe => {}
             ToNode::Shutdown => return Ok(Some("the coordinator stops".to_owned())),
             ToNode::Charter(charter) => self.charter(charter).await?,
             ToNode::RunOffer {
@@ -388,6 +395,18 @@ impl Member {
     }
 }
 
+/// Why the session ends that the coordinator refuses. The node tries again, since the other process may be
+/// stopped, but not quietly: somebody copied a state directory, or forgot a machine.
+fn refused(refusal: &Refusal) -> String {
+    if refusal.code == RefusalCode::AlreadyConnected {
+        tracing::error!(
+            "ANOTHER NODE WORKS WITH THIS MEMBER'S KEYS: {}",
+            refusal.detail()
+        );
+    }
+    format!("the coordinator refuses: {refusal}")
+}
+
 /// The run that a message belongs to.
 fn run_of(message: &ToNode) -> Option<RunId> {
     match message {
@@ -404,6 +423,7 @@ fn run_of(message: &ToNode) -> Option<RunId> {
         | ToNode::Charter(_)
         | ToNode::Checkpoint(_)
         | ToNode::Refused(_)
+        | ToNode::Probe
         | ToNode::Shutdown => None,
     }
 }

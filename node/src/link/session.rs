@@ -44,15 +44,12 @@ pub(super) async fn run(
     };
     let (outbox, outgoing) = mpsc::channel(OUTBOX);
     let writer = tokio::spawn(write(sender, outgoing));
-    member.begin(
-        connection.clone(),
-        outbox,
-        ToCoordinator::Hello {
-            version: VERSION,
-            name: member.name().clone(),
-            charter: member.charter_digest(),
-        },
-    );
+    let hello = ToCoordinator::Hello {
+        version: VERSION,
+        name: member.name().clone(),
+        charter: member.charter_digest(),
+    };
+    member.begin(connection.clone(), outbox, hello);
 
     tokio::pin!(renewal);
     let end = loop {

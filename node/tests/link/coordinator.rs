@@ -283,6 +283,11 @@ impl Script {
             }
             other => panic!("expected Hello, got {other:?}"),
         }
+        let process = within(receiver.expect::<ToCoordinator>(MAX_TO_COORDINATOR_BYTES)).await;
+        assert!(
+            matches!(process, Ok(ToCoordinator::Process(_))),
+            "{process:?}"
+        );
         let charter = ToNode::Charter(self.shown.clone());
         for message in [ToNode::Welcome { version: VERSION }, charter] {
             sender

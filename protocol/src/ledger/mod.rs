@@ -22,11 +22,13 @@
 //! - [`mod@write`]: the writer;
 //! - [`read`]: entries and proofs out of a folder that is trusted;
 //! - [`verify`]: a folder that is not trusted;
+//! - [`copy`]: a copy that is brought up to date from a source that is not trusted;
 //! - [`proof`]: one entry's proof as a file;
 //! - [`witness`]: what a member checks before it cosigns.
 //!
 //! What an entry says is the daemons' business, apart from its form ([`entry`]).
 
+pub mod copy;
 pub mod entry;
 pub mod note;
 pub mod proof;

@@ -71,6 +71,14 @@ impl LogKey {
         }
     }
 
+    /// The coordinator's log of this name: whoever trusts the name trusts the key in it.
+    #[must_use]
+    pub fn from_coordinator(origin: &str) -> Option<Self> {
+        let key = origin.strip_prefix("collegium.ledger/coordinator/")?;
+        let log = Self::coordinator(key.parse().ok()?);
+        (log.origin == origin).then_some(log)
+    }
+
     /// A member's own log; its identity key stands in the charter.
     #[must_use]
     pub fn node(key: IdentityKey) -> Self {

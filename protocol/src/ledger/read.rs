@@ -1,7 +1,7 @@
 //! Reading a ledger that is trusted: the daemon's own, or a copy that was verified.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -10,9 +10,7 @@ use collegium_crypto::transcript::Digest;
 use serde_json::Value;
 
 use super::note::{MAX_NOTE_BYTES, SignedCheckpoint};
-use super::tile::{
-    Content, MAX_ENTRIES_BYTES, MAX_HASHES_BYTES, TILE_WIDTH, TileName, decode_hashes, split_entry,
-};
+use super::tile::{TILE_WIDTH, TileName, decode_hashes, split_entry};
 use super::tree::{Nodes, fold};
 use super::{CHECKPOINT, LedgerError, PENDING};
 
@@ -101,21 +99,29 @@ impl Folder {
     /// # Errors
     /// [`LedgerError::Io`].
     pub fn tile(&self, name: TileName) -> Result<Option<Vec<u8>>, LedgerError> {
-        let most = match name.content {
-            Content::Entries => MAX_ENTRIES_BYTES,
-            Content::Hashes(_) => MAX_HASHES_BYTES,
-        };
-        self.file(&name.to_string(), most as u64)
+        self.file(&name.to_string(), name.most_bytes() as u64)
     }
 
-    /// At least the first `name.width` hashes or entries of a tile: of the partial one, or of the
-    /// full one that came after.
-    fn tile_or_full(&self, name: TileName) -> Result<Vec<u8>, LedgerError> {
-        if let Some(bytes) = self.tile(name)? {
-            return Ok(bytes);
+    /// At least the first `name.width` hashes or entries of a tile: of the partial one, or of one that
+    /// came after, since the writer removes partial ones when the tile is full, and a copy may have the
+    /// last one alone.
+    fn tile_or_later(&self, name: TileName) -> Result<Vec<u8>, LedgerError> {
+        for later in [Some(name), Some(name.full()), self.wider(name)] {
+            if let Some(later) = later
+                && let Some(bytes) = self.tile(later)?
+            {
+                return Ok(bytes);
+            }
         }
-        let full = self.tile(name.full())?;
-        full.ok_or_else(|| self.damaged(format!("{name} is missing")))
+        Err(self.damaged(format!("{name} is missing")))
+    }
+
+    /// The narrowest partial tile on the disk that begins with this one.
+    fn wider(&self, name: TileName) -> Option<TileName> {
+        let partial = fs::read_dir(self.path.join(format!("{}.p", name.full()))).ok()?;
+        let widths = partial.filter_map(|it| it.ok()?.file_name().to_str()?.parse().ok());
+        let width = widths.filter(|width| *width > name.width).min()?;
+        Some(TileName { width, ..name })
     }
 
     /// The current checkpoint, signatures unchecked.
@@ -145,7 +151,7 @@ impl Folder {
         while number < size {
             let width = (size - number).min(TILE_WIDTH as u64);
             let name = TileName::entries(number / TILE_WIDTH as u64, width as u16);
-            let bytes = self.tile_or_full(name)?;
+            let bytes = self.tile_or_later(name)?;
             let mut rest = bytes.as_slice();
             for _ in 0..width {
                 let (entry, after) = split_entry(rest)
@@ -196,7 +202,7 @@ impl Folder {
         }
         let (index, place) = (number / TILE_WIDTH as u64, number % TILE_WIDTH as u64);
         let width = (size - index * TILE_WIDTH as u64).min(TILE_WIDTH as u64);
-        let bytes = self.tile_or_full(TileName::entries(index, width as u16))?;
+        let bytes = self.tile_or_later(TileName::entries(index, width as u16))?;
         let mut rest = bytes.as_slice();
         for _ in 0..place {
             rest = split_entry(rest).map_or(&[], |(_, after)| after);
@@ -236,7 +242,7 @@ pub struct FolderNodes<'a> {
 impl FolderNodes<'_> {
     fn hashes(&mut self, name: TileName) -> Result<&[Digest], LedgerError> {
         if !self.tiles.contains_key(&name) {
-            let bytes = self.folder.tile_or_full(name)?;
+            let bytes = self.folder.tile_or_later(name)?;
             let hashes = decode_hashes(&bytes)
                 .ok_or_else(|| self.folder.damaged(format!("{name} is no row of hashes")))?;
             if self.tiles.len() >= KEPT_TILES {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use collegium_crypto::transcript::Digest;
+use serde::{Deserialize, Serialize};
 
 use super::MAX_ENTRY_BYTES;
 
@@ -30,8 +31,10 @@ pub enum Content {
     Hashes(u8),
 }
 
-/// The name of a tile, as a path under the ledger's folder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// The name of a tile, as a path under the ledger's folder. On the wire it is that path, and read as
+/// strictly as [`TileName::parse`] reads it: nothing else names a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct TileName {
     /// What it holds.
     pub content: Content,
@@ -68,6 +71,67 @@ impl TileName {
         let hashes = size.checked_shr(8 * u32::from(level)).unwrap_or(0);
         let width = (hashes % TILE_WIDTH as u64) as u16;
         (width > 0).then(|| Self::hashes(level, hashes / TILE_WIDTH as u64, width))
+    }
+
+    /// Every tile that a tree of `size` entries has on the disk: entries and hashes, the full ones and
+    /// the last one of each level.
+    pub fn all(size: u64) -> impl Iterator<Item = Self> {
+        let entries = Self::level(0, size).map(|name| Self {
+            content: Content::Entries,
+            ..name
+        });
+        entries.chain((0..8_u8).flat_map(move |level| Self::level(level, size)))
+    }
+
+    /// The tiles of hashes of one level.
+    pub(super) fn level(level: u8, size: u64) -> impl Iterator<Item = Self> {
+        let full = size.checked_shr(8 * (u32::from(level) + 1)).unwrap_or(0);
+        (0..full)
+            .map(move |index| Self::hashes(level, index, TILE_WIDTH as u16))
+            .chain(Self::partial(level, size))
+    }
+
+    /// Whether a tree of `size` entries has this tile, in this width.
+    #[must_use]
+    pub fn is_in(&self, size: u64) -> bool {
+        let level = match self.content {
+            Content::Entries => 0,
+            Content::Hashes(level) => u32::from(level),
+        };
+        let hashes = size.checked_shr(8 * level).unwrap_or(0);
+        let (full, last) = (hashes / TILE_WIDTH as u64, hashes % TILE_WIDTH as u64);
+        if self.is_full() {
+            self.index < full
+        } else {
+            self.index == full && u64::from(self.width) == last
+        }
+    }
+
+    /// Most bytes of its file.
+    #[must_use]
+    pub const fn most_bytes(&self) -> usize {
+        match self.content {
+            Content::Entries => MAX_ENTRIES_BYTES,
+            Content::Hashes(_) => MAX_HASHES_BYTES,
+        }
+    }
+
+    /// The bytes of this tile out of those of the same tile when there was more in it; `None` when there
+    /// is less, or they are not a tile's.
+    #[must_use]
+    pub fn beginning<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let width = usize::from(self.width);
+        let end = match self.content {
+            Content::Hashes(_) => HASH_BYTES * width,
+            Content::Entries => {
+                let mut rest = bytes;
+                for _ in 0..width {
+                    rest = split_entry(rest)?.1;
+                }
+                bytes.len() - rest.len()
+            }
+        };
+        bytes.get(..end)
     }
 
     /// Whether nothing will be added to it.
@@ -114,6 +178,20 @@ impl TileName {
         };
         let possible = (1..=TILE_WIDTH as u16).contains(&width) && level <= MAX_LEVEL;
         (possible && name.to_string() == path).then_some(name)
+    }
+}
+
+impl TryFrom<String> for TileName {
+    type Error = String;
+
+    fn try_from(path: String) -> Result<Self, String> {
+        Self::parse(&path).ok_or_else(|| "no tile of a ledger has this name".to_owned())
+    }
+}
+
+impl From<TileName> for String {
+    fn from(name: TileName) -> Self {
+        name.to_string()
     }
 }
 

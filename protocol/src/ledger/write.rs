@@ -472,7 +472,7 @@ fn take_up(
 }
 
 /// Writes a file whole or not at all, and the directories above it; on the disk when this returns.
-fn write_durably(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), LedgerError> {
+pub(super) fn write_durably(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), LedgerError> {
     let (path, unfinished) = (folder.join(name), folder.join(UNFINISHED));
     let parent = path.parent().unwrap_or(folder);
     if !parent.exists() {

@@ -2,9 +2,9 @@
 //! [`crate::quic::StreamKind::Admin`] streams.
 //!
 //! One stream is one conversation: one [`AdminRequest`], then one [`AdminResponse`], then the
-//! coordinator finishes the stream. [`AdminRequest::WatchRun`] alone is answered by many
-//! [`AdminResponse::Event`]s, until the run is over. Who may send which is the coordinator's
-//! policy, decided from the certificate's role.
+//! coordinator finishes the stream. [`AdminRequest::WatchRun`] is answered by many
+//! [`AdminResponse::Event`]s, until the run is over, and after [`AdminRequest::ReadLedger`] the asker
+//! goes on. Who may send which is the coordinator's policy, decided from the certificate's role.
 
 use collegium_crypto::identity::{IdentityKey, Signature};
 use collegium_crypto::transcript::Digest;
@@ -109,6 +109,9 @@ pub enum AdminRequest {
         /// PKCS#10 request (DER), at most [`crate::pki::MAX_REQUEST`] bytes.
         request: Blob,
     },
+    /// Begins to read the coordinator's ledger. Answer: [`AdminResponse::Ledger`]; requests for tiles
+    /// follow on the same stream ([`crate::message::ledger::TileRequest`]).
+    ReadLedger,
 }
 
 /// Which charter is meant.
@@ -160,6 +163,13 @@ pub enum AdminResponse {
     Certificate {
         /// PEM.
         certificate: String,
+    },
+    /// The ledger as it is now, this request's own entry in it.
+    Ledger {
+        /// The checkpoint's note, at most [`crate::ledger::note::MAX_CHECKPOINT_BYTES`].
+        checkpoint: Blob,
+        /// The last checkpoint that members cosigned, at most [`crate::ledger::note::MAX_NOTE_BYTES`].
+        cosigned: Option<Blob>,
     },
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::charter::SignedCharter;
 use crate::codec::Blob;
-use crate::ids::{MemberName, RunId, StepNumber};
+use crate::ids::{MemberName, ProcessId, RunId, StepNumber};
 use crate::message::ledger::{CheckpointOffer, CosignReply};
 use crate::message::step::{Announce, Certificate, Deliver, Propose, Release, Verdict, Vote};
 use crate::message::verify::{BodyHash, EvidenceReady, OpenedStep};
@@ -13,12 +13,13 @@ use crate::refusal::Refusal;
 
 /// The version of the session's messages. A peer with another version is refused by
 /// [`crate::refusal::RefusalCode::Version`].
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 
 /// From a node, on the control stream. Cap: [`crate::limits::MAX_TO_COORDINATOR_BYTES`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToCoordinator {
-    /// First message of the session.
+    /// First message of the session. Its form is that of every version, so that one that is not
+    /// understood is refused by its number.
     Hello {
         /// [`VERSION`] of the node.
         version: u16,
@@ -65,6 +66,9 @@ pub enum ToCoordinator {
     },
     /// What the member says to an offered checkpoint of the coordinator's ledger.
     Cosign(CosignReply),
+    /// Second message of the session: which process speaks. The same one may dial again before its old
+    /// path is known to be dead; another one is refused while this one answers.
+    Process(ProcessId),
 }
 
 /// To a node, on the control stream. Cap: [`crate::limits::MAX_TO_NODE_BYTES`].
@@ -124,6 +128,8 @@ pub enum ToNode {
     Shutdown,
     /// A checkpoint of the coordinator's ledger to be cosigned.
     Checkpoint(CheckpointOffer),
+    /// Nothing to do: that it arrives tells the coordinator that the node is there.
+    Probe,
 }
 
 /// How a run ended.

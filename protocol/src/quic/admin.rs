@@ -3,7 +3,7 @@
 use collegium_crypto::identity::Signature;
 use collegium_crypto::transcript::Digest;
 
-use super::{Client, Connection, FrameReceiver, QuicError, StreamKind};
+use super::{Client, Connection, FrameReceiver, FrameSender, LedgerReader, QuicError, StreamKind};
 use crate::charter::{Reveal, SignedCharter};
 use crate::codec::Blob;
 use crate::ids::{MemberName, RunId};
@@ -67,10 +67,36 @@ impl AdminClient {
     }
 
     async fn send(&self, request: &AdminRequest) -> Result<FrameReceiver, AdminError> {
-        let (mut sender, receiver) = self.connection.open(StreamKind::Admin).await?;
-        sender.send(request, MAX_ADMIN_REQUEST_BYTES).await?;
+        let (mut sender, receiver) = self.begin(request).await?;
         sender.finish();
         Ok(receiver)
+    }
+
+    /// Sends a request after which more may follow.
+    async fn begin(
+        &self,
+        request: &AdminRequest,
+    ) -> Result<(FrameSender, FrameReceiver), AdminError> {
+        let (mut sender, receiver) = self.connection.open(StreamKind::Admin).await?;
+        sender.send(request, MAX_ADMIN_REQUEST_BYTES).await?;
+        Ok((sender, receiver))
+    }
+
+    /// Begins to read the coordinator's ledger.
+    pub async fn ledger(&self) -> Result<LedgerReader, AdminError> {
+        let (sender, mut receiver) = self.begin(&AdminRequest::ReadLedger).await?;
+        match receiver.expect(MAX_ADMIN_RESPONSE_BYTES).await? {
+            AdminResponse::Ledger {
+                checkpoint,
+                cosigned,
+            } => Ok(LedgerReader::new(
+                (sender, receiver),
+                checkpoint.0,
+                cosigned.map(|note| note.0),
+            )),
+            AdminResponse::Refused(refusal) => Err(AdminError::Refused(refusal)),
+            _ => Err(AdminError::Unexpected),
+        }
     }
 
     /// Starts a run of the task in `toml`.

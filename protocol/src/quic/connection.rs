@@ -104,6 +104,11 @@ impl Connection {
         self.inner.stats().udp_rx.bytes
     }
 
+    /// UDP packets received on this connection; a peer that is there acknowledges what it is sent.
+    pub fn packets_received(&self) -> u64 {
+        self.inner.stats().udp_rx.datagrams
+    }
+
     /// A number that tells this connection from every other of this process.
     pub fn id(&self) -> usize {
         self.inner.stable_id()

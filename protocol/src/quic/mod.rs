@@ -22,6 +22,7 @@ mod client;
 mod connection;
 mod error;
 mod frame;
+mod ledger;
 mod limits;
 mod reset;
 mod rotate;
@@ -34,6 +35,7 @@ pub use client::{Client, join};
 pub use connection::{ArrivingStream, Connection, StreamKind};
 pub use error::{CloseCode, QuicError};
 pub use frame::{Body, FrameReceiver, FrameSender};
+pub use ledger::LedgerReader;
 pub use limits::{
     CONNECTION_WINDOW, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, KEEP_ALIVE, MAX_CHUNK, MAX_JOINING,
     STREAM_WINDOW,

@@ -5,7 +5,9 @@ use collegium_protocol::codec::{self, CodecError};
 use collegium_protocol::limits::{MAX_TO_COORDINATOR_BYTES, MAX_TO_NODE_BYTES};
 use collegium_protocol::message::session::{DropReason, RunOutcome, ToCoordinator, ToNode};
 use collegium_protocol::message::step::{Certificate, CertifiedVote, Complaint, Verdict};
-use collegium_protocol::{Blob, Digest, MemberName, Refusal, RefusalCode, Signature, StepNumber};
+use collegium_protocol::{
+    Blob, Digest, MemberName, ProcessId, Refusal, RefusalCode, Signature, StepNumber,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -56,6 +58,7 @@ fn messages() -> (Vec<ToNode>, Vec<ToCoordinator>) {
         },
         ToNode::Refused(RefusalCode::Version.into()),
         ToNode::Shutdown,
+        ToNode::Probe,
     ];
     let name = MemberName::new("site-1").unwrap();
     let complaint = Some(Box::new(Complaint {
@@ -91,6 +94,7 @@ fn messages() -> (Vec<ToNode>, Vec<ToCoordinator>) {
         ToCoordinator::Verdict(verdict),
         ToCoordinator::Vote(vote),
         ToCoordinator::RunReportReady { run },
+        ToCoordinator::Process(ProcessId::from_bytes([6; 16])),
     ];
     (down, up)
 }

@@ -17,10 +17,13 @@ pub(super) async fn rerun(
     let client = connect(&coordinator).await?;
     let next = client.rerun(run).await?;
     client.finish().await;
-    out.result(
-        &json!({ "run": next, "previous": run }),
-        format!("run {next} is queued; follow it with: collegium task watch {next}"),
-    )
+    // As `task submit` does.
+    out.result(&json!({ "run": next, "previous": run }), next.to_string())?;
+    out.say(format!(
+        "another round is queued; follow it with: collegium task watch {next} {}",
+        coordinator.flag()
+    ));
+    Ok(())
 }
 
 /// Ends a run.

@@ -2,11 +2,15 @@
 
 use collegium_crypto::identity::SigningIdentity;
 use collegium_crypto::randomness::seeded_rng;
-use collegium_protocol::Digest;
 use collegium_protocol::ledger::proof::Proof;
 use collegium_protocol::ledger::read::encode_record;
+use collegium_protocol::ledger::tile::TileName;
 use collegium_protocol::ledger::{Checkpoint, LogKey, SignedCheckpoint};
-use collegium_protocol::message::ledger::{CheckpointOffer, CosignReply};
+use collegium_protocol::message::admin::AdminResponse;
+use collegium_protocol::message::ledger::{
+    CheckpointOffer, CosignReply, TileRequest, TileResponse,
+};
+use collegium_protocol::{Digest, Refusal, RefusalCode};
 
 use super::{Inputs, numbered};
 
@@ -44,6 +48,26 @@ pub fn reply() -> CosignReply {
         time: cosignature.time,
         signature: cosignature.signature,
     }
+}
+
+/// What a reader of the ledger is told first.
+pub fn head() -> AdminResponse {
+    AdminResponse::Ledger {
+        checkpoint: note().without_cosignatures().to_text().into_bytes().into(),
+        cosigned: Some(note().to_text().into_bytes().into()),
+    }
+}
+
+/// Requests for tiles, and answers.
+pub fn tiles() -> [(TileRequest, TileResponse); 3] {
+    let found = TileResponse::Found { length: 32 };
+    let refused = Refusal::new(RefusalCode::Internal, "the disk");
+    [
+        (TileName::hashes(1, 0, 1), found),
+        (TileName::entries(1_234_067, 8), TileResponse::Missing),
+        (TileName::entries(0, 256), TileResponse::Refused(refused)),
+    ]
+    .map(|(tile, answer)| (TileRequest { tile }, answer))
 }
 
 pub fn inputs() -> Vec<(&'static str, Inputs)> {

@@ -31,8 +31,8 @@ use collegium_protocol::step::{
     StepRecord,
 };
 use collegium_protocol::{
-    Blob, Charter, Digest, MemberIndex, MemberName, Refusal, RefusalCode, RunId, SignedCharter,
-    StepContext, StepNumber,
+    Blob, Charter, Digest, MemberIndex, MemberName, ProcessId, Refusal, RefusalCode, RunId,
+    SignedCharter, StepContext, StepNumber,
 };
 use serde::Serialize;
 
@@ -268,6 +268,7 @@ impl World {
             ToNode::Refused(refusal()),
             ToNode::Shutdown,
             ToNode::Checkpoint(super::ledgers::offer()),
+            ToNode::Probe,
         ];
         numbered(messages.iter().map(encoded))
     }
@@ -307,6 +308,7 @@ impl World {
             ToCoordinator::BodyHash(self.hash()),
             ToCoordinator::RunReportReady { run },
             ToCoordinator::Cosign(super::ledgers::reply()),
+            ToCoordinator::Process(ProcessId::from_bytes([0xbb; 16])),
         ];
         numbered(messages.iter().map(encoded))
     }
@@ -427,6 +429,7 @@ impl World {
             AdminRequest::RenewCertificate {
                 request: Blob(vec![0x30, 1, 2]),
             },
+            AdminRequest::ReadLedger,
         ];
         let responses = [
             AdminResponse::Submitted { run },
@@ -470,9 +473,13 @@ impl World {
             AdminResponse::Certificate {
                 certificate: "-----BEGIN CERTIFICATE-----".to_owned(),
             },
+            super::ledgers::head(),
         ];
         let requests = requests.iter().map(encoded);
-        numbered(requests.chain(responses.iter().map(encoded)))
+        let tiles =
+            super::ledgers::tiles().map(|(asked, found)| [encoded(&asked), encoded(&found)]);
+        let messages = requests.chain(responses.iter().map(encoded));
+        numbered(messages.chain(tiles.into_iter().flatten()))
     }
 }
 

@@ -13,7 +13,7 @@ use super::super::tile::{
 use super::super::tree::leaf_hash;
 use super::super::{CHECKPOINT, LedgerError, PENDING};
 use super::files::Listing;
-use super::tiles::{Computed, beginning, entry_below, first_entry, needed, whole_row};
+use super::tiles::{Computed, entry_below, first_entry, needed, whole_row};
 use super::{Claim, Claims, Finding, Kind, Pending};
 
 /// An entry and its hash in the lowest tile that do not agree.
@@ -260,7 +260,8 @@ impl<'a> Walk<'a> {
         if listing.has_tile(name.full())
             && let Some(bytes) = self.folder.tile(name.full()).ok().flatten()
         {
-            return Ok(Some(beginning(name, bytes)));
+            let beginning = name.beginning(&bytes).map(<[u8]>::to_vec);
+            return Ok(Some(beginning.unwrap_or(bytes)));
         }
         let detail = format!(
             "it is missing; the checkpoint covers {} entries",

@@ -2,7 +2,7 @@
 
 use collegium_crypto::transcript::Digest;
 
-use super::super::tile::{Content, TILE_WIDTH, TileName, decode_hashes, split_entry};
+use super::super::tile::{Content, TILE_WIDTH, TileName, decode_hashes};
 use super::super::tree::{Tree, fold};
 use super::{Finding, Kind};
 
@@ -58,22 +58,6 @@ pub(super) fn whole_row(
     row
 }
 
-/// As much of a full tile as the partial one has.
-pub(super) fn beginning(name: TileName, mut bytes: Vec<u8>) -> Vec<u8> {
-    let end = match name.content {
-        Content::Hashes(_) => 32 * usize::from(name.width),
-        Content::Entries => {
-            let mut rest = bytes.as_slice();
-            for _ in 0..name.width {
-                rest = split_entry(rest).map_or(&[], |(_, after)| after);
-            }
-            bytes.len() - rest.len()
-        }
-    };
-    bytes.truncate(end);
-    bytes
-}
-
 pub(super) fn first_entry(name: TileName) -> Option<u64> {
     entry_below(name, 0)
 }
@@ -90,10 +74,5 @@ pub(super) fn entry_below(name: TileName, place: usize) -> Option<u64> {
 
 /// The tiles above the lowest level that a checkpoint needs.
 pub(super) fn needed(size: u64) -> impl Iterator<Item = TileName> {
-    (1..8_u8).flat_map(move |level| {
-        let full = size.checked_shr(8 * (u32::from(level) + 1)).unwrap_or(0);
-        (0..full)
-            .map(move |index| TileName::hashes(level, index, TILE_WIDTH as u16))
-            .chain(TileName::partial(level, size))
-    })
+    (1..8_u8).flat_map(move |level| TileName::level(level, size))
 }

@@ -4,7 +4,8 @@
 const DAY_MS: u64 = 86_400_000;
 
 /// `2026-11-26 18:04:05` of milliseconds since 1970-01-01 UTC.
-pub(crate) fn text(ms: u64) -> String {
+#[must_use]
+pub fn text(ms: u64) -> String {
     let (year, month, day) = date(ms / DAY_MS);
     let second = ms % DAY_MS / 1000;
     let (hour, minute) = (second / 3600, second / 60 % 60);
@@ -18,7 +19,7 @@ pub(crate) fn text(ms: u64) -> String {
 ///
 /// # Errors
 /// What is expected, in words.
-pub(crate) fn parse(text: &str) -> Result<u64, String> {
+pub fn parse(text: &str) -> Result<u64, String> {
     let wrong = || format!("`{text}` is no time: write 2026-11-26 or 2026-11-26T18:04:05 (UTC)");
     let plain = text.strip_suffix('Z').unwrap_or(text);
     let (date, time) = plain.split_once(['T', ' ']).unwrap_or((plain, "00:00"));
@@ -42,8 +43,17 @@ pub(crate) fn parse(text: &str) -> Result<u64, String> {
     Ok(days * DAY_MS + ((hour * 60 + minute) * 60 + second) * 1000)
 }
 
+/// `2026-11-26 18:04 UTC` of seconds since 1970-01-01 UTC.
+#[must_use]
+pub fn minute(seconds: u64) -> String {
+    let text = text(seconds.saturating_mul(1000));
+    let (minute, _) = text.rsplit_once(':').unwrap_or((&text, ""));
+    format!("{minute} UTC")
+}
+
 /// A span as people say it: `12 minutes`.
-pub(crate) fn span(ms: u64) -> String {
+#[must_use]
+pub fn span(ms: u64) -> String {
     let seconds = ms / 1000;
     let (count, unit) = match seconds {
         0..120 => (seconds, "second"),
@@ -110,6 +120,7 @@ mod tests {
             (4_107_542_400, "2100-03-01 00:00:00"),
         ] {
             assert_eq!(text(seconds * 1000), expected);
+            assert_eq!(minute(seconds), format!("{} UTC", &expected[..16]));
             assert_eq!(parse(expected), Ok(seconds * 1000));
         }
         assert_eq!(parse("2026-09-21"), Ok(1_789_948_800_000));
