@@ -15,6 +15,7 @@ mod equality;
 mod faults;
 mod membership;
 mod model;
+mod privacy;
 mod rounds;
 mod scripted_coordinator;
 mod site_policy;
