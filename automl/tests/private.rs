@@ -217,6 +217,25 @@ fn a_site_refuses_what_is_exact_or_too_clear_or_beyond_the_budget() {
         ..ask.clone()
     };
     assert!(why(site.answer(&early)).contains("sealed"));
+    // Another pipeline than the declared one would read what no steward has seen.
+    let mut fewer = task.clone();
+    fewer.columns.remove("dose");
+    let (pipeline, _) = collegium_automl::features::Pipeline::declared(&fewer);
+    let bytes = Object::Pipeline(pipeline).to_bytes().expect("bytes");
+    let id = site.insert(&bytes).expect("a pipeline");
+    let mut foreign = slopes(&ask);
+    foreign.pipeline = id;
+    foreign.noise.variance *= 1000;
+    let foreign = Ask {
+        sequence: 4,
+        parts: vec![Part::Noisy(NoisyPart::Slopes(foreign))],
+        ..ask.clone()
+    };
+    let refused = why(site.answer(&foreign));
+    assert!(
+        refused.contains("not the one that the task declares"),
+        "{refused}"
+    );
     // A task of exact sums has no use for noise.
     let open = task.unprotected();
     let mut other = TableSite::new(&open, table(1, 50)).expect("a site");

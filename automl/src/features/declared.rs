@@ -32,7 +32,7 @@ impl Pipeline {
                 labels: labels(task),
             },
             missing_values: task.missing_values(),
-            absent_is_missing: task.constraints.absent_is_missing(),
+            absent_is_missing: false,
             inputs: made.into_iter().map(|(input, _)| input).collect(),
         };
         (pipeline, libm::sqrt(square))

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::{Rows, SiteError, TableSite, unfit};
 use crate::ask::{Ask, Encoder, Part};
-use crate::family::{FoldModel, Head};
+use crate::family::FoldModel;
+use crate::features::Pipeline;
 use crate::noise::{NoiseError, NoiseKey, NoisyPart, Spent, charge};
 use crate::object::ObjectId;
 use crate::task::DifferentialPrivacy;
@@ -67,17 +68,16 @@ impl TableSite {
     fn exact(&mut self, part: &NoisyPart) -> Result<Vec<i64>, SiteError> {
         match part {
             NoisyPart::Slopes(part) => {
-                let width = self.pipeline(part.pipeline)?.width();
-                if width != part.width as usize {
+                self.declared(part.pipeline)?;
+                if self.pipeline(part.pipeline)?.width() != part.width as usize {
                     return Err(unfit(part.pipeline, "it makes another number of columns"));
                 }
-                self.binary(part.pipeline)?;
                 self.prepare(part.pipeline)?;
                 let model = part.model.map(|id| self.model(id, part.pipeline));
                 Ok(part.sums(model.transpose()?, self.training(part.pipeline)?))
             }
             NoisyPart::Outcomes(part) => {
-                self.binary(part.pipeline)?;
+                self.declared(part.pipeline)?;
                 let pipeline = self.pipeline(part.pipeline)?;
                 let sealed = Rows::new(self.data.sealed_test(pipeline)?, pipeline.target());
                 let model: &dyn FoldModel = self.model(part.model, part.pipeline)?;
@@ -86,11 +86,12 @@ impl TableSite {
         }
     }
 
-    /// Refuses a pipeline that does not make numbers for two classes.
-    fn binary(&self, id: ObjectId) -> Result<(), SiteError> {
-        let pipeline = self.pipeline(id)?;
-        if pipeline.binned() || Head::of(pipeline.target()) != Head::Binary {
-            return Err(unfit(id, "it does not make numbers for two classes"));
+    /// Refuses every pipeline but the one that the task declares: a steward who read the task has
+    /// read what is computed of which column.
+    fn declared(&self, id: ObjectId) -> Result<(), SiteError> {
+        let (declared, _) = Pipeline::declared(self.data.task());
+        if *self.pipeline(id)? != declared {
+            return Err(unfit(id, "it is not the one that the task declares"));
         }
         Ok(())
     }

@@ -106,6 +106,13 @@ pub(super) fn consistent(top: &Section<'_>, task: &Task) -> Result<(), TaskError
     if !limits.monotone.is_empty() {
         return no("constraints", "no column can be `monotone`; remove it");
     }
+    if limits.absent_is_missing() {
+        return no(
+            "constraints",
+            "every site must have every declared column, because whether a column is there may \
+             follow from its cells; remove `missing_columns`",
+        );
+    }
     if task.rounds.is_some_and(|rounds| rounds > 1) || task.every.is_some() {
         let key = if task.every.is_some() {
             "every"

@@ -257,7 +257,7 @@ mod tests {
     fn a_steward_reads_what_a_request_is_about() {
         let asked = asked();
         let id = asked.request.short_id();
-        let text = in_words(&asked, &Config::default());
+        let text = in_words(&asked, &Config::default(), "none");
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/requests.txt");
         let golden = std::fs::read_to_string(file).expect("the golden text");
         let golden = golden.replace("ID", &id);
@@ -270,7 +270,7 @@ mod tests {
         asked.request.decision = Decision::Refused;
         asked.request.steward = "ann".to_owned();
         asked.request.reason = "no consent".to_owned();
-        let text = in_words(&asked, &Config::default());
+        let text = in_words(&asked, &Config::default(), "none");
         assert!(text.contains(": refused by ann (no consent)\n"), "{text}");
         assert!(!text.contains("next:"), "{text}");
         let value = as_json(&asked);
@@ -281,6 +281,6 @@ mod tests {
             "as a first look finds it"
         );
         asked.request.task = b"not a task".to_vec();
-        assert!(in_words(&asked, &Config::default()).contains("refuse it"));
+        assert!(in_words(&asked, &Config::default(), "none").contains("refuse it"));
     }
 }

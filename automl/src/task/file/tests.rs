@@ -461,6 +461,11 @@ fn what_differential_privacy_cannot_keep_is_refused() {
             "[constraints]\nmonotone = { age = \"increasing\" }\n[columns]",
             "no column can be `monotone`",
         ),
+        (
+            "[columns]",
+            "[constraints]\nmissing_columns = \"missing\"\n[columns]",
+            "every site must have every declared column",
+        ),
     ];
     for (from, to, expected) in cases {
         let changed = PRIVATE.replacen(from, to, 1);
