@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use collegium_automl::ask::{self, Ask, Totals};
 use collegium_automl::federation::{Federation, FederationError, FileJournal, Journaled};
+use collegium_automl::noise::honest_shares;
 use collegium_automl::object::{Object, ObjectId};
 use collegium_automl::search::{self, Leaderboard, Outcome, Progress, Round};
 use collegium_automl::table::{Table, TableMapping};
@@ -71,6 +72,10 @@ pub(crate) fn run(args: &Args, out: Output) -> anyhow::Result<ExitCode> {
     if let Some(seed) = args.seed {
         task.seed = seed;
     }
+    ensure!(
+        task.differential_privacy.is_none() || args.after.is_none() && args.rounds.is_none(),
+        "a task with [differential_privacy] has one round; leave out --rounds and --after"
+    );
     let mut round = rounds::first(args.after.as_deref(), &task)?;
     let sites = read_sites(&args.sites, args.maps.as_deref())?;
     let names: Vec<String> = sites.iter().map(|(name, _)| name.clone()).collect();
@@ -142,6 +147,7 @@ fn figures(outcome: &Outcome, leaderboard: &Leaderboard) -> Value {
         "steps": outcome.steps,
         "numbers": outcome.numbers,
         "early": outcome.early.as_ref().map(ToString::to_string),
+        "privacy": outcome.privacy,
         // No daemon ran, so nothing was entered.
         "ledger_entries": 0,
         "leaderboard": leaderboard.rows(),
@@ -204,8 +210,9 @@ fn search_pooled(
     board: &mut Board,
 ) -> Result<(Outcome, Option<u64>), search::SearchError> {
     let bytes = Rc::new(Cell::new(Some(0)));
+    let shares = shares(sites.len());
     let mut pooled = Weighed {
-        inner: simulate::federation(task, sites)?,
+        inner: simulate::federation_with(task, sites, shares)?,
         bytes: Rc::clone(&bytes),
         began: Instant::now(),
         budget: task.time_budget.map(Duration::from_secs),
@@ -222,6 +229,14 @@ fn search_pooled(
         }
     };
     Ok((outcome, bytes.get()))
+}
+
+/// The shares of noise that daemons of so many members could count on; one where there is no
+/// secure sum.
+fn shares(members: usize) -> u16 {
+    Thresholds::for_members(members).map_or(1, |thresholds| {
+        honest_shares(thresholds.min_contributors, members)
+    })
 }
 
 /// Counts the bytes that the encrypted path would send, per site, and the time.
@@ -246,6 +261,10 @@ impl<F: Federation> Federation for Weighed<F> {
 
     fn members(&self) -> usize {
         self.inner.members()
+    }
+
+    fn honest_shares(&self) -> u16 {
+        self.inner.honest_shares()
     }
 
     fn time_is_up(&mut self, _steps: u32) -> Result<bool, FederationError> {

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use collegium_automl::family::{self, Family};
+use collegium_automl::family::{self, Family, logistic};
+use collegium_automl::noise::honest_shares;
 use collegium_automl::profile::{ColumnKind, Profile};
 use collegium_automl::split::{FOLDS, HOLDOUT_FROM};
 use collegium_automl::task::{ColumnType, Task};
@@ -83,7 +84,8 @@ impl Asks<'_> {
             roles.collect::<Vec<_>>().join(", ")
         };
         let mut paragraphs = vec![("columns", list(&used))];
-        if matches!(self.columns, Columns::Unknown) {
+        let undeclared = self.task.differential_privacy.is_none();
+        if undeclared && matches!(self.columns, Columns::Unknown) {
             paragraphs.push((
                 "",
                 "and every other column of the sites' tables: a first look at counts tells numbers, \
@@ -148,6 +150,9 @@ impl Asks<'_> {
 
     /// What is asked in each stage.
     fn stages(&self) -> Vec<(&'static str, String)> {
+        if self.task.differential_privacy.is_some() {
+            return private_stages();
+        }
         let (tried, _) = self.families();
         let sums: Vec<String> = tried
             .iter()
@@ -179,6 +184,17 @@ impl Asks<'_> {
     }
 
     fn leaves(&self) -> String {
+        if let Some(privacy) = &self.task.differential_privacy {
+            let shares = honest_shares(self.thresholds.min_contributors, self.sites);
+            return format!(
+                "Encrypted numbers and nothing else, each with the site's share of noise. Only sums \
+                 are ever opened, and only over at least {} of {} sites; the noise of any {shares} \
+                 of them is enough to keep epsilon {}, delta {} for each row, whatever the \
+                 coordinator and the other sites know. policy.min_rows and policy.min_cell are of \
+                 no effect, because a threshold on exact counts is what noise cannot hide.",
+                self.thresholds.min_contributors, self.sites, privacy.epsilon, privacy.delta
+            );
+        }
         format!(
             "Encrypted numbers and nothing else. Only sums are ever opened, and only over at least \
              {} of {} sites; what a site has on fewer rows than its own policy.min_rows and \
@@ -197,6 +213,9 @@ impl Asks<'_> {
             Some(column) => format!(" Rows with the same `{column}` stay together."),
             None => String::new(),
         };
+        if self.task.differential_privacy.is_some() {
+            return format!("{test} All others train.{together}");
+        }
         format!(
             "{test} Of the others each validates once in {FOLDS} folds; from {HOLDOUT_FROM} rows of \
              all sites on, 15 % of all rows validate instead.{together}"
@@ -206,10 +225,13 @@ impl Asks<'_> {
     /// The families that are tried, and the others with the reason.
     fn families(&self) -> (Vec<&'static dyn Family>, Vec<Role>) {
         let limits = &self.task.constraints;
+        let private = self.task.differential_privacy.is_some();
         let reason = |family: &dyn Family| {
             let named = limits.allowed_models.as_ref();
             if named.is_some_and(|all| !all.iter().any(|name| name == family.name())) {
                 Some("not in allowed_models")
+            } else if private && family.name() != logistic::NAME {
+                Some("no bound on what one row adds, which differential privacy needs")
             } else if limits.interpretable_only && !family.interpretable() {
                 Some("no person can read it")
             } else if !limits.monotone.is_empty() && !family.monotone() {
@@ -230,6 +252,24 @@ impl Asks<'_> {
         }
         (tried, left_out)
     }
+}
+
+/// The same under differential privacy.
+fn private_stages() -> Vec<(&'static str, String)> {
+    vec![
+        (
+            "race",
+            "Two or three times, of training rows: gradients by column and curvatures by pair of \
+             columns of a logistic model, each row cut to a bounded length first. Columns are \
+             scaled by what the task declares."
+                .to_owned(),
+        ),
+        (
+            "test",
+            "Of test rows, once: rows of each class in 16 cells of the predicted probability."
+                .to_owned(),
+        ),
+    ]
 }
 
 fn kind(kind: ColumnKind) -> &'static str {

@@ -13,13 +13,14 @@ mod totals;
 pub use encode::{Answer, EncodeError, Encoder};
 pub use totals::{PartTotals, Totals};
 
-use part::{BLEND, COMPARE, GRAM, PROFILE, SCORE};
+use part::{BLEND, COMPARE, GRAM, NOISY, PROFILE, SCORE};
 
 use serde::{Deserialize, Serialize};
 
 use crate::blend::{BlendPart, GramPart};
 use crate::family::AnyPart;
 use crate::metric::{ComparePart, Rows, ScorePart};
+use crate::noise::NoisyPart;
 use crate::object::ObjectId;
 use crate::profile::ProfilePart;
 
@@ -149,7 +150,7 @@ impl Stage {
 }
 
 /// One thing to compute. As JSON an object with one key: `profile`, `score`, `gram`, `blend`,
-/// `compare`, or the name of a family.
+/// `compare`, `noisy`, or the name of a family.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Part {
     /// Counts and moments of columns over the training rows.
@@ -162,6 +163,8 @@ pub enum Part {
     Blend(BlendPart),
     /// Losses of two champions on the same validation rows, row by row.
     Compare(ComparePart),
+    /// Bounded sums with noise: all that is answered under differential privacy.
+    Noisy(NoisyPart),
     /// What a family's candidate needs for its next step of training.
     Train(AnyPart),
 }
@@ -176,6 +179,7 @@ impl Part {
             Self::Gram(part) => part.segments(),
             Self::Blend(part) => part.segments(),
             Self::Compare(part) => part.segments(),
+            Self::Noisy(part) => part.segments(),
             Self::Train(part) => part.segments(),
         }
     }
@@ -189,6 +193,7 @@ impl Part {
             Self::Gram(part) => part.objects(),
             Self::Blend(part) => part.objects(),
             Self::Compare(part) => part.objects(),
+            Self::Noisy(part) => part.objects(),
             Self::Train(part) => {
                 let mut ids = part.objects();
                 ids.push(part.pipeline());
@@ -197,7 +202,8 @@ impl Part {
         }
     }
 
-    /// Its key in JSON: `profile`, `score`, `gram`, `blend`, `compare`, or the name of a family.
+    /// Its key in JSON: `profile`, `score`, `gram`, `blend`, `compare`, `noisy`, or the name of a
+    /// family.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -206,6 +212,7 @@ impl Part {
             Self::Gram(_) => GRAM,
             Self::Blend(_) => BLEND,
             Self::Compare(_) => COMPARE,
+            Self::Noisy(_) => NOISY,
             Self::Train(part) => part.family(),
         }
     }
@@ -216,6 +223,7 @@ impl Part {
         match self {
             Self::Score(part) => part.on == Rows::Test,
             Self::Blend(part) => part.on == Rows::Test,
+            Self::Noisy(part) => matches!(part, NoisyPart::Outcomes(_)),
             // None of these can: see what they are given in `site`.
             Self::Profile(_) | Self::Gram(_) | Self::Compare(_) | Self::Train(_) => false,
         }
@@ -234,6 +242,7 @@ impl Part {
             Self::Gram(part) => part.check().map_err(AskError::Part),
             Self::Blend(part) => part.check().map_err(AskError::Part),
             Self::Compare(part) => part.check().map_err(AskError::Part),
+            Self::Noisy(part) => part.check().map_err(AskError::Part),
             Self::Train(part) => part.check().map_err(AskError::Part),
         }
     }

@@ -204,10 +204,14 @@ impl SiteData {
         })
     }
 
-    /// Under the site's own limits.
+    /// Under the site's own limits. They are thresholds on exact counts: one row more or less
+    /// could turn a whole answer on, which no noise would hide, so that they are of no effect
+    /// under differential privacy, where noise does their work.
     #[must_use]
     pub const fn with_policy(mut self, policy: SitePolicy) -> Self {
-        self.policy = policy;
+        if self.task.differential_privacy.is_none() {
+            self.policy = policy;
+        }
         self
     }
 

@@ -11,6 +11,7 @@
 //! targets, as in any such scheme; it is of the order of one row among those that share a
 //! value.
 
+mod declared;
 mod encode;
 mod fit;
 mod fits;

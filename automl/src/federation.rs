@@ -30,6 +30,13 @@ pub trait Federation {
     /// How many members the federation has.
     fn members(&self) -> usize;
 
+    /// Shares of noise that are in every sum from members who do not collude, see
+    /// [`crate::noise::honest_shares`]. Where nothing is known of them it is one: every site then
+    /// adds all of the noise.
+    fn honest_shares(&self) -> u16 {
+        1
+    }
+
     /// Whether the driver's time budget is spent: the race then closes with what
     /// it has. Asked before each of its steps, `steps` of the round being done.
     /// [`Journaled`] keeps the answer, so that a replay closes at the same step.

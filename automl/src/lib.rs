@@ -43,6 +43,7 @@ pub mod fixed;
 pub mod local;
 pub mod metric;
 pub mod model;
+pub mod noise;
 pub mod object;
 pub mod privacy;
 pub mod profile;

@@ -61,6 +61,8 @@ pub fn local_champion(
     champion: &[u8],
 ) -> Result<(LocalReport, Option<Champion>), LocalError> {
     let champion = Champion::from_bytes(champion)?;
+    // What the site computes of its own rows for itself needs no noise.
+    let task = &task.unprotected();
     let figures = test_figures(task, vec![table.clone()], &champion)?;
     let mut notes = Vec::new();
     if figures.rows == 0 {
@@ -95,6 +97,7 @@ pub fn test_figures(
     tables: Vec<Table>,
     champion: &Champion,
 ) -> Result<Metrics, LocalError> {
+    let task = &task.unprotected();
     let rows = tables.iter().map(|table| table.rows() as u64).sum::<u64>();
     let mut sites: Vec<Box<dyn Site>> = Vec::new();
     for table in tables {
@@ -125,7 +128,7 @@ pub fn search_alone(
 ) -> Result<search::Outcome, Box<search::SearchError>> {
     let task = Task {
         preset: Preset::Fast,
-        ..task.clone()
+        ..task.unprotected()
     };
     let site: Box<dyn Site> = Box::new(TableSite::new(&task, table).map_err(|source| {
         search::SearchError::from(FederationError::Site { member: 1, source })

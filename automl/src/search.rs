@@ -17,6 +17,7 @@ mod memory;
 mod observer;
 mod path;
 mod portfolio;
+mod private;
 mod race;
 mod report;
 mod surrogate;
@@ -30,6 +31,7 @@ pub use memory::{Measured, Memory, MemoryError, Notes, ScoreCounts};
 pub use observer::{Early, Observer, Progress, Silent, Standing, State};
 pub use path::{Behind, Cost, Ended, History, Rung};
 pub use portfolio::Candidate;
+pub use private::{STEPS as PRIVATE_STEPS, Told, Unit};
 pub use report::{Decision, MOVED, RoundDrift, RoundReport, SHIFTED, Verdict};
 pub use surrogate::{Knob, Scale};
 
@@ -62,6 +64,8 @@ pub struct Outcome {
     pub round: RoundReport,
     /// What the next round is told.
     pub memory: Memory,
+    /// What the round told about any one row; `None` where exact sums were shown.
+    pub privacy: Option<Told>,
 }
 
 impl Outcome {
@@ -179,6 +183,9 @@ pub fn round(
     federation: &mut dyn Federation,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, SearchError> {
+    if let Some(privacy) = task.differential_privacy {
+        return private::round(task, privacy, federation, observer);
+    }
     let memory = round.memory.as_ref();
     if memory.is_some_and(|memory| !memory.notes.same_task(task)) {
         return Err(SearchError::OtherTask);
@@ -225,6 +232,7 @@ pub fn round(
         steps: conductor.steps(),
         numbers: conductor.numbers(),
         early: best.early,
+        privacy: None,
         round: RoundReport {
             number: round.number,
             verdict: judged.verdict,

@@ -2,6 +2,8 @@
 //! encrypted one must equal.
 
 use crate::federation::{FederationError, Journal, Journaled, Pooled};
+use crate::noise::NoiseKey;
+use crate::random::derive;
 use crate::search::{self, Observer, Outcome, Round, SearchError};
 use crate::site::{Site, TableSite};
 use crate::table::Table;
@@ -50,18 +52,36 @@ pub fn run_journaled<J: Journal>(
     search::run(task, &mut federation, observer)
 }
 
-/// The sites as a federation: members 1, 2, … in this order.
+/// The sites as a federation: members 1, 2, … in this order. Under differential privacy each of
+/// them adds all of the noise; see [`federation_with`].
 ///
 /// # Errors
 /// Names the site whose table does not fit the task.
 pub fn federation(task: &Task, sites: Vec<(String, Table)>) -> Result<Pooled, FederationError> {
+    federation_with(task, sites, 1)
+}
+
+/// The same, with the noise of differential privacy in so many shares. It is drawn from the
+/// task's seed, so that a simulation can be repeated, and protects nobody.
+///
+/// # Errors
+/// As [`federation`].
+pub fn federation_with(
+    task: &Task,
+    sites: Vec<(String, Table)>,
+    shares: u16,
+) -> Result<Pooled, FederationError> {
     let mut members: Vec<Box<dyn Site>> = Vec::new();
     for (index, (_, table)) in sites.into_iter().enumerate() {
-        let site = TableSite::new(task, table).map_err(|source| FederationError::Site {
-            member: index as u16 + 1,
-            source,
-        })?;
+        let member = index as u16 + 1;
+        let mut site = TableSite::new(task, table)
+            .map_err(|source| FederationError::Site { member, source })?;
+        let key = derive(
+            "collegium automl simulated noise v1",
+            &[&task.seed.to_le_bytes(), &member.to_le_bytes()],
+        );
+        site.noise_with(NoiseKey::new(key.0), shares);
         members.push(Box::new(site));
     }
-    Ok(Pooled::new(members))
+    Ok(Pooled::new(members).with_shares(shares))
 }

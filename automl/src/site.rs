@@ -2,6 +2,7 @@
 //! ask and the objects it names.
 
 mod compare;
+mod noise;
 mod view;
 
 use std::collections::btree_map::Entry;
@@ -13,6 +14,7 @@ use crate::data::{Design, SiteData, SiteDataError, SitePolicy, Withheld};
 use crate::family::{FoldModel, Head};
 use crate::features::{Cells, Matrix, Pipeline, Row, TargetCoding};
 use crate::metric::Rows as ScoredRows;
+use crate::noise::{NoiseError, NoiseKey};
 use crate::object::{ObjectError, ObjectId, Objects};
 use crate::profile::ProfilePart;
 use crate::table::Table;
@@ -46,6 +48,11 @@ pub trait Site: Send {
     /// # Errors
     /// When an object is missing or is not what the part says it is.
     fn columns(&self, ask: &Ask) -> Result<BTreeSet<String>, SiteError>;
+
+    /// From now on the site draws its noise with this key, and believes that so many shares of
+    /// noise are in every sum from members who do not collude. Without it a site answers nothing
+    /// under differential privacy.
+    fn noise_with(&mut self, _key: NoiseKey, _shares: u16) {}
 
     /// What the site's own limits keep out of its answer to this ask, whose objects it holds: for
     /// the site's eyes only, as peers cannot tell it from having no such rows.
@@ -96,6 +103,9 @@ pub enum SiteError {
         /// The ask's stage.
         stage: &'static str,
     },
+    /// The ask cannot be answered under differential privacy.
+    #[error(transparent)]
+    Noise(#[from] NoiseError),
     /// A value left the bounds the ask announced.
     #[error("the answer does not fit the ask's bounds: {0}")]
     Encode(#[from] EncodeError),
@@ -220,6 +230,7 @@ pub struct TableSite {
     objects: Objects,
     training: BTreeMap<ObjectId, Rows>,
     cache: Cache,
+    noise: noise::Guard,
 }
 
 impl TableSite {
@@ -242,6 +253,7 @@ impl TableSite {
             objects: Objects::default(),
             training: BTreeMap::new(),
             cache: Cache::default(),
+            noise: noise::Guard::default(),
         })
     }
 
@@ -337,6 +349,8 @@ impl TableSite {
         match part {
             Part::Profile(part) => self.data.answer(part, &mut out)?,
             Part::Compare(part) => self.answer_compare(part, &mut out)?,
+            // Without noise there is no answer: see `noise::Guard`.
+            Part::Noisy(_) => return Err(NoiseError::NotPrivate.into()),
             Part::Train(part) => {
                 self.prepare(part.pipeline())?;
                 let mut view = SiteView::new(
@@ -409,8 +423,12 @@ impl Site for TableSite {
         }
         check_sealed(ask)?;
         let mut codes = Vec::with_capacity(ask.numbers());
-        for part in &ask.parts {
-            codes.extend(self.answer_part(part)?);
+        if let Some(privacy) = self.data.task().differential_privacy {
+            codes = self.answer_noisy(ask, privacy)?;
+        } else {
+            for part in &ask.parts {
+                codes.extend(self.answer_part(part)?);
+            }
         }
         // Pipelines whose rows are at hand will be needed in the next step.
         let mut needed = ask.objects();
@@ -418,6 +436,10 @@ impl Site for TableSite {
         self.objects.used(&needed);
         self.cache.asked();
         Ok(Answer { codes })
+    }
+
+    fn noise_with(&mut self, key: NoiseKey, shares: u16) {
+        self.noise.arm(key, shares);
     }
 
     fn columns(&self, ask: &Ask) -> Result<BTreeSet<String>, SiteError> {
@@ -432,6 +454,9 @@ impl Site for TableSite {
                 }
                 Part::Compare(part) => {
                     pipelines.extend(part.voters().map(|voter| voter.pipeline));
+                }
+                Part::Noisy(part) => {
+                    pipelines.insert(part.pipeline());
                 }
                 Part::Train(part) => {
                     pipelines.insert(part.pipeline());
@@ -465,8 +490,8 @@ impl Site for TableSite {
                     withheld.extend(self.compare_withheld(part));
                     continue;
                 }
-                // Names of columns, no rows.
-                Part::Profile(ProfilePart::Schema { .. }) => continue,
+                // Names of columns, no rows; and what no limit holds back.
+                Part::Profile(ProfilePart::Schema { .. }) | Part::Noisy(_) => continue,
                 Part::Profile(_) => (Vec::new(), false),
                 Part::Train(part) => (vec![part.pipeline()], false),
                 Part::Score(part) => (vec![part.pipeline], false),

@@ -7,6 +7,7 @@
 //! key order are the same task.
 
 mod file;
+mod privacy;
 mod section;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use crate::calibrate::Rule;
 use crate::object::ObjectId;
 
 pub use crate::metric::Metric;
+pub use privacy::{DifferentialPrivacy, Range};
 
 /// Longest task file, in bytes: the 4 096 names that fit in it are sixteen
 /// times the columns a table may have.
@@ -82,6 +84,10 @@ pub struct ColumnRule {
     /// Values that mean "missing" at every site.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
+    /// Bounds of a number, where they are public knowledge: under differential privacy nothing
+    /// else may say how a column is scaled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<Range>,
 }
 
 /// What becomes of a column that some sites do not have.
@@ -190,6 +196,9 @@ pub struct Task {
     pub decision: Option<Rule>,
     /// Limits on the search.
     pub constraints: Constraints,
+    /// What the run may tell about any one row; everything that exact sums tell when `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub differential_privacy: Option<DifferentialPrivacy>,
     /// Declared columns.
     pub columns: BTreeMap<String, ColumnRule>,
 }
@@ -334,7 +343,31 @@ impl Task {
         }
         self.summarize_limits(&mut text);
         self.summarize_rounds(&mut text);
+        self.summarize_privacy(&mut text);
         text
+    }
+
+    /// The same task without differential privacy: for what a site computes of its own rows, for
+    /// itself.
+    #[must_use]
+    pub fn unprotected(&self) -> Self {
+        let mut task = self.clone();
+        task.differential_privacy = None;
+        task
+    }
+
+    fn summarize_privacy(&self, text: &mut String) {
+        let Some(privacy) = &self.differential_privacy else {
+            return;
+        };
+        let _ = writeln!(
+            text,
+            "Sites add noise to everything they send, so that the run is differentially private: \
+             epsilon {}, delta {} for one row, added or removed (of several rows of one person \
+             each counts for itself). Only the family `logistic` is trained, on the columns \
+             declared here; there are four steps at most.",
+            privacy.epsilon, privacy.delta
+        );
     }
 
     /// Whether round `next` (counted from 1) follows the one before it by itself.

@@ -36,6 +36,7 @@ pub struct Remote {
     objects: ObjectStore,
     published: Published,
     members: usize,
+    shares: u16,
     budget: Option<Budget>,
 }
 
@@ -49,11 +50,13 @@ pub struct Budget {
 }
 
 impl Remote {
-    /// A federation of `members` and the channel on which its sums are asked for.
+    /// A federation of `members`, of whose noise so many `shares` can be counted on, and the
+    /// channel on which its sums are asked for.
     #[must_use]
     pub fn new(
         objects: ObjectStore,
         members: usize,
+        shares: u16,
         budget: Option<Budget>,
     ) -> (Self, mpsc::Receiver<Call>, Published) {
         // The search waits for each answer, so more than one call never waits.
@@ -65,6 +68,7 @@ impl Remote {
                 objects,
                 published: published.clone(),
                 members,
+                shares,
                 budget,
             },
             receiver,
@@ -102,6 +106,10 @@ impl Federation for Remote {
         self.members
     }
 
+    fn honest_shares(&self) -> u16 {
+        self.shares
+    }
+
     fn time_is_up(&mut self, _steps: u32) -> Result<bool, FederationError> {
         let spent = |budget: &Budget| budget.progress.elapsed() >= budget.most;
         Ok(self.budget.as_ref().is_some_and(spent))
@@ -121,7 +129,7 @@ mod tests {
                 most: Duration::from_secs(most),
                 progress: Progress::new(Duration::from_secs(before)),
             });
-            let (mut remote, _calls, _published) = Remote::new(objects.clone(), 4, budget);
+            let (mut remote, _calls, _published) = Remote::new(objects.clone(), 4, 2, budget);
             remote.time_is_up(1).expect("it knows")
         };
         assert!(spent(3600, Some(3600)));

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use collegium_automl::ask::{Ask, Totals};
 use collegium_automl::federation::{Federation, FederationError, Journaled};
+use collegium_automl::noise::honest_shares;
 use collegium_automl::object::{Object, ObjectId};
 use collegium_automl::search::{self, Round, Silent};
 use collegium_automl::task::Task;
@@ -85,8 +86,13 @@ pub async fn replay(state: &Path, run: RunId) -> Result<Replayed, ReplayError> {
         let task = task.map_err(|error| cannot(format!("its task cannot be read: {error}")))?;
         let round = rounds::recall(state, &record, &task, &stated.begun).map_err(cannot)?;
         let journal = StoreJournal::new(store.clone(), run, Handle::current());
+        let least = usize::from(charter.min_contributors);
+        let nobody = Nobody {
+            members: names.len(),
+            shares: honest_shares(least, names.len()),
+        };
         let federation = Traced {
-            inner: Journaled::new(Nobody(names.len()), journal),
+            inner: Journaled::new(nobody, journal),
             taken: Vec::new(),
         };
         let (outcome, taken) = search(task, round, federation).await.map_err(cannot)?;
@@ -235,13 +241,20 @@ impl<F: Federation> Federation for Traced<F> {
         self.inner.members()
     }
 
+    fn honest_shares(&self) -> u16 {
+        self.inner.honest_shares()
+    }
+
     fn time_is_up(&mut self, steps: u32) -> Result<bool, FederationError> {
         self.inner.time_is_up(steps)
     }
 }
 
 /// A federation of so many members that answer nothing: everything must be in the journal.
-struct Nobody(usize);
+struct Nobody {
+    members: usize,
+    shares: u16,
+}
 
 impl Federation for Nobody {
     fn publish(&mut self, object: Object) -> Result<ObjectId, FederationError> {
@@ -256,7 +269,11 @@ impl Federation for Nobody {
     }
 
     fn members(&self) -> usize {
-        self.0
+        self.members
+    }
+
+    fn honest_shares(&self) -> u16 {
+        self.shares
     }
 
     fn time_is_up(&mut self, _steps: u32) -> Result<bool, FederationError> {

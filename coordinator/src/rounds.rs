@@ -132,6 +132,14 @@ pub async fn rerun(context: &Context, run: RunId, actor: &str) -> Result<RunId, 
             ),
         ));
     }
+    let private = |task: Task| task.differential_privacy.is_some();
+    if Task::from_toml(&record.task.source).is_ok_and(private) {
+        return Err(Refusal::new(
+            RefusalCode::Conflict,
+            "a task with [differential_privacy] has one round; submitted again it is another run, \
+             which sites pay for from their own budgets",
+        ));
+    }
     if context.charter.borrow().is_none() {
         return Err(Refusal::new(
             RefusalCode::CharterMissing,

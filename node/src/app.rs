@@ -13,7 +13,7 @@ use crate::keys::{KeyError, NodeKeys};
 use crate::ledger::{Action, Entry, Ledger, LedgerError, Outcome};
 use crate::link::{Link, LinkError};
 use crate::policy::{InForce, PolicyFileError, SitePolicies};
-use crate::privacy::{SiteKeyError, ensure_site_key};
+use crate::privacy::{SiteKeyError, blinding_key, ensure_site_key};
 use crate::spool::UploadSpool;
 use crate::state::{StateDirectory, StateError};
 use crate::store::{Store, StoreError};
@@ -74,6 +74,10 @@ pub async fn run(
         key,
         config.policy.site(),
     );
+    let tables = match blinding_key(&config.state)? {
+        Some(key) => tables.blinded(key),
+        None => tables,
+    };
     run_with(config, tables, shutdown).await
 }
 

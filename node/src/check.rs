@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use collegium_automl::data::SitePolicy;
+use collegium_automl::noise::zcdp;
 use collegium_automl::privacy::{Groups, PrivacyReport, PrivacyRules};
 use collegium_automl::table::Table;
 use collegium_protocol::charter::{SignedCharter, VerifiedCharter};
@@ -143,6 +144,7 @@ pub async fn check(config: &Config) -> CheckReport {
         }
     }
     report.add("site policy", site_policy(config));
+    report.add("budget", privacy_budget(config).await);
     if let Some(waiting) = waiting(config).await {
         report.add("requests", waiting);
     }
@@ -308,6 +310,37 @@ fn site_policy(config: &Config) -> Result<String, String> {
         } else {
             ""
         }
+    ))
+}
+
+/// What is left of the privacy budget, in words.
+///
+/// # Errors
+/// When the node's database cannot be read.
+pub async fn privacy_budget(config: &Config) -> Result<String, String> {
+    let Some(limit) = config.budget.limit() else {
+        return Ok("none beyond each task's own: set `budget.epsilon` to keep one".to_owned());
+    };
+    let (path, now) = (config.database(), SystemTime::now());
+    let told = if path.exists() {
+        let store = Store::open(&path).await.map_err(|it| it.to_string())?;
+        let told = store.told(limit, now, None).await;
+        store.close().await;
+        told.map_err(|it| it.to_string())?
+    } else {
+        0.0
+    };
+    let delta = config.budget.delta;
+    let of = config.budget.epsilon.unwrap_or_default();
+    let spent = zcdp::epsilon(told, delta);
+    let left = zcdp::epsilon((limit.rho - told).max(0.0), delta);
+    let when = match config.budget.days {
+        0 => "ever".to_owned(),
+        days => format!("in the last {days} days"),
+    };
+    Ok(format!(
+        "for one row, at delta {delta}: epsilon {spent:.3} of {of} spent {when}; one more task of \
+         up to epsilon {left:.3} fits"
     ))
 }
 

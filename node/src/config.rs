@@ -17,10 +17,13 @@ use std::time::Duration;
 
 use collegium_automl::data::SitePolicy;
 use collegium_automl::family::net::TrainingDevice;
+use collegium_automl::noise::zcdp;
 use collegium_automl::privacy::{MAX_QUASI_IDENTIFIERS, PrivacyError, PrivacyRules};
 use collegium_automl::table::TableMapping;
 use collegium_protocol::limits::MAX_COHORT_CHANGES;
 use serde::{Deserialize, Serialize};
+
+use crate::store::Limit;
 
 pub use sources::{Flags, Sources};
 pub use units::{Bytes, Span};
@@ -31,6 +34,8 @@ const FEWEST_CONTRIBUTORS: u16 = 3;
 const MOST_CONTRIBUTORS: u16 = 64;
 /// A site that holds back more rows than this should not take part.
 const MOST_MIN_ROWS: u64 = 1_000_000;
+/// A century: longer is for ever.
+const MOST_DAYS: u32 = 36_500;
 /// A reconnect pause longer than an hour is a mistake in the unit.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
@@ -50,6 +55,8 @@ pub struct Config {
     pub privacy: PrivacyRules,
     /// What this site allows.
     pub policy: PolicyConfig,
+    /// What all tasks together may tell about one of this site's rows.
+    pub budget: BudgetConfig,
     /// The connection to the coordinator.
     pub link: LinkConfig,
     /// Bounds on what the node uses.
@@ -111,6 +118,36 @@ impl PolicyConfig {
             min_rows: self.min_rows,
             min_cell: self.min_cell,
         }
+    }
+}
+
+/// What all tasks together may tell about one of the site's rows: differential privacy over tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BudgetConfig {
+    /// Epsilon for one row, over all runs that count. A number, 0.01 to 100. Default: none, no
+    /// budget is kept beyond each task's own.
+    pub epsilon: Option<f64>,
+    /// The delta that goes with it. A number, 1e-12 to 0.01. Default: 1e-5.
+    pub delta: f64,
+    /// Days after which what a run told counts no more; 0: it counts for ever. A number of days, 0
+    /// to 36500. Default: 0.
+    pub days: u32,
+    /// Whether tasks without differential privacy are taken part in where there is a budget: what
+    /// they tell has no bound. Default: false.
+    pub exact_tasks: bool,
+}
+
+impl BudgetConfig {
+    /// The limit that the site keeps, if it keeps one.
+    #[must_use]
+    pub fn limit(&self) -> Option<Limit> {
+        let epsilon = self.epsilon?;
+        let day = Duration::from_secs(24 * 3600);
+        Some(Limit {
+            rho: zcdp::rho(epsilon, self.delta),
+            period: (self.days > 0).then(|| day * self.days),
+        })
     }
 }
 
@@ -178,6 +215,7 @@ impl Default for Config {
             data: DataConfig::default(),
             privacy: PrivacyRules::default(),
             policy: PolicyConfig::default(),
+            budget: BudgetConfig::default(),
             link: LinkConfig::default(),
             limits: LimitsConfig::default(),
             training: TrainingConfig::default(),
@@ -196,6 +234,17 @@ impl Default for PolicyConfig {
             verify_totals: true,
             min_rows: 0,
             min_cell: 0,
+        }
+    }
+}
+
+impl Default for BudgetConfig {
+    fn default() -> Self {
+        Self {
+            epsilon: None,
+            delta: 1e-5,
+            days: 0,
+            exact_tasks: false,
         }
     }
 }
@@ -327,6 +376,7 @@ impl Config {
         let Self {
             privacy,
             policy,
+            budget,
             link,
             limits,
             ..
@@ -360,6 +410,20 @@ impl Config {
             let expected = format!("a number of rows from 0 to {MOST_MIN_ROWS}");
             fits(rows <= MOST_MIN_ROWS, key, &rows, &expected)?;
         }
+        for (key, value, [least, most]) in [
+            ("budget.epsilon", budget.epsilon, zcdp::EPSILON),
+            ("budget.delta", Some(budget.delta), zcdp::DELTA),
+        ] {
+            let within = value.is_none_or(|value| (least..=most).contains(&value));
+            let expected = format!("a number from {least} to {most}");
+            fits(within, key, &value.unwrap_or_default(), &expected)?;
+        }
+        fits(
+            budget.days <= MOST_DAYS,
+            "budget.days",
+            &budget.days,
+            &format!("a number of days from 0 to {MOST_DAYS}"),
+        )?;
         fits(
             (Span::millis(10)..=Span::millis(60_000)).contains(&link.reconnect_min),
             "link.reconnect_min",

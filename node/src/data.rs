@@ -8,6 +8,7 @@ use collegium_automl::privacy::{Groups, PrivacyError, PrivacyReport, PrivacyRule
 use collegium_automl::site::TableSite;
 use collegium_automl::table::{MappingError, Table, TableMapping};
 use collegium_automl::task::Task;
+use collegium_crypto::transcript::hash;
 use collegium_protocol::Digest;
 
 use zeroize::Zeroizing;
@@ -123,7 +124,11 @@ pub struct Tables {
     rules: PrivacyRules,
     key: Option<Zeroizing<[u8; 32]>>,
     policy: SitePolicy,
+    blind: Option<Zeroizing<[u8; 32]>>,
 }
+
+/// Domain of the hash of a table under differential privacy.
+const BLINDED: &str = "collegium/blinded-table/v1";
 
 impl Tables {
     /// Reads `config`'s file whenever a run is opened, treats its columns as `rules` say with the
@@ -140,7 +145,27 @@ impl Tables {
             rules,
             key,
             policy,
+            blind: None,
         }
+    }
+
+    /// With a secret key for the hash by which a table is known under differential privacy.
+    #[must_use]
+    pub fn blinded(mut self, key: Zeroizing<[u8; 32]>) -> Self {
+        self.blind = Some(key);
+        self
+    }
+
+    /// The hash that others get of the rows of a task. A plain one would let whoever knows all
+    /// rows but one confirm a guess at that one; with the key it only says whether rows changed.
+    fn hash(&self, task: &Task, plain: Digest) -> Result<Digest, TrainerError> {
+        if task.differential_privacy.is_none() {
+            return Ok(plain);
+        }
+        let none =
+            || TrainerError::Data("this node has no keys: join a consortium first".to_owned());
+        let key = self.blind.as_ref().ok_or_else(none)?;
+        Ok(hash(BLINDED, &[key.as_slice(), plain.as_bytes()]))
     }
 
     /// The rows for a task, if the site's rules let it have them.
@@ -176,7 +201,7 @@ impl Workshop for Tables {
         let rows = table.rows();
         let site = TableSite::with_policy(task, table, self.policy)
             .map_err(|error| TrainerError::Data(error.to_string()))?;
-        let data = Digest(site.data_digest().0);
+        let data = self.hash(task, Digest(site.data_digest().0))?;
         let columns = site.data().touched();
         Ok(OpenSite {
             site: Box::new(site),
@@ -260,6 +285,35 @@ mod tests {
         let path = config.path.expect("a path");
         std::fs::write(path, format!("{ROWS}70;0;200\n")).expect("writes");
         assert_ne!(tables.open(&task).expect("opens").data, first.data);
+    }
+
+    /// Under differential privacy the hash of the rows is another at every site, and tells only
+    /// whether they changed.
+    #[test]
+    fn the_hash_of_a_private_task_needs_the_sites_key() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let config = site(directory.path());
+        let plain = Task::from_toml(TASK).expect("a task");
+        let private = Task::from_toml(&format!(
+            "{TASK}kind = \"classification\"\nclasses = [\"0\", \"1\"]\n\
+             [differential_privacy]\nepsilon = 1\ndelta = 1e-5\n\
+             [columns]\nage = {{ type = \"number\", min = 0, max = 120 }}\n"
+        ));
+        let private = private.expect("a task");
+        let open = |key: Option<u8>, task: &Task| {
+            let tables = tables(config.clone(), SitePolicy::default());
+            let mut tables = match key {
+                Some(key) => tables.blinded(Zeroizing::new([key; 32])),
+                None => tables,
+            };
+            tables.open(task).map(|open| open.data)
+        };
+        assert!(open(None, &private).is_err(), "no key");
+        let first = open(Some(1), &private).expect("opens");
+        assert_eq!(open(Some(1), &private).expect("opens"), first);
+        assert_ne!(open(Some(2), &private).expect("opens"), first);
+        let known = open(Some(1), &plain).expect("opens");
+        assert!(known != first && open(None, &plain).expect("opens") == known);
     }
 
     /// A task that names what looks like a personal identifier gets no rows, and neither does one

@@ -18,6 +18,7 @@
 //! - `upload`: makes one upload, streams it meanwhile, and again after a reconnect.
 
 mod backoff;
+mod budget;
 mod consent;
 mod member;
 mod perform;

@@ -13,7 +13,7 @@ use std::time::SystemTime;
 
 use chrono::{DateTime, Datelike, Local, Timelike};
 use collegium_automl::ask::{Ask, Part};
-use collegium_automl::family;
+use collegium_automl::family::{self, logistic};
 use collegium_automl::task::Task;
 use collegium_crypto::transcript::{Digest, hash};
 use collegium_protocol::policy::{Policies, PolicyError, Question};
@@ -150,6 +150,7 @@ impl TaskFacts {
             named.is_none_or(|names| names.iter().any(|known| known == name))
         };
         let families = family::families().into_iter();
+        let private = task.differential_privacy.is_some();
         Self {
             name: task.name.clone(),
             digest: task.digest().to_string(),
@@ -158,7 +159,7 @@ impl TaskFacts {
             families: families
                 .filter(|family| !limits.interpretable_only || family.interpretable())
                 .map(|family| family.name())
-                .filter(|name| allowed(name))
+                .filter(|name| allowed(name) && (!private || *name == logistic::NAME))
                 .collect(),
             preset: task.preset.name(),
             max_steps: task.max_steps,

@@ -1,8 +1,10 @@
-//! The site's key for hashes of values: `STATE/keys/desensitize.key`, 32 random bytes, 0600.
+//! The site's keys for hashes: `STATE/keys/desensitize.key` for values, `STATE/keys/blind.key` for
+//! whole tables; 32 random bytes each, 0600.
 //!
-//! It is made here when a rule first needs it, and never leaves. Without it nobody can find a
-//! value by trying out hashes; with another key the same value has another hash, so a lost key
-//! makes new rows strangers to models that know the old hashes.
+//! They are made here when they are first needed, and never leave. Without the first nobody can find
+//! a value by trying out hashes; with another key the same value has another hash, so a lost key
+//! makes new rows strangers to models that know the old hashes. Without the second nobody can
+//! confirm a guess at a table by its hash, which would tell more than differential privacy allows.
 
 use std::path::{Path, PathBuf};
 
@@ -13,8 +15,10 @@ use collegium_protocol::pki::keyfile;
 use rand_core::Rng as _;
 use zeroize::Zeroizing;
 
-/// What the key's file calls itself.
-const KIND: &str = "desensitize";
+/// What the key of values is called, by its file and in it.
+const VALUES: &str = "desensitize";
+/// What the key of tables is called.
+const TABLES: &str = "blind";
 
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
@@ -27,23 +31,53 @@ pub enum SiteKeyError {
     Randomness(#[from] collegium_crypto::error::RandomnessError),
 }
 
-fn path(state: &Path) -> PathBuf {
-    state.join("keys").join("desensitize.key")
+fn path(state: &Path, kind: &str) -> PathBuf {
+    state.join("keys").join(format!("{kind}.key"))
 }
 
-/// The key, if it was made.
+/// A key, if it was made.
+fn read(state: &Path, kind: &str) -> Result<Option<Zeroizing<[u8; 32]>>, SiteKeyError> {
+    let path = path(state, kind);
+    if !path.exists() {
+        return Ok(None);
+    }
+    Ok(Some(keyfile::read_secret(&path, kind)?))
+}
+
+/// A key, made now if it is not there yet; `None` at a site that has not joined.
+fn ensure(state: &Path, kind: &str) -> Result<Option<Zeroizing<[u8; 32]>>, SiteKeyError> {
+    if let Some(key) = read(state, kind)? {
+        return Ok(Some(key));
+    }
+    if !state.join("keys").exists() {
+        return Ok(None);
+    }
+    let path = path(state, kind);
+    let mut key = Zeroizing::new([0; 32]);
+    os_rng()?.fill_bytes(&mut *key);
+    keyfile::create_secret(&path, kind, &key)?;
+    tracing::info!(file = %path.display(), "made a key for hashes");
+    Ok(Some(key))
+}
+
+/// The key for hashes of values, if it was made.
 ///
 /// # Errors
 /// [`SiteKeyError::File`], when it is damaged or others may read it.
 pub fn site_key(state: &Path) -> Result<Option<Zeroizing<[u8; 32]>>, SiteKeyError> {
-    let path = path(state);
-    if !path.exists() {
-        return Ok(None);
-    }
-    Ok(Some(keyfile::read_secret(&path, KIND)?))
+    read(state, VALUES)
 }
 
-/// The key, made now if a rule needs it and it is not there yet; `None` when no rule needs it, and
+/// The key for hashes of tables, made now if it is not there yet; `None` at a site that has not
+/// joined.
+///
+/// # Errors
+/// [`SiteKeyError`].
+pub fn blinding_key(state: &Path) -> Result<Option<Zeroizing<[u8; 32]>>, SiteKeyError> {
+    ensure(state, TABLES)
+}
+
+/// The key for hashes of values, made now if a rule needs it and it is not there yet; `None` when no rule needs it, and
 /// at a site that has not joined.
 ///
 /// # Errors
@@ -55,18 +89,7 @@ pub fn ensure_site_key(
     if !rules.needs_key() {
         return Ok(None);
     }
-    if let Some(key) = site_key(state)? {
-        return Ok(Some(key));
-    }
-    let path = path(state);
-    if !state.join("keys").exists() {
-        return Ok(None);
-    }
-    let mut key = Zeroizing::new([0; 32]);
-    os_rng()?.fill_bytes(&mut *key);
-    keyfile::create_secret(&path, KIND, &key)?;
-    tracing::info!(file = %path.display(), "made the site's key for hashes of values");
-    Ok(Some(key))
+    ensure(state, VALUES)
 }
 
 #[cfg(test)]
@@ -81,7 +104,7 @@ mod tests {
         let state = directory.path();
         let none = PrivacyRules::default();
         assert!(ensure_site_key(state, &none).expect("no rule").is_none());
-        assert!(!path(state).exists());
+        assert!(!path(state, VALUES).exists());
 
         let hashes: PrivacyRules =
             toml::from_str("[columns.a]\naction = \"hash\"\n").expect("rules");
@@ -91,12 +114,15 @@ mod tests {
         let key = ensure_site_key(state, &hashes).expect("made");
         let again = ensure_site_key(state, &hashes).expect("kept");
         assert!(key.is_some() && key == again);
-        let mode = std::fs::metadata(path(state))
+        let mode = std::fs::metadata(path(state, VALUES))
             .expect("a file")
             .permissions();
         assert_eq!(mode.mode() & 0o777, 0o600);
-        std::fs::set_permissions(path(state), std::fs::Permissions::from_mode(0o644))
+        std::fs::set_permissions(path(state, VALUES), std::fs::Permissions::from_mode(0o644))
             .expect("loosened");
         assert!(site_key(state).is_err(), "others may read it");
+        let tables = blinding_key(state).expect("made");
+        assert!(tables.is_some() && tables != key);
+        assert_eq!(blinding_key(state).expect("kept"), tables);
     }
 }

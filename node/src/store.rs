@@ -16,13 +16,15 @@ use sqlx::sqlite::{
 };
 use sqlx::{Row, SqliteConnection};
 
+mod budget;
 mod given;
 mod requests;
 
+pub use budget::{Bill, BudgetError, Limit, Receipt};
 pub use requests::{Decision, Request};
 
 /// Version of the tables below. A change of them is a new version and a migration.
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 
 const TABLES: &str = "
 CREATE TABLE charters (
@@ -62,6 +64,23 @@ CREATE TABLE usage (
     task      TEXT NOT NULL,
     steps     INTEGER NOT NULL,
     bytes     INTEGER NOT NULL
+) STRICT;
+";
+
+/// What version 3 adds: what answers under differential privacy have told, and their noise's keys.
+const SINCE_VERSION_2: &str = "
+CREATE TABLE spending (
+    run       BLOB NOT NULL,
+    ask       BLOB NOT NULL,
+    task      TEXT NOT NULL,
+    train     REAL NOT NULL,
+    test      REAL NOT NULL,
+    spent_ms  INTEGER NOT NULL,
+    PRIMARY KEY (run, ask)
+) STRICT;
+CREATE TABLE noise (
+    run       BLOB PRIMARY KEY,
+    key       BLOB NOT NULL
 ) STRICT;
 ";
 
@@ -164,8 +183,9 @@ impl Store {
         let found: i64 = row.try_get(0).map_err(io)?;
         let missing: &[&str] = match found {
             SCHEMA_VERSION => return Ok(()),
-            0 => &[TABLES, SINCE_VERSION_1],
-            1 => &[SINCE_VERSION_1],
+            0 => &[TABLES, SINCE_VERSION_1, SINCE_VERSION_2],
+            1 => &[SINCE_VERSION_1, SINCE_VERSION_2],
+            2 => &[SINCE_VERSION_2],
             _ => {
                 return Err(StoreError::Newer {
                     path: self.path.clone(),
@@ -179,7 +199,7 @@ impl Store {
                 .await
                 .map_err(io)?;
         }
-        sqlx::raw_sql("PRAGMA user_version = 2")
+        sqlx::raw_sql("PRAGMA user_version = 3")
             .execute(&mut *connection)
             .await
             .map_err(io)?;

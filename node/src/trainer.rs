@@ -12,6 +12,7 @@ use std::thread;
 
 use collegium_automl::ask::{Answer, Ask};
 use collegium_automl::data::Withheld;
+use collegium_automl::noise::NoiseKey;
 use collegium_automl::object::ObjectId;
 use collegium_automl::site::Site;
 use collegium_automl::task::Task;
@@ -185,13 +186,22 @@ impl Trainer {
         .await
     }
 
-    /// Computes the answer.
+    /// Computes the answer, under differential privacy with noise from this key, of which so many
+    /// shares are in every sum from members who do not collude.
     ///
     /// # Errors
     /// [`TrainerError`]; a panic is one of them.
-    pub async fn answer(&self, run: RunId, ask: Ask) -> Result<Answered, TrainerError> {
+    pub async fn answer(
+        &self,
+        run: RunId,
+        ask: Ask,
+        noise: Option<(NoiseKey, u16)>,
+    ) -> Result<Answered, TrainerError> {
         self.call(run, move |room| {
             let open = room.site(run)?;
+            if let Some((key, shares)) = noise {
+                open.site.noise_with(key, shares);
+            }
             let answered = open.site.answer(&ask);
             let answer = answered.map_err(|error| TrainerError::Ask(error.to_string()))?;
             Ok(Answered {

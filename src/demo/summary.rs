@@ -31,6 +31,7 @@ pub(super) fn show(
         "sites_alone": alone,
         "steps": result["steps"],
         "early": result["early"],
+        "privacy": result["privacy"],
         "bytes_up_per_site": result["bytes_up_per_site"],
         "seconds": round(elapsed.as_secs_f64(), 1),
         "ledger_entries": result["ledger_entries"],
@@ -62,6 +63,7 @@ pub(crate) fn report(object: &Value, leaderboard: &Value) -> String {
     if let Some(sentence) = decision(&object["champion"]["threshold"]) {
         text.push_str(&format!("\n\n{sentence}"));
     }
+    text.push_str(&privacy(&object["privacy"]));
     for sentence in object["round"]["words"].as_array().into_iter().flatten() {
         text.push_str("\n\n");
         text.push_str(&word(sentence));
@@ -102,6 +104,23 @@ pub(crate) fn report(object: &Value, leaderboard: &Value) -> String {
         ));
     }
     text
+}
+
+/// What the run told about one row, if that has a bound.
+fn privacy(told: &Value) -> String {
+    if told.is_null() {
+        return String::new();
+    }
+    let rho = |rows: &str| told["spent"][rows].as_f64().unwrap_or_default();
+    format!(
+        "\n\nprivacy  epsilon {}, delta {} for one {}, added or removed (zCDP: {:.5} of training \
+         rows, {:.5} of test rows); figures are of noisy counts",
+        told["epsilon"],
+        told["delta"],
+        word(&told["unit"]),
+        rho("train"),
+        rho("test"),
+    )
 }
 
 /// The best candidates. Only finalists have the task's metric; where that is the loss itself it

@@ -18,6 +18,7 @@ mod key;
 mod membership;
 mod model;
 mod page;
+mod privacy;
 mod rounds;
 mod scripted_coordinator;
 mod site_policy;

@@ -20,6 +20,8 @@ pub(super) const GRAM: &str = "gram";
 pub(super) const BLEND: &str = "blend";
 /// Key of two champions side by side.
 pub(super) const COMPARE: &str = "compare";
+/// Key of bounded sums with noise.
+pub(super) const NOISY: &str = "noisy";
 
 impl Serialize for Part {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -30,6 +32,7 @@ impl Serialize for Part {
             Self::Gram(part) => map.serialize_entry(GRAM, part)?,
             Self::Blend(part) => map.serialize_entry(BLEND, part)?,
             Self::Compare(part) => map.serialize_entry(COMPARE, part)?,
+            Self::Noisy(part) => map.serialize_entry(NOISY, part)?,
             Self::Train(part) => map.serialize_entry(part.family(), part)?,
         }
         map.end()
@@ -49,8 +52,8 @@ impl<'de> Visitor<'de> for OnePart {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "an object with one key, `profile`, `score`, `gram`, `blend`, `compare` or the name of \
-             a model family",
+            "an object with one key, `profile`, `score`, `gram`, `blend`, `compare`, `noisy` or the \
+             name of a model family",
         )
     }
 
@@ -64,11 +67,12 @@ impl<'de> Visitor<'de> for OnePart {
             (GRAM, _) => Part::Gram(map.next_value()?),
             (BLEND, _) => Part::Blend(map.next_value()?),
             (COMPARE, _) => Part::Compare(map.next_value()?),
+            (NOISY, _) => Part::Noisy(map.next_value()?),
             (_, Some(family)) => Part::Train(map.next_value_seed(PartOf(family))?),
             (_, None) => {
                 return Err(A::Error::unknown_variant(
                     &key,
-                    &[PROFILE, SCORE, GRAM, BLEND, COMPARE],
+                    &[PROFILE, SCORE, GRAM, BLEND, COMPARE, NOISY],
                 ));
             }
         };

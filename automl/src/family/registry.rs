@@ -315,7 +315,9 @@ pub enum RegisterError {
 }
 
 /// Keys of asks and objects that are not families.
-const RESERVED: [&str; 6] = ["profile", "score", "gram", "blend", "compare", "pipeline"];
+const RESERVED: [&str; 7] = [
+    "profile", "score", "gram", "blend", "compare", "noisy", "pipeline",
+];
 
 /// Adds a family: from now on it is known in task files, its candidates take part in every
 /// search, and this program's sites answer its asks. Call it in `main`, before tasks are read;

@@ -136,6 +136,10 @@ impl<F: Federation, J: Journal> Federation for Journaled<F, J> {
         self.inner.members()
     }
 
+    fn honest_shares(&self) -> u16 {
+        self.inner.honest_shares()
+    }
+
     fn time_is_up(&mut self, steps: u32) -> Result<bool, FederationError> {
         if let Some(recorded) = self.journal.load(TIME_IS_UP)? {
             let at = recorded.totals.sums.first().copied().unwrap_or(0);

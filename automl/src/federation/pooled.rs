@@ -12,6 +12,7 @@ use crate::site::{Site, SiteError};
 pub struct Pooled {
     sites: Vec<Box<dyn Site>>,
     objects: BTreeMap<ObjectId, Vec<u8>>,
+    shares: u16,
 }
 
 impl Pooled {
@@ -21,7 +22,16 @@ impl Pooled {
         Self {
             sites,
             objects: BTreeMap::new(),
+            shares: 1,
         }
+    }
+
+    /// The same, with the noise of differential privacy in so many shares. Keys are the sites' own
+    /// (see [`Site::noise_with`]).
+    #[must_use]
+    pub const fn with_shares(mut self, shares: u16) -> Self {
+        self.shares = shares;
+        self
     }
 }
 
@@ -59,6 +69,10 @@ impl Federation for Pooled {
 
     fn members(&self) -> usize {
         self.sites.len()
+    }
+
+    fn honest_shares(&self) -> u16 {
+        self.shares
     }
 }
 

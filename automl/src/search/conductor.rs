@@ -101,6 +101,12 @@ impl<'a> Conductor<'a> {
         self.federation.members()
     }
 
+    /// Shares of noise that are certainly in a sum and honest.
+    #[must_use]
+    pub fn honest_shares(&self) -> u16 {
+        self.federation.honest_shares()
+    }
+
     /// Steps so far.
     #[must_use]
     pub fn steps(&self) -> u32 {

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use crate::ask::{Ask, MAX_PARTS, Part, Segment, Stage, Totals};
-use crate::family::{self, Head};
+use crate::family::{self, Head, logistic};
 use crate::features;
 use crate::federation::{Federation, FederationError, Pooled};
 use crate::metric::{Rows, ScorePart};
@@ -18,6 +18,7 @@ use crate::object::{Object, ObjectId};
 use crate::profile::{self, Profile, ProfilePart};
 use crate::search::budget::{Budget, CLOSING_STEPS, ETA, WAVE_NUMBERS};
 use crate::search::portfolio::{self, Entrant};
+use crate::search::private;
 use crate::search::{Conductor, SearchError, Silent};
 use crate::simulate;
 use crate::table::Table;
@@ -106,6 +107,10 @@ pub fn estimate(
         asked: Vec::new(),
     };
     let mut nobody = Silent;
+    if task.differential_privacy.is_some() {
+        let profile = look(task, table, &mut nobody)?;
+        return whole(task, profile, federation, tries);
+    }
     let mut conductor = Conductor::new(task, &mut federation, &mut nobody);
     let profile = profile::run(task, &mut conductor)?;
     let profiled = conductor.steps() as usize;
@@ -150,6 +155,47 @@ pub fn estimate(
         most: before + endless + CLOSING_STEPS,
         steps,
         sample: rows,
+    })
+}
+
+/// What this table looks like to whoever holds it, without noise.
+fn look(task: &Task, table: &Table, nobody: &mut Silent) -> Result<Profile, SearchError> {
+    let (task, sample) = (task.unprotected(), table.thinned(SAMPLE_ROWS));
+    let mut own = simulate::federation(&task, vec![(String::new(), sample)])?;
+    let mut conductor = Conductor::new(&task, &mut own, nobody);
+    Ok(profile::run(&task, &mut conductor)?)
+}
+
+/// A round under differential privacy is short enough to be tried as a whole: all of its steps
+/// but the last are looks at training rows.
+fn whole(
+    task: &Task,
+    profile: Profile,
+    mut federation: Repeated,
+    tries: &mut dyn FnMut(&str),
+) -> Result<Estimate, SearchError> {
+    tries(logistic::NAME);
+    let outcome = super::run(task, &mut federation, &mut Silent)?;
+    tries("");
+    let looks = outcome.steps - 1;
+    let stages = (1..=outcome.steps).map(|step| match step > looks {
+        true => Stage::Test,
+        false => Stage::Race,
+    });
+    let steps = stages.zip(federation.asked);
+    Ok(Estimate {
+        sample: profile.train_rows as usize,
+        profile,
+        families: vec![FamilyEstimate {
+            name: logistic::NAME,
+            candidates: 1,
+            tried: looks,
+            expected: looks,
+        }],
+        most: private::STEPS,
+        steps: steps
+            .map(|(stage, segments)| StepShape { stage, segments })
+            .collect(),
     })
 }
 

@@ -5,20 +5,21 @@ use std::collections::BTreeMap;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::privacy;
 use super::section::{Section, line_of};
 use crate::calibrate::{MAX_COST, Rule};
 use crate::family;
 
 use super::{
     AbsentColumns, ColumnRule, ColumnType, Constraints, Direction, Kind, MAX_CLASSES,
-    MAX_TASK_BYTES, Metric, Preset, Task, TaskError,
+    MAX_TASK_BYTES, Metric, Preset, Range, Task, TaskError,
 };
 
 /// Most names in one list and most declared columns: as many as a table may
 /// have columns.
 const MAX_NAMES: usize = crate::table::MAX_COLUMNS;
 
-const TOP_KEYS: [&str; 17] = [
+const TOP_KEYS: [&str; 18] = [
     "name",
     "target",
     "kind",
@@ -35,6 +36,7 @@ const TOP_KEYS: [&str; 17] = [
     "every",
     "decision",
     "constraints",
+    "differential_privacy",
     "columns",
 ];
 pub(super) const CONSTRAINT_KEYS: [&str; 7] = [
@@ -47,7 +49,11 @@ pub(super) const CONSTRAINT_KEYS: [&str; 7] = [
     "temporal_check",
 ];
 const DECISION_KEYS: [&str; 3] = ["rule", "false_positive_cost", "false_negative_cost"];
-const COLUMN_KEYS: [&str; 3] = ["type", "values", "missing"];
+const COLUMN_KEYS: [&str; 5] = ["type", "values", "missing", "min", "max"];
+/// How complaints call the bounds of a column.
+pub(super) const COLUMN_RANGE: &str = "`min` and `max`";
+/// Largest magnitude of a column's bounds.
+const MAX_BOUND: f64 = 1e15;
 /// Most values of a column that mean "missing".
 const MAX_MISSING: usize = 16;
 /// Most rounds that a task asks for by number; one a day are almost three years.
@@ -106,9 +112,11 @@ pub(super) fn parse(text: &str) -> Result<Task, TaskError> {
         every: every(&top)?,
         decision: decision(&top)?,
         constraints: constraints(&top)?,
+        differential_privacy: privacy::section(&top)?,
         columns: columns(&top)?,
     };
     consistent(&top, &task)?;
+    privacy::consistent(&top, &task)?;
     Ok(task)
 }
 
@@ -273,6 +281,7 @@ fn column(
             r#type: kind,
             values: Vec::new(),
             missing: Vec::new(),
+            range: None,
         });
     }
     let Some(table) = value.get_ref().as_table() else {
@@ -308,11 +317,34 @@ fn column(
             &format!("`{name}` has `values`, so its type must be \"category\" or \"ordinal\""),
         ));
     }
+    let range = range(&inner, name, value, kind)?;
     Ok(ColumnRule {
         r#type: kind,
         values,
         missing,
+        range,
     })
+}
+
+/// `{ type = "number", min = 0, max = 120 }`.
+fn range(
+    inner: &Section<'_>,
+    name: &str,
+    value: &Spanned<DeValue<'_>>,
+    kind: ColumnType,
+) -> Result<Option<Range>, TaskError> {
+    let bound = |key| inner.number(key, -MAX_BOUND, MAX_BOUND);
+    let range = match (bound("min")?, bound("max")?) {
+        (None, None) => return Ok(None),
+        (Some(min), Some(max)) if min < max && kind == ColumnType::Number => Range { min, max },
+        _ => {
+            let problem = format!(
+                "`{name}`: {COLUMN_RANGE} go together, ascending, and with type \"number\""
+            );
+            return Err(inner.at(value.span().start, &problem));
+        }
+    };
+    Ok(Some(range))
 }
 
 /// What only the whole file can get wrong.

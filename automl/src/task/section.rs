@@ -11,13 +11,14 @@ const MAX_NAME_BYTES: usize = 64;
 
 /// Keys that the design reserves and this version cannot honour. Taking them
 /// and doing nothing would be a lie to whoever wrote them.
-const NOT_YET: [&str; 5] = [
+const NOT_YET: [&str; 4] = [
     "max_model_size",
     "max_latency",
     "feature_constraints",
-    "privacy",
     "images",
 ];
+/// What people call the section of differential privacy.
+const PRIVACY: &str = "privacy";
 
 /// One table of the file.
 pub(super) struct Section<'a> {
@@ -64,6 +65,8 @@ impl<'a> Section<'a> {
                 )
             } else if known.contains(&name) {
                 continue;
+            } else if self.title.is_empty() && name == PRIVACY {
+                "unknown key `privacy`; did you mean `differential_privacy`?".to_owned()
             } else if self.title.is_empty() && CONSTRAINT_KEYS.contains(&name) {
                 format!("`{name}` belongs under [constraints]; move it there")
             } else {
@@ -225,6 +228,32 @@ impl<'a> Section<'a> {
             None => Err(self.at(
                 value.span().start,
                 &format!("`{key}` must be a whole number from {least} to {most}"),
+            )),
+        }
+    }
+
+    /// A number, with or without a point.
+    pub(super) fn number(
+        &self,
+        key: &str,
+        least: f64,
+        most: f64,
+    ) -> Result<Option<f64>, TaskError> {
+        let Some(value) = self.table.get(key) else {
+            return Ok(None);
+        };
+        let number = match value.get_ref() {
+            DeValue::Float(written) => written.as_str().parse::<f64>().ok(),
+            DeValue::Integer(written) => i64::from_str_radix(written.as_str(), written.radix())
+                .ok()
+                .map(|number| number as f64),
+            _ => return Err(self.wrong(key, value, "a number")),
+        };
+        match number.filter(|number| (least..=most).contains(number)) {
+            Some(number) => Ok(Some(number)),
+            None => Err(self.at(
+                value.span().start,
+                &format!("`{key}` must be a number from {least} to {most}"),
             )),
         }
     }

@@ -50,7 +50,7 @@ pub(super) async fn champion(
         Err(error) => warn!(%run, %error, "what the round leaves to the next cannot be written"),
     }
     let verdict = &outcome.round.verdict;
-    let evidence = json!({
+    let mut evidence = json!({
         "champion": id,
         "steps": outcome.steps,
         "numbers": outcome.numbers,
@@ -59,6 +59,9 @@ pub(super) async fn champion(
         "decision": verdict.decision,
         "lineage": outcome.round.lineage.digest,
     });
+    if let Some(told) = outcome.privacy {
+        evidence["privacy"] = json!(told);
+    }
     state_once(context, Action::Champion, record, evidence)?;
     state_once(
         context,
@@ -132,6 +135,7 @@ fn result_of(
         "steps": outcome.steps,
         "numbers": outcome.numbers,
         "early": outcome.early.as_ref().map(ToString::to_string),
+        "privacy": outcome.privacy,
         "bytes_up_per_site": bytes_up,
         "ledger_entries": context.ledger.len(),
         "seconds": round_to_millis(progress.elapsed()),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use collegium_automl::ask::{Ask, Totals};
+use collegium_automl::noise::{Spent, charge};
 use collegium_crypto::encode::{Segment, Shape};
 use collegium_crypto::glwe::BodySum;
 use collegium_protocol::Digest;
@@ -26,6 +27,8 @@ pub(super) struct Live {
     pub(super) sequence: u32,
     pub(super) ask: Digest,
     pub(super) stage: String,
+    /// What the step tells about one row, in zCDP, under differential privacy.
+    pub(super) rho: Option<Spent>,
     pub(super) uploads: BTreeMap<MemberIndex, AdmittedUpload>,
     /// The sealed shares of `uploads`.
     pub(super) shares: Shares,
@@ -70,6 +73,8 @@ impl Live {
             stage: stage
                 .and_then(|stage| stage.as_str().map(str::to_owned))
                 .unwrap_or_default(),
+            // The sites have their own idea of how many shares of noise there are.
+            rho: charge(ask, u16::MAX).ok(),
             uploads: BTreeMap::new(),
             sum: None,
             not_opened: None,

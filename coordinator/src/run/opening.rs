@@ -146,6 +146,9 @@ impl Driver {
             evidence.insert("contributors".into(), json!(names));
             evidence.insert("sequence".into(), json!(live.sequence));
             evidence.insert("stage".into(), json!(live.stage));
+            if let Some(rho) = live.rho {
+                evidence.insert("rho".into(), json!(rho));
+            }
         }
         let entry =
             Entry::new(action, "coordinator", &self.object_name(step), outcome).evidence(evidence);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use collegium_automl::ask::{Ask, Totals};
 use collegium_automl::federation::{Federation, FederationError, JournalError, Journaled};
+use collegium_automl::noise::honest_shares;
 use collegium_automl::object::{Object, ObjectId};
 use collegium_automl::search::{
     Leaderboard, Outcome, Progress as SearchProgress, Round, SearchError,
@@ -82,7 +83,9 @@ impl Driver {
             progress: self.progress.clone(),
         });
         let objects = self.context.objects.clone();
-        let (remote, calls, published) = Remote::new(objects, members.len(), budget);
+        let least = self.charter.thresholds().min_contributors;
+        let shares = honest_shares(least, members.len());
+        let (remote, calls, published) = Remote::new(objects, members.len(), shares, budget);
         let journal = StoreJournal::new(self.context.store.clone(), self.run, Handle::current());
         let contributors = Contributors::default();
         let federation = Noted {
@@ -172,6 +175,10 @@ impl<F: Federation> Federation for Noted<F> {
 
     fn members(&self) -> usize {
         self.inner.members()
+    }
+
+    fn honest_shares(&self) -> u16 {
+        self.inner.honest_shares()
     }
 
     fn time_is_up(&mut self, steps: u32) -> Result<bool, FederationError> {

@@ -13,7 +13,7 @@ const PREFIX: &str = "COLLEGIUM_NODE";
 const NOT_KEYS: [&str; 1] = ["COLLEGIUM_NODE_CONFIG"];
 
 /// Every key there is; `*` stands for names that the site chooses.
-pub(super) const KEYS: [&str; 33] = [
+pub(super) const KEYS: [&str; 37] = [
     "state",
     "coordinator",
     "data.path",
@@ -39,6 +39,10 @@ pub(super) const KEYS: [&str; 33] = [
     "policy.verify_totals",
     "policy.min_rows",
     "policy.min_cell",
+    "budget.epsilon",
+    "budget.delta",
+    "budget.days",
+    "budget.exact_tasks",
     "link.reconnect_min",
     "link.reconnect_max",
     "link.connect_timeout",

@@ -30,6 +30,7 @@ fn the_documented_sample_loads_and_gives_the_defaults_it_states() {
     .expect("configs/node.toml is a valid configuration");
     assert_eq!(config.privacy, PrivacyRules::default());
     assert_eq!(config.policy, PolicyConfig::default());
+    assert_eq!(config.budget, BudgetConfig::default());
     assert_eq!(config.link, LinkConfig::default());
     assert_eq!(config.limits, LimitsConfig::default());
     assert_eq!(config.training, TrainingConfig::default());

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use collegium_automl::ask::Ask;
-use collegium_automl::task::Task;
+use collegium_automl::noise::honest_shares;
+use collegium_automl::task::{DifferentialPrivacy, Task};
 use collegium_protocol::context::task_digest;
 use collegium_protocol::{Digest, Refusal, RefusalCode, RunId};
 use serde_json::json;
@@ -28,6 +29,9 @@ pub(super) struct About {
     pub(super) used: Used,
     /// The steward's approval that it rests on.
     approval: Option<Digest>,
+    /// What the task promises, and the shares of noise that are in every sum from members who do
+    /// not collude; `None` for exact sums.
+    private: Option<(DifferentialPrivacy, u16)>,
 }
 
 /// A question about one step: with `used` after it, and its body's bytes.
@@ -58,6 +62,18 @@ pub(super) enum Denied {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl StepAbout {
+    /// The task's name.
+    pub(super) fn task(&self) -> &str {
+        self.about.task.name()
+    }
+
+    /// See [`About::private`].
+    pub(super) const fn private(&self) -> Option<(DifferentialPrivacy, u16)> {
+        self.about.private
+    }
 }
 
 impl About {
@@ -93,6 +109,10 @@ impl Member {
             let refusal = Refusal::new(RefusalCode::Malformed, "the task cannot be read");
             return self.refuse_run(run, refusal, evidence).await;
         };
+        if let Err(reason) = self.shared.affords(run, about.private).await? {
+            let refusal = Refusal::new(RefusalCode::PolicyDenied, reason);
+            return self.refuse_run(run, refusal, evidence).await;
+        }
         let policy = self.shared.policies.in_force();
         let offer = about.offer(about.used);
         if let Err(reason) = policy.take_part(&offer) {
@@ -137,6 +157,10 @@ impl Member {
             members: charter.members().len(),
             used,
             approval: None,
+            private: parsed.differential_privacy.map(|privacy| {
+                let least = usize::from(charter.charter().min_contributors);
+                (privacy, honest_shares(least, charter.members().len()))
+            }),
         }))
     }
 

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use super::consent::{Denied, StepAbout};
 use super::verify::CheckError;
 use super::{Event, Shared};
-use crate::store::RunRecord;
+use crate::store::{BudgetError, RunRecord};
 use crate::trainer::{Answered, TrainerError};
 
 /// Pieces of evidence that may wait to be checked: 64 KiB each at most, so at most 1 MiB.
@@ -63,11 +63,12 @@ impl Shared {
         let shared = self.clone();
         let Asked {
             ask,
-            about,
+            mut about,
             consent,
         } = asked;
         tokio::spawn(async move {
-            let result = shared.answer(run, ask, data, &consent).await;
+            let answering = shared.answer(run, ask, data, &consent, &mut about);
+            let result = answering.await;
             let result = result.map_err(|error| {
                 tracing::error!(%run, %step, %error, "no answer");
                 refusal_of(&error)
@@ -143,6 +144,7 @@ impl Shared {
         ask: Ask,
         accepted: Digest,
         consent: &StepAbout,
+        about: &mut serde_json::Value,
     ) -> Result<Answered, WorkError> {
         for id in self.trainer.missing(run, ask.clone()).await? {
             let bytes = self.fetch(Digest(id.0)).await?;
@@ -152,7 +154,8 @@ impl Shared {
         let columns = self.trainer.columns(run, ask.clone()).await?;
         let columns = columns.into_iter().collect();
         self.may_answer(&ask, columns, consent).await?;
-        let answered = self.trainer.answer(run, ask).await?;
+        let noise = self.pay(run, &ask, consent, about).await?;
+        let answered = self.trainer.answer(run, ask, noise).await?;
         // The rows may have been read again since the run was accepted (after a fault inside).
         if accepted != answered.data {
             return Err(WorkError::DataChanged);
@@ -305,6 +308,8 @@ enum WorkError {
     #[error(transparent)]
     Denied(#[from] Denied),
     #[error(transparent)]
+    Budget(#[from] BudgetError),
+    #[error(transparent)]
     Fetch(#[from] FetchError),
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
@@ -326,6 +331,9 @@ fn refusal_of(error: &WorkError) -> Refusal {
         ),
         WorkError::Denied(Denied::Policy(reason)) => {
             Refusal::new(RefusalCode::PolicyDenied, reason)
+        }
+        WorkError::Budget(error @ (BudgetError::Task(_) | BudgetError::Site)) => {
+            Refusal::new(RefusalCode::PolicyDenied, error)
         }
         WorkError::Trainer(TrainerError::NotOpen(_)) => RefusalCode::UnknownRun.into(),
         _ => RefusalCode::TrainerFailed.into(),

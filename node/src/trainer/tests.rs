@@ -74,7 +74,10 @@ fn run(number: u8) -> RunId {
 const TASK: &str = "name = \"toy\"\ntarget = \"y\"\n";
 
 async fn codes(trainer: &Trainer, id: RunId, sequence: u32) -> Vec<u64> {
-    let answered = trainer.answer(id, ask(sequence)).await.expect("answers");
+    let answered = trainer
+        .answer(id, ask(sequence), None)
+        .await
+        .expect("answers");
     assert_eq!(answered.data, Digest([7; 32]));
     answered.answer.codes
 }
@@ -83,7 +86,7 @@ async fn codes(trainer: &Trainer, id: RunId, sequence: u32) -> Vec<u64> {
 async fn asks_go_in_and_answers_come_out() {
     let trainer = Trainer::start(Toys { opened: 0 }, 2).expect("a thread");
     assert!(matches!(
-        trainer.answer(run(1), ask(1)).await,
+        trainer.answer(run(1), ask(1), None).await,
         Err(TrainerError::NotOpen(_))
     ));
     let opened = trainer.open(run(1), TASK.into()).await.expect("opens");
@@ -106,7 +109,7 @@ async fn asks_go_in_and_answers_come_out() {
     let report = trainer.report(run(1), vec![0; 3]).await.expect("reports");
     assert_eq!(report, serde_json::json!({"task": "toy", "bytes": 3}));
     trainer.close(run(1));
-    assert!(trainer.answer(run(1), ask(5)).await.is_err());
+    assert!(trainer.answer(run(1), ask(5), None).await.is_err());
 }
 
 #[tokio::test]
@@ -114,7 +117,7 @@ async fn a_panic_refuses_one_step_and_the_next_is_answered() {
     let trainer = Trainer::start(Toys { opened: 0 }, 2).expect("a thread");
     trainer.open(run(1), TASK.into()).await.expect("opens");
     assert_eq!(codes(&trainer, run(1), 1).await, [1, 1]);
-    match trainer.answer(run(1), ask(PANICS)).await {
+    match trainer.answer(run(1), ask(PANICS), None).await {
         Err(TrainerError::Panicked(text)) => assert!(text.contains("thirteenth"), "{text}"),
         other => panic!(
             "a panic must become an error: {:?}",

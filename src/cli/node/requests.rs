@@ -4,9 +4,10 @@
 use std::fmt::Write as _;
 
 use collegium_automl::profile;
-use collegium_automl::search::Budget;
+use collegium_automl::search::{Budget, PRIVATE_STEPS};
 use collegium_automl::task::Task;
 use collegium_crypto::params::Thresholds;
+use collegium_node::check::privacy_budget;
 use collegium_node::config::Config;
 use collegium_node::requests::{self, Asked};
 use collegium_node::store::{Decision, Request};
@@ -54,7 +55,9 @@ pub(super) async fn list(args: List, out: Output) -> anyhow::Result<()> {
         [] if args.all => "no task was ever asked for".to_owned(),
         [] => "no task waits for a steward".to_owned(),
         some => {
-            let texts: Vec<String> = some.iter().map(|it| in_words(it, &config)).collect();
+            let left = privacy_budget(&config).await.unwrap_or_else(|why| why);
+            let told = some.iter().map(|it| in_words(it, &config, &left));
+            let texts: Vec<String> = told.collect();
             texts.join("\n")
         }
     };
@@ -107,7 +110,7 @@ fn asks<'a>(request: &'a Request, task: &'a Task) -> Option<Asks<'a>> {
     })
 }
 
-fn in_words(asked: &Asked, config: &Config) -> String {
+fn in_words(asked: &Asked, config: &Config, left: &str) -> String {
     let request = &asked.request;
     let mut text = format!("Request {}: {}\n", request.short_id(), standing(request));
     let task = task_of(request);
@@ -121,7 +124,12 @@ fn in_words(asked: &Asked, config: &Config) -> String {
     text.push_str(&asks.in_words());
     text.push_str("Limits\n");
     paragraph(&mut text, "steps", &steps(task));
-    paragraph(&mut text, "budget", &budget(asked, config));
+    paragraph(&mut text, "budget", &budget(asked, task, config));
+    paragraph(
+        &mut text,
+        "privacy",
+        &format!("This site's own budget: {left}."),
+    );
     if request.decision == Decision::Pending {
         // Writing to a String cannot fail.
         let _ = writeln!(
@@ -147,6 +155,9 @@ fn standing(request: &Request) -> String {
 
 fn steps(task: &Task) -> String {
     let run = match task.max_steps {
+        _ if task.differential_privacy.is_some() => {
+            format!("At most {PRIVATE_STEPS} secure sums a run.")
+        }
         Some(most) => format!("At most {most} secure sums a run, by the task's own limit."),
         None => format!(
             "The task sets no limit of its own; a search of the preset `{}` takes at most about {} \
@@ -169,15 +180,19 @@ fn steps(task: &Task) -> String {
     }
 }
 
-fn budget(asked: &Asked, config: &Config) -> String {
+fn budget(asked: &Asked, task: &Task, config: &Config) -> String {
     let used = asked.used;
     let policy = match &config.policy.file {
         Some(file) => format!("the policy {}", file.display()),
         None => "the built-in policy".to_owned(),
     };
+    let noise = match task.differential_privacy {
+        None => "No noise is added: opened sums are exact.",
+        Some(_) => "Noise is added to every answer; a step beyond the task's epsilon is refused.",
+    };
     format!(
         "So far this site answered {} steps of this run and {} of tasks of this name, {} in all. \
-         At every step {policy} is asked again. No noise is added: opened sums are exact.",
+         At every step {policy} is asked again. {noise}",
         used.run_steps,
         used.task_steps,
         output::bytes(used.task_bytes)
@@ -242,7 +257,7 @@ mod tests {
     fn a_steward_reads_what_a_request_is_about() {
         let asked = asked();
         let id = asked.request.short_id();
-        let text = in_words(&asked, &Config::default());
+        let text = in_words(&asked, &Config::default(), "none");
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/requests.txt");
         let golden = std::fs::read_to_string(file).expect("the golden text");
         let golden = golden.replace("ID", &id);
@@ -255,7 +270,7 @@ mod tests {
         asked.request.decision = Decision::Refused;
         asked.request.steward = "ann".to_owned();
         asked.request.reason = "no consent".to_owned();
-        let text = in_words(&asked, &Config::default());
+        let text = in_words(&asked, &Config::default(), "none");
         assert!(text.contains(": refused by ann (no consent)\n"), "{text}");
         assert!(!text.contains("next:"), "{text}");
         let value = as_json(&asked);
@@ -266,6 +281,6 @@ mod tests {
             "as a first look finds it"
         );
         asked.request.task = b"not a task".to_vec();
-        assert!(in_words(&asked, &Config::default()).contains("refuse it"));
+        assert!(in_words(&asked, &Config::default(), "none").contains("refuse it"));
     }
 }

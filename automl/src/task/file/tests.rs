@@ -167,6 +167,19 @@ fn complaints_name_the_line_and_the_remedy() {
             "line 4: `age` has `values`, so its type must be \"category\" or \"ordinal\"",
         ),
         ("name = \"b\"", "line 3: not valid TOML: duplicate key"),
+        (
+            "[privacy]\nepsilon = 1.0",
+            "line 3: unknown key `privacy`; did you mean `differential_privacy`?",
+        ),
+        (
+            "[columns]\nage = { type = \"number\", min = 0, max = 120 }",
+            "line 3: `age` has `min` and `max`, which only a task with [differential_privacy] uses; \
+             remove them, or add that section",
+        ),
+        (
+            "[columns]\nage = { type = \"number\", min = 0 }",
+            "line 4: `age`: `min` and `max` go together, ascending, and with type \"number\"",
+        ),
     ];
     for (line, expected) in cases {
         assert_eq!(
@@ -183,7 +196,6 @@ fn reserved_keys_are_refused_and_never_ignored() {
         "[constraints]\nmax_model_size = 10",
         "[constraints]\nmax_latency = 3",
         "[feature_constraints]\ntemporal_check = true",
-        "[privacy]\nepsilon = 1.0",
     ] {
         let message = error(&with(line));
         assert!(
@@ -421,4 +433,91 @@ fn a_decision_is_a_rule_or_two_costs_for_two_classes() {
     );
     let text = error(&with("kind = \"regression\"\n[decision]\nrule = \"f1\""));
     assert!(text.contains("two classes"), "{text}");
+}
+
+const PRIVATE: &str = "kind = \"classification\"\nclasses = [\"0\", \"1\"]\n\
+    [differential_privacy]\nepsilon = 1\ndelta = 1e-5\n\
+    [columns]\nage = { type = \"number\", min = 0, max = 120 }\n";
+
+#[test]
+fn differential_privacy_is_read_and_said() {
+    let task = Task::from_toml(&with(PRIVATE)).expect("a task");
+    let privacy = task.differential_privacy.expect("a section");
+    assert_eq!((privacy.epsilon, privacy.delta), (1.0, 1e-5));
+    let range = task.columns["age"].range.expect("bounds");
+    assert_eq!((range.min, range.max), (0.0, 120.0));
+    assert!(
+        task.summary()
+            .contains("epsilon 1, delta 0.00001 for one row")
+    );
+    let read = Task::from_bytes(&task.to_bytes()).expect("canonical");
+    assert_eq!((read.digest(), &read), (task.digest(), &task));
+    assert_eq!(task.unprotected().differential_privacy, None);
+}
+
+#[test]
+fn what_differential_privacy_cannot_keep_is_refused() {
+    let cases = [
+        ("delta = 1e-5\n", "", "has no `delta`; add, for example"),
+        (
+            "epsilon = 1\n",
+            "epsilon = 0\n",
+            "`epsilon` must be a number from 0.01 to 100",
+        ),
+        (
+            "epsilon = 1\n",
+            "epsilon = \"one\"\n",
+            "`epsilon` must be a number, not a string",
+        ),
+        ("epsilon", "epsilom", "did you mean `epsilon`?"),
+        (", \"1\"]", ", \"1\", \"2\"]", "one of two declared classes"),
+        (
+            "kind = \"classification\"\n",
+            "",
+            "one of two declared classes",
+        ),
+        (
+            ", min = 0, max = 120",
+            "",
+            "`age` needs bounds that are public knowledge",
+        ),
+        (
+            "{ type = \"number\", min = 0, max = 120 }",
+            "\"text\"",
+            "`age` must be a \"number\"",
+        ),
+        (
+            "age = { type = \"number\", min = 0, max = 120 }\n",
+            "",
+            "must be declared",
+        ),
+        ("kind", "rounds = 2\nkind", "a task has one round"),
+        ("kind", "max_steps = 9\nkind", "the plan is fixed"),
+        (
+            "[columns]",
+            "[decision]\nrule = \"f1\"\n[columns]",
+            "no threshold is chosen",
+        ),
+        (
+            "[columns]",
+            "[constraints]\nallowed_models = [\"net\"]\n[columns]",
+            "only the family `logistic`",
+        ),
+        (
+            "[columns]",
+            "[constraints]\nmonotone = { age = \"increasing\" }\n[columns]",
+            "no column can be `monotone`",
+        ),
+        (
+            "[columns]",
+            "[constraints]\nmissing_columns = \"missing\"\n[columns]",
+            "every site must have every declared column",
+        ),
+    ];
+    for (from, to, expected) in cases {
+        let changed = PRIVATE.replacen(from, to, 1);
+        assert_ne!(changed, PRIVATE, "{from}");
+        let message = error(&with(&changed));
+        assert!(message.contains(expected), "{to}: {message}");
+    }
 }
