@@ -3,8 +3,6 @@
 //! The asker is told the checkpoint, and then asks for the tiles that it does not have: names, never
 //! paths. Nothing of it has to be trusted by whoever reads: the checkpoint says what the tiles must be.
 
-use std::fs::File;
-use std::io::ErrorKind;
 use std::sync::Arc;
 
 use collegium_protocol::ledger::note::MAX_NOTE_BYTES;
@@ -22,6 +20,7 @@ use tracing::warn;
 
 use crate::app::Context;
 use crate::ledger::Ledger;
+use crate::objects::open_file;
 use crate::pieces;
 
 /// Serves one reader until it has what it wants.
@@ -32,7 +31,7 @@ pub(crate) async fn serve(
 ) -> Result<(), QuicError> {
     let ledger = context.ledger.clone();
     let head = spawn_blocking(move || head(&ledger)).await;
-    let head = match head.map_err(std::io::Error::other) {
+    let head = match head {
         Ok(Ok(head)) => head,
         Ok(Err(error)) => refused(&error),
         Err(error) => refused(&error),
@@ -44,26 +43,22 @@ pub(crate) async fn serve(
             return Ok(());
         };
         let path = context.ledger.log().folder().path().join(tile.to_string());
-        let opened = spawn_blocking(move || open(&path)).await;
-        match opened.map_err(std::io::Error::other) {
+        let opened = spawn_blocking(move || open_file(path)).await;
+        let answer = match opened {
             Ok(Ok(Some((file, length)))) => {
                 let found = TileResponse::Found { length };
                 sender.send(&found, MAX_TILE_RESPONSE_BYTES).await?;
-                if !pieces::send(file, length, &mut sender).await? {
-                    sender.reset(CloseCode::Refused);
-                    return Ok(());
+                if pieces::send(file, length, &mut sender).await? {
+                    continue;
                 }
+                sender.reset(CloseCode::Refused);
+                return Ok(());
             }
-            Ok(Ok(None)) => {
-                sender
-                    .send(&TileResponse::Missing, MAX_TILE_RESPONSE_BYTES)
-                    .await?
-            }
-            Ok(Err(error)) | Err(error) => {
-                let refused = TileResponse::Refused(unreadable(tile, &error));
-                sender.send(&refused, MAX_TILE_RESPONSE_BYTES).await?;
-            }
-        }
+            Ok(Ok(None)) => TileResponse::Missing,
+            Ok(Err(error)) => unreadable(tile, &error),
+            Err(error) => unreadable(tile, &error),
+        };
+        sender.send(&answer, MAX_TILE_RESPONSE_BYTES).await?;
     }
     sender.delivered().await
 }
@@ -82,22 +77,14 @@ fn head(ledger: &Ledger) -> Result<AdminResponse, LedgerError> {
     })
 }
 
-fn open(path: &std::path::Path) -> std::io::Result<Option<(File, u64)>> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let length = file.metadata()?.len();
-    Ok(Some((file, length)))
-}
-
 fn refused(error: &dyn std::error::Error) -> AdminResponse {
     warn!(%error, "the ledger cannot be read for a peer");
-    AdminResponse::Refused(Refusal::new(RefusalCode::Internal, error))
+    let why = "the ledger cannot be read; the coordinator's log says why";
+    AdminResponse::Refused(Refusal::new(RefusalCode::Internal, why))
 }
 
-fn unreadable(tile: TileName, error: &std::io::Error) -> Refusal {
+fn unreadable(tile: TileName, error: &dyn std::error::Error) -> TileResponse {
     warn!(%tile, %error, "a tile of the ledger cannot be read for a peer");
-    Refusal::new(RefusalCode::Internal, format_args!("{tile}: {error}"))
+    let why = format_args!("{tile} cannot be read; the coordinator's log says why");
+    TileResponse::Refused(Refusal::new(RefusalCode::Internal, why))
 }

@@ -7,12 +7,15 @@ use std::time::SystemTime;
 use collegium_coordinator::authorize::Act;
 use collegium_coordinator::init;
 use collegium_crypto::identity::Signature;
+use collegium_protocol::codec;
 use collegium_protocol::ids::RunId;
+use collegium_protocol::ledger::SignedCheckpoint;
+use collegium_protocol::ledger::tile::TileName;
 use collegium_protocol::limits::{
-    MAX_OBJECT_REQUEST_BYTES, MAX_OBJECT_RESPONSE_BYTES, MAX_TO_COORDINATOR_BYTES,
-    MAX_TO_NODE_BYTES,
+    MAX_ADMIN_REQUEST_BYTES, MAX_ADMIN_RESPONSE_BYTES, MAX_OBJECT_REQUEST_BYTES,
+    MAX_OBJECT_RESPONSE_BYTES, MAX_TO_COORDINATOR_BYTES, MAX_TO_NODE_BYTES,
 };
-use collegium_protocol::message::admin::{AdminRequest, WhichCharter};
+use collegium_protocol::message::admin::{AdminRequest, AdminResponse, WhichCharter};
 use collegium_protocol::message::session::{
     ObjectRequest, ObjectResponse, ToCoordinator, ToNode, VERSION,
 };
@@ -396,5 +399,56 @@ async fn a_node_takes_its_own_place_over_and_a_second_one_with_the_same_keys_is_
     let fifth = world.dial(&world.members[1].client).await;
     assert!(!welcomed(&fifth, "a").await);
     world.join_with_keys_of("e", 0).await;
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_reader_of_the_ledger_names_tiles_and_no_paths() {
+    let (world, daemon) = World::of_four().await;
+    let (_, client) = world.certified(Role::Auditor, "ann");
+    let connection = world.dial(&client).await;
+    let mut reader = AdminClient::new(connection.clone())
+        .ledger()
+        .await
+        .expect("an auditor reads");
+    let note = SignedCheckpoint::parse(reader.checkpoint()).expect("a checkpoint");
+    let size = note.checkpoint().size;
+    let width = u16::try_from(size).expect("a young ledger");
+    let name = TileName::entries(0, width);
+    let bytes = reader.tile(name).await.expect("an answer").expect("a tile");
+    assert_eq!(
+        name.beginning(&bytes),
+        Some(bytes.as_slice()),
+        "{width} entries"
+    );
+    let none = reader.tile(TileName::entries(1_000_000, 7)).await;
+    assert_eq!(none.expect("an answer"), None);
+
+    // What no correct program sends, in the place of a tile's name.
+    let (mut sender, mut receiver) = connection.open(StreamKind::Admin).await.expect("a stream");
+    sender
+        .send(&AdminRequest::ReadLedger, MAX_ADMIN_REQUEST_BYTES)
+        .await
+        .expect("sends");
+    let head = receiver.expect::<AdminResponse>(MAX_ADMIN_RESPONSE_BYTES);
+    assert!(matches!(head.await, Ok(AdminResponse::Ledger { .. })));
+    let frame = codec::encode(&"tile/../../keys/authority.key").expect("encodes");
+    sender.send_frame(&frame, frame.len()).await.expect("sends");
+    let end = timeout(PATIENCE, connection.closed())
+        .await
+        .expect("in time");
+    assert!(
+        matches!(
+            &end,
+            QuicError::Closed {
+                code: CloseCode::Protocol,
+                ..
+            }
+        ),
+        "{end}"
+    );
+    let refused =
+        |entry: &serde_json::Value| entry["action"] == "refuse" && entry["actor"] == "auditor/ann";
+    assert!(world.ledger().iter().any(refused));
     daemon.stop().await;
 }
