@@ -1,11 +1,12 @@
 //! Rounds under differential privacy, over sites in this process.
 
-use collegium_automl::ask::{Ask, Part, Stage, Totals};
+use collegium_automl::ask::{Ask, Part, Stage};
 use collegium_automl::data::SitePolicy;
-use collegium_automl::federation::{Federation, FederationError, MemoryJournal, Pooled};
+use collegium_automl::features::Pipeline;
+use collegium_automl::federation::MemoryJournal;
 use collegium_automl::local;
-use collegium_automl::noise::{Noise, NoiseKey, NoisyPart, OutcomesPart, SlopesPart};
-use collegium_automl::object::{Object, ObjectId};
+use collegium_automl::noise::{MIN_VARIANCE, Noise, NoiseKey, NoisyPart, OutcomesPart, SlopesPart};
+use collegium_automl::object::Object;
 use collegium_automl::profile::ProfilePart;
 use collegium_automl::random::Stream;
 use collegium_automl::search::{self, Guess, Outcome, Silent};
@@ -52,12 +53,9 @@ fn sites(rows: usize) -> Vec<(String, Table)> {
         .collect()
 }
 
-fn federation(task: &Task, rows: usize) -> Pooled {
-    simulate::federation_with(task, sites(rows), 2).expect("sites")
-}
-
 fn run(task: &Task, rows: usize) -> Outcome {
-    search::run(task, &mut federation(task, rows), &mut Silent).expect("a champion")
+    let mut federation = simulate::federation_with(task, sites(rows), 2).expect("sites");
+    search::run(task, &mut federation, &mut Silent).expect("a champion")
 }
 
 #[test]
@@ -114,47 +112,35 @@ fn a_replay_takes_the_noise_from_the_journal() {
     assert_eq!(again.privacy, first.privacy);
 }
 
-/// Keeps what was asked, and passes it on.
-struct Recorder<F> {
-    inner: F,
-    asks: Vec<Ask>,
-}
-
-impl<F: Federation> Federation for Recorder<F> {
-    fn publish(&mut self, object: Object) -> Result<ObjectId, FederationError> {
-        self.inner.publish(object)
-    }
-
-    fn sum(&mut self, ask: &Ask) -> Result<Totals, FederationError> {
-        self.asks.push(ask.clone());
-        self.inner.sum(ask)
-    }
-
-    fn members(&self) -> usize {
-        self.inner.members()
-    }
-
-    fn honest_shares(&self) -> u16 {
-        self.inner.honest_shares()
-    }
-
-    fn time_is_up(&mut self, steps: u32) -> Result<bool, FederationError> {
-        self.inner.time_is_up(steps)
-    }
-}
-
-/// A site that holds the round's pipeline, and the round's first ask.
+/// A site that holds the declared pipeline, and a look that costs half of the budget.
 fn site(task: &Task, policy: SitePolicy) -> (TableSite, Ask) {
-    let mut recorder = Recorder {
-        inner: federation(task, 50),
-        asks: Vec::new(),
-    };
-    search::run(task, &mut recorder, &mut Silent).expect("a champion");
     let mut site = TableSite::with_policy(task, table(1, 50), policy).expect("a site");
-    let (pipeline, _) = collegium_automl::features::Pipeline::declared(task);
+    let (pipeline, clip) = Pipeline::declared(task);
+    let width = pipeline.width() as u32;
     let bytes = Object::Pipeline(pipeline).to_bytes().expect("bytes");
-    site.insert(&bytes).expect("a pipeline");
-    (site, recorder.asks.swap_remove(0))
+    let pipeline = site.insert(&bytes).expect("a pipeline");
+    let look = |noise| {
+        NoisyPart::Slopes(SlopesPart {
+            pipeline,
+            model: None,
+            width,
+            clip,
+            noise,
+        })
+    };
+    let part = look(Noise {
+        variance: MIN_VARIANCE,
+        shares: 2,
+    });
+    let half = 0.5 * task.differential_privacy.expect("a section").to_plan();
+    let noise = Noise::for_rho(half, part.sensitivity(), part.numbers(), 2);
+    let ask = Ask {
+        sequence: 1,
+        stage: Stage::Race,
+        task: task.digest(),
+        parts: vec![Part::Noisy(look(noise.expect("within bounds")))],
+    };
+    (site, ask)
 }
 
 fn slopes(ask: &Ask) -> SlopesPart {
@@ -217,25 +203,6 @@ fn a_site_refuses_what_is_exact_or_too_clear_or_beyond_the_budget() {
         ..ask.clone()
     };
     assert!(why(site.answer(&early)).contains("sealed"));
-    // Another pipeline than the declared one would read what no steward has seen.
-    let mut fewer = task.clone();
-    fewer.columns.remove("dose");
-    let (pipeline, _) = collegium_automl::features::Pipeline::declared(&fewer);
-    let bytes = Object::Pipeline(pipeline).to_bytes().expect("bytes");
-    let id = site.insert(&bytes).expect("a pipeline");
-    let mut foreign = slopes(&ask);
-    foreign.pipeline = id;
-    foreign.noise.variance *= 1000;
-    let foreign = Ask {
-        sequence: 4,
-        parts: vec![Part::Noisy(NoisyPart::Slopes(foreign))],
-        ..ask.clone()
-    };
-    let refused = why(site.answer(&foreign));
-    assert!(
-        refused.contains("not the one that the task declares"),
-        "{refused}"
-    );
     // A task of exact sums has no use for noise.
     let open = task.unprotected();
     let mut other = TableSite::new(&open, table(1, 50)).expect("a site");
@@ -245,6 +212,29 @@ fn a_site_refuses_what_is_exact_or_too_clear_or_beyond_the_budget() {
         ..ask
     };
     assert!(why(other.answer(&foreign)).contains("no [differential_privacy]"));
+}
+
+/// Another pipeline than the declared one would read what no steward has seen.
+#[test]
+fn only_the_declared_pipeline_is_computed() {
+    let task = task(1.0);
+    let (mut site, ask) = site(&task, SitePolicy::default());
+    site.noise_with(NoiseKey::new([1; 32]), 2);
+    let mut fewer = task.clone();
+    fewer.columns.remove("dose");
+    let (pipeline, _) = Pipeline::declared(&fewer);
+    let bytes = Object::Pipeline(pipeline).to_bytes().expect("bytes");
+    let part = SlopesPart {
+        pipeline: site.insert(&bytes).expect("a pipeline"),
+        ..slopes(&ask)
+    };
+    let foreign = Ask {
+        parts: vec![Part::Noisy(NoisyPart::Slopes(part))],
+        ..ask
+    };
+    let refused = site.answer(&foreign).expect_err("refused").to_string();
+    let why = "not the one that the task declares";
+    assert!(refused.contains(why), "{refused}");
 }
 
 /// A threshold on exact counts would turn a whole answer on or off by one row.
