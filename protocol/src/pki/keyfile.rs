@@ -107,7 +107,8 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, PkiError> {
     Ok(content)
 }
 
-/// Writes a private key's file that is not there yet, encrypted if this process has a passphrase.
+/// Writes a private key's file that is not there yet, encrypted if this process has a passphrase or the keys
+/// beside it are encrypted.
 pub fn create_key(path: &Path, content: &[u8]) -> Result<(), PkiError> {
     refuse_existing(path)?;
     replace_key(path, content)
@@ -115,7 +116,26 @@ pub fn create_key(path: &Path, content: &[u8]) -> Result<(), PkiError> {
 
 /// Writes such a file over one that may be there.
 fn replace_key(path: &Path, content: &[u8]) -> Result<(), PkiError> {
-    write_key(path, content, passphrase::of_process().as_ref())
+    write_key(path, content, passphrase_beside(path)?.as_ref())
+}
+
+/// The process's passphrase; where it has none yet and a key in the same directory is encrypted, what
+/// decrypts that one: no key is written in clear beside encrypted ones.
+fn passphrase_beside(path: &Path) -> Result<Option<Passphrase>, PkiError> {
+    let known = passphrase::of_process();
+    if known.is_some() {
+        return Ok(known);
+    }
+    let entries = path.parent().map(fs::read_dir);
+    for entry in entries.into_iter().flatten().flatten().flatten() {
+        let beside = entry.path();
+        let key = beside.extension().is_some_and(|ending| ending == "key");
+        if key && passphrase::is_encrypted(&read_public(&beside)?) {
+            read_private(&beside)?;
+            return Ok(passphrase::of_process());
+        }
+    }
+    Ok(None)
 }
 
 fn write_key(path: &Path, content: &[u8], passphrase: Option<&Passphrase>) -> Result<(), PkiError> {
@@ -275,6 +295,21 @@ mod tests {
         assert_eq!(fs::read(&path).expect("readable"), b"first");
         // No temporary file stays behind.
         assert_eq!(fs::read_dir(directory.path()).expect("listing").count(), 1);
+    }
+
+    #[test]
+    fn no_key_is_written_in_clear_beside_encrypted_ones() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let passphrase = Passphrase::new(Zeroizing::new("correct horse battery".to_owned()));
+        let (first, second) = (
+            directory.path().join("a.key"),
+            directory.path().join("b.key"),
+        );
+        create_key(&first, b"first").expect("in clear");
+        protect(&first, Some(&passphrase.expect("long enough"))).expect("encrypted");
+        let error = create_key(&second, b"second").expect_err("no passphrase here");
+        assert!(error.to_string().contains("a.key: encrypted"), "{error}");
+        assert!(!second.exists());
     }
 
     #[test]
