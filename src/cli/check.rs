@@ -110,9 +110,12 @@ fn costs(task: &Task, table: Option<&Table>, guess: Guess) -> anyhow::Result<(Co
     let (tried, made_up) = stand_in::stand_in(task, COLUMNS, guess.rows)?;
     let costs = Costs::of(&tried, &made_up, guess)
         .context("this task finds nothing to learn in a made-up table; show one with --data")?;
-    let basis = format!(
-        "{} made-up columns (--data FILE takes those of a table)",
-        made_up.columns().len()
-    );
+    let basis = if task.differential_privacy.is_some() {
+        // Nothing else is used, whatever the sites' tables have.
+        "the columns that the task declares".to_owned()
+    } else {
+        let columns = made_up.columns().len();
+        format!("{columns} made-up columns (--data FILE takes those of a table)")
+    };
     Ok((costs, basis))
 }

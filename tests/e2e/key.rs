@@ -85,6 +85,12 @@ fn keys_that_a_passphrase_encrypts_serve_only_with_it_and_stay_encrypted_when_re
     );
     let text = refused(with(&wrong, &daemon), &daemon);
     assert!(text.contains("another passphrase"), "{text}");
+    let untouched = names.map(|name| (name.to_owned(), true));
+    assert_eq!(
+        keys(&state),
+        untouched,
+        "a key that nobody could read was made"
+    );
 
     // The daemon takes part with it; what it and its steward write from then on is encrypted, too.
     consortium.set(VARIABLE, arg(&right));

@@ -119,23 +119,19 @@ fn replace_key(path: &Path, content: &[u8]) -> Result<(), PkiError> {
     write_key(path, content, passphrase_beside(path)?.as_ref())
 }
 
-/// The process's passphrase; where it has none yet and a key in the same directory is encrypted, what
-/// decrypts that one: no key is written in clear beside encrypted ones.
+/// The process's passphrase, after it has decrypted a key in the same directory, if one is encrypted: no
+/// key is written in clear beside encrypted ones, or by another passphrase than theirs.
 fn passphrase_beside(path: &Path) -> Result<Option<Passphrase>, PkiError> {
-    let known = passphrase::of_process();
-    if known.is_some() {
-        return Ok(known);
-    }
     let entries = path.parent().map(fs::read_dir);
     for entry in entries.into_iter().flatten().flatten().flatten() {
         let beside = entry.path();
         let key = beside.extension().is_some_and(|ending| ending == "key");
         if key && passphrase::is_encrypted(&read_public(&beside)?) {
             read_private(&beside)?;
-            return Ok(passphrase::of_process());
+            break;
         }
     }
-    Ok(None)
+    Ok(passphrase::of_process())
 }
 
 fn write_key(path: &Path, content: &[u8], passphrase: Option<&Passphrase>) -> Result<(), PkiError> {
