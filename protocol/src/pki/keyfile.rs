@@ -1,5 +1,5 @@
 //! Private key files: written with mode 0600, refused when looser, and encrypted where the process has
-//! a [passphrase](super::passphrase).
+//! a [`passphrase`].
 //!
 //! Files are written whole or not at all: to a temporary name in the same directory,
 //! synced, renamed, and the directory synced.
