@@ -30,6 +30,9 @@ pub(crate) enum Command {
     Unprotect(Directory),
 }
 
+/// What a key file holds, in clear, and where it is.
+type Key = (Zeroizing<Vec<u8>>, PathBuf);
+
 /// Whose keys are meant.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Directory {
@@ -49,11 +52,11 @@ pub(crate) fn run(command: Command, out: Output) -> anyhow::Result<ExitCode> {
             directory,
             passphrase_file,
         } => {
-            let files = directory.readable_files()?;
+            let keys = directory.keys()?;
             let new = new_passphrase(passphrase_file.as_deref())?;
-            rewrite(&files, Some(&new), out)?;
+            rewrite(&keys, Some(&new), out)?;
         }
-        Command::Unprotect(directory) => rewrite(&directory.readable_files()?, None, out)?,
+        Command::Unprotect(directory) => rewrite(&directory.keys()?, None, out)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -85,14 +88,11 @@ impl Directory {
         Ok(files)
     }
 
-    /// [`Directory::files`], after each was read and decrypted once: nothing is half done because the
-    /// third file has another passphrase.
-    fn readable_files(&self) -> anyhow::Result<Vec<PathBuf>> {
-        let files = self.files()?;
-        for file in &files {
-            keyfile::read_private(file)?;
-        }
-        Ok(files)
+    /// [`Directory::files`] with what they hold, all read before one is written: nothing is half done
+    /// because the third file has another passphrase.
+    fn keys(&self) -> anyhow::Result<Vec<Key>> {
+        let read = |file: PathBuf| Ok((keyfile::read_private(&file)?, file));
+        self.files()?.into_iter().map(read).collect()
     }
 }
 
@@ -110,10 +110,11 @@ fn list(files: &[PathBuf], out: Output) -> anyhow::Result<()> {
     out.result(&described, rows.to_string())
 }
 
-fn rewrite(files: &[PathBuf], new: Option<&Passphrase>, out: Output) -> anyhow::Result<()> {
-    for file in files {
-        keyfile::protect(file, new)?;
+fn rewrite(keys: &[Key], new: Option<&Passphrase>, out: Output) -> anyhow::Result<()> {
+    for (content, file) in keys {
+        keyfile::protect(file, content, new)?;
     }
+    let files: Vec<&PathBuf> = keys.iter().map(|(_, file)| file).collect();
     let text = match new {
         Some(_) => format!(
             "{} key file(s) encrypted. Give the daemon the passphrase with {}=FILE; without it the \

@@ -84,10 +84,7 @@ pub(super) fn consistent(top: &Section<'_>, task: &Task) -> Result<(), TaskError
             None => Ok(()),
         };
     }
-    let no = |key: &str, problem: &str| {
-        let problem = format!("with [differential_privacy] {problem}");
-        Err(top.at_key(key, &problem))
-    };
+    let no = |key: &str, problem: &str| Err(unfit(top, key, problem));
     let limits = &task.constraints;
     let allowed = limits.allowed_models.as_ref();
     if task.kind != Some(Kind::Classification) || task.classes.len() != 2 {
@@ -113,6 +110,29 @@ pub(super) fn consistent(top: &Section<'_>, task: &Task) -> Result<(), TaskError
              follow from its cells; remove `missing_columns`",
         );
     }
+    one_round(top, task)?;
+    if task.decision.is_some() {
+        return no(
+            "decision",
+            "no threshold is chosen: that would take another look at the rows; remove it",
+        );
+    }
+    if task.metric_with_sums().is_some() {
+        return no(
+            "metric",
+            "a metric with sums of its own cannot be had; name another",
+        );
+    }
+    columns(top, task)
+}
+
+fn unfit(top: &Section<'_>, key: &str, problem: &str) -> TaskError {
+    top.at_key(key, &format!("with [differential_privacy] {problem}"))
+}
+
+/// The budget is for one round of a fixed plan.
+fn one_round(top: &Section<'_>, task: &Task) -> Result<(), TaskError> {
+    let no = |key: &str, problem: &str| Err(unfit(top, key, problem));
     if task.rounds.is_some_and(|rounds| rounds > 1) || task.every.is_some() {
         let key = if task.every.is_some() {
             "every"
@@ -135,27 +155,12 @@ pub(super) fn consistent(top: &Section<'_>, task: &Task) -> Result<(), TaskError
             );
         }
     }
-    if task.decision.is_some() {
-        return no(
-            "decision",
-            "no threshold is chosen: that would take another look at the rows; remove it",
-        );
-    }
-    if task.metric_with_sums().is_some() {
-        return no(
-            "metric",
-            "a metric with sums of its own cannot be had; name another",
-        );
-    }
-    columns(top, task)
+    Ok(())
 }
 
 /// Every feature is declared, with bounds or values that are public knowledge.
 fn columns(top: &Section<'_>, task: &Task) -> Result<(), TaskError> {
-    let no = |problem: String| {
-        let problem = format!("with [differential_privacy] {problem}");
-        Err(top.at_key("columns", &problem))
-    };
+    let no = |problem: String| Err(unfit(top, "columns", &problem));
     let mut features = 0;
     for (column, rule) in &task.columns {
         let bounded = match rule.r#type {

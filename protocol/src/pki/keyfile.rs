@@ -116,7 +116,7 @@ pub fn create_key(path: &Path, content: &[u8]) -> Result<(), PkiError> {
 
 /// Writes such a file over one that may be there.
 fn replace_key(path: &Path, content: &[u8]) -> Result<(), PkiError> {
-    write_key(path, content, passphrase_beside(path)?.as_ref())
+    protect(path, content, passphrase_beside(path)?.as_ref())
 }
 
 /// The process's passphrase, after it has decrypted a key in the same directory, if one is encrypted: no
@@ -134,7 +134,12 @@ fn passphrase_beside(path: &Path) -> Result<Option<Passphrase>, PkiError> {
     Ok(passphrase::of_process())
 }
 
-fn write_key(path: &Path, content: &[u8], passphrase: Option<&Passphrase>) -> Result<(), PkiError> {
+/// Writes a key file's content over what is there, encrypted by `passphrase` or, with none, in clear.
+pub fn protect(
+    path: &Path,
+    content: &[u8],
+    passphrase: Option<&Passphrase>,
+) -> Result<(), PkiError> {
     match passphrase {
         Some(passphrase) => {
             let text = passphrase::encrypt(content, passphrase)?;
@@ -142,13 +147,6 @@ fn write_key(path: &Path, content: &[u8], passphrase: Option<&Passphrase>) -> Re
         }
         None => replace(path, content, Access::Private),
     }
-}
-
-/// Encrypts the key file at `path` by `passphrase`, or with none writes it in clear, in one step.
-/// It is read with the process's passphrase where it is encrypted now.
-pub fn protect(path: &Path, passphrase: Option<&Passphrase>) -> Result<(), PkiError> {
-    let content = read_private(path)?;
-    write_key(path, &content, passphrase)
 }
 
 /// Writes a 32-byte secret that is not an X.509 key, as two lines of text: what it is, and
@@ -302,7 +300,7 @@ mod tests {
             directory.path().join("b.key"),
         );
         create_key(&first, b"first").expect("in clear");
-        protect(&first, Some(&passphrase.expect("long enough"))).expect("encrypted");
+        protect(&first, b"first", Some(&passphrase.expect("long enough"))).expect("encrypted");
         let error = create_key(&second, b"second").expect_err("no passphrase here");
         assert!(error.to_string().contains("a.key: encrypted"), "{error}");
         assert!(!second.exists());

@@ -30,12 +30,12 @@ use super::{PkiError, fill_random, keyfile};
 /// The environment variable that names the file with the passphrase.
 pub const VARIABLE: &str = "COLLEGIUM_PASSPHRASE_FILE";
 
-/// Fewest characters of a passphrase: eight words of a list, or twelve random letters, are 55 bits
-/// and more, behind a derivation of a third of a second.
+/// Fewest characters of a passphrase: twelve random small letters are 56 bits, behind a derivation of
+/// 128 MiB for each guess.
 pub const FEWEST_CHARACTERS: usize = 12;
 
 const TITLE: &str = "collegium key file, encrypted by a passphrase, version 1\n";
-/// 128 MiB and about a third of a second; OWASP's recommendation of 2023.
+/// 128 MiB, OWASP's recommendation of 2023; half a second (Xeon, development build, 2026-11-27).
 const LOG_N: u8 = 17;
 /// A file that asks for more memory than 1 GiB is refused.
 const MAX_LOG_N: u8 = 20;
