@@ -23,7 +23,7 @@ fn offered(preset: &str, labels: usize) -> (Task, Profile, Vec<NamedPipeline>) {
         let score = 2.0 * libm::log(b / a) + stream.normal();
         let target = match labels {
             0 => format!("{score:.3}"),
-            _ => format!("c{}", (score.abs() * 2.0) as usize % labels),
+            _ => ((score.abs() * 2.0) as usize % labels).to_string(),
         };
         writeln!(text, "{a:.1},{b:.1},{code},{target}").expect("a line");
     }
