@@ -43,6 +43,13 @@ pub trait Family: Sync {
     /// it cannot serve.
     fn candidates(&self, offer: &Offer<'_>) -> Vec<Proposal>;
 
+    /// Candidates beyond [`Family::candidates`], the best guess first, for searches with time for
+    /// a local search: each takes part in the race only where the sites, training alone, prefer
+    /// it to what it would replace. None unless the family says so.
+    fn further(&self, _offer: &Offer<'_>) -> Vec<Proposal> {
+        Vec::new()
+    }
+
     /// A trainer for hyperparameters as [`Family::candidates`] wrote them.
     ///
     /// # Errors
