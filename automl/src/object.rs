@@ -251,6 +251,16 @@ impl Objects {
         self.held.get(&id).map(|held| &held.object)
     }
 
+    /// A store of its own with this one object, if it is here.
+    #[must_use]
+    pub fn only(&self, id: ObjectId) -> Self {
+        let held = self.held.get(&id).map(|held| (id, held.clone()));
+        Self {
+            held: held.into_iter().collect(),
+            asks: self.asks,
+        }
+    }
+
     /// Whether the object is here.
     #[must_use]
     pub fn holds(&self, id: ObjectId) -> bool {
