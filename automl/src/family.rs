@@ -11,6 +11,7 @@ pub mod gbdt;
 pub mod logistic;
 pub(crate) mod monotone;
 pub mod net;
+pub mod portfolio;
 pub mod registry;
 pub mod scorecard;
 

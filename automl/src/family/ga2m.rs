@@ -19,9 +19,11 @@ mod effects;
 mod group;
 mod pairs;
 mod plan;
+mod portfolio;
 mod trainer;
 
 pub use effects::{ColumnEffect, Effects, PairEffect};
+pub use portfolio::Ga2mConfiguration;
 pub use trainer::Ga2mTrainer;
 
 use std::collections::BTreeMap;
@@ -29,6 +31,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::family::additive::{AdditiveObject, AdditivePart, AdditiveTrainer, Ground, MAX_POINTS};
+use crate::family::portfolio::{Portfolio, further};
 use crate::family::{Family, Offer, Proposal, Reads, Setting, Trainer, monotone};
 
 /// The family's name.
@@ -71,6 +74,14 @@ impl Family for Ga2m {
                 })
             })
             .collect()
+    }
+
+    fn further(&self, offer: &Offer<'_>) -> Vec<Proposal> {
+        further(
+            &Portfolio::checked_in().ga2m,
+            offer,
+            &self.candidates(offer),
+        )
     }
 
     fn trainer(
@@ -144,6 +155,18 @@ pub struct Ga2mCandidate {
 }
 
 impl Ga2mCandidate {
+    /// The best guess.
+    fn usual() -> Self {
+        Self {
+            groups: 32,
+            pairs: 16,
+            side: 8,
+            weights: Weights::default(),
+            multiples: vec![0.3, 1.0, 3.0],
+            monotone: BTreeMap::new(),
+        }
+    }
+
     /// In a few words.
     fn title(&self) -> String {
         match self.pairs {
@@ -209,14 +232,7 @@ impl Ga2mCandidate {
     /// first: each is a grid of penalties of its own.
     #[must_use]
     pub fn offered(rows: u64) -> Vec<Self> {
-        let usual = Self {
-            groups: 32,
-            pairs: 16,
-            side: 8,
-            weights: Weights::default(),
-            multiples: vec![0.3, 1.0, 3.0],
-            monotone: BTreeMap::new(),
-        };
+        let usual = Self::usual();
         let mut offered = vec![
             usual.clone(),
             // Fewer pairs on finer grids: did better on bank marketing, worse on higgs.

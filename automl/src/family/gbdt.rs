@@ -42,11 +42,13 @@ mod oracle_tests;
 pub use hyperparameters::GbdtHyperparameters;
 pub use model::{Frame, GbdtModel, GbdtStage, MAX_FOREST, MAX_STAGES};
 pub use part::GbdtPart;
+pub use portfolio::GbdtConfiguration;
 pub use trainer::GbdtTrainer;
 pub use tree::{MAX_DEPTH, Node, Test, Tree};
 
 use serde::{Deserialize, Serialize};
 
+use crate::family::portfolio::{Portfolio, further};
 use crate::family::{Family, FamilyObject, FoldModel, Offer, Proposal, Reads, Setting, Trainer};
 use crate::search::Knob;
 
@@ -67,6 +69,14 @@ impl Family for Gbdt {
 
     fn candidates(&self, offer: &Offer<'_>) -> Vec<Proposal> {
         portfolio::candidates(offer)
+    }
+
+    fn further(&self, offer: &Offer<'_>) -> Vec<Proposal> {
+        further(
+            &Portfolio::checked_in().gbdt,
+            offer,
+            &self.candidates(offer),
+        )
     }
 
     fn trainer(

@@ -7,17 +7,20 @@
 //! zero is already the ridge solution.
 
 mod newton;
+mod portfolio;
 
 pub use newton::{LogisticCandidate, LogisticTrainer};
+pub use portfolio::{LinearFeatures, LogisticConfiguration};
 
 use serde::{Deserialize, Serialize};
 
 use crate::ask::{EncodeError, Encoder, PartTotals, Segment};
+use crate::family::portfolio::{Portfolio, further};
 use crate::family::{
     Family, FamilyObject, FamilyPart, FoldModel, Head, Offer, Proposal, Reads, Setting, Trainer,
     sigmoid, softplus,
 };
-use crate::features::{Numbers, Row};
+use crate::features::{NamedPipeline, Numbers, Row};
 use crate::fixed::FixedPoint;
 use crate::metric::{LossCounter, LossSums, SEGMENTS, check_rows_and_folds};
 use crate::object::ObjectId;
@@ -54,11 +57,7 @@ impl Family for Logistic {
     }
 
     fn candidates(&self, offer: &Offer<'_>) -> Vec<Proposal> {
-        let narrow = offer.pipelines_of(false).filter(|(_, named)| {
-            let networks = matches!(named.spec.numbers, Numbers::Smooth { .. });
-            !networks && named.pipeline.width() <= MAX_WIDTH as usize
-        });
-        narrow
+        narrow(offer)
             .flat_map(|(pipeline, _)| {
                 RIDGES.map(|ridge| Proposal {
                     pipeline,
@@ -67,6 +66,14 @@ impl Family for Logistic {
                 })
             })
             .collect()
+    }
+
+    fn further(&self, offer: &Offer<'_>) -> Vec<Proposal> {
+        further(
+            &Portfolio::checked_in().logistic,
+            offer,
+            &self.candidates(offer),
+        )
     }
 
     fn trainer(
@@ -82,6 +89,14 @@ impl Family for Logistic {
     fn reads(&self) -> Reads {
         Reads::of::<NewtonPart, LogisticModel>()
     }
+}
+
+/// The pipelines that a linear model takes: numbers that are not made for networks, and few.
+fn narrow<'a>(offer: &'a Offer<'_>) -> impl Iterator<Item = (usize, &'a NamedPipeline)> {
+    offer.pipelines_of(false).filter(|(_, named)| {
+        let networks = matches!(named.spec.numbers, Numbers::Smooth { .. });
+        !networks && named.pipeline.width() <= MAX_WIDTH as usize
+    })
 }
 
 /// One linear model per fold and output. Weights are in column order, the

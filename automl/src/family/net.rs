@@ -33,12 +33,14 @@ mod trainer;
 pub use device::{DeviceError, TrainingDevice};
 pub use model::NetModel;
 pub use part::{LocalTraining, NetPart};
+pub use portfolio::{NetConfiguration, NetServer};
 pub use server::Server;
 pub use shape::{Embedding, NetShape};
 pub use trainer::{NetCandidate, NetTrainer, update_levels};
 
 use serde::Deserialize;
 
+use crate::family::portfolio::{Portfolio, further};
 use crate::family::{Family, Offer, Proposal, Reads, Setting, Trainer};
 use crate::search::Knob;
 
@@ -56,6 +58,10 @@ impl Family for Net {
 
     fn candidates(&self, offer: &Offer<'_>) -> Vec<Proposal> {
         portfolio::candidates(offer)
+    }
+
+    fn further(&self, offer: &Offer<'_>) -> Vec<Proposal> {
+        further(&Portfolio::checked_in().net, offer, &self.candidates(offer))
     }
 
     fn trainer(

@@ -8,10 +8,12 @@
 //! and the rest is refitted within the same step. Every sum is of integers.
 
 mod points;
+mod portfolio;
 mod trainer;
 mod woe;
 
 pub use points::{PointsRow, PointsTable, Scaling};
+pub use portfolio::ScorecardConfiguration;
 pub use trainer::ScorecardTrainer;
 pub use woe::Shape;
 
@@ -20,6 +22,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::family::additive::{AdditiveObject, AdditivePart, AdditiveTrainer, Ground, MAX_POINTS};
+use crate::family::portfolio::{Portfolio, further};
 use crate::family::{Family, Head, Offer, Proposal, Reads, Setting, Trainer, monotone};
 
 /// The family's name.
@@ -65,6 +68,14 @@ impl Family for Scorecard {
                 })
             })
             .collect()
+    }
+
+    fn further(&self, offer: &Offer<'_>) -> Vec<Proposal> {
+        further(
+            &Portfolio::checked_in().scorecard,
+            offer,
+            &self.candidates(offer),
+        )
     }
 
     fn trainer(

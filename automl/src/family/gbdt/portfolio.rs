@@ -1,9 +1,10 @@
 //! The candidates that the search tries first.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::hyperparameters::GbdtHyperparameters;
 use crate::ask::MAX_NUMBERS;
+use crate::family::portfolio::{Configuration, binned, within};
 use crate::family::{Head, Offer, Proposal, monotone};
 use crate::features::Pipeline;
 use crate::search::{Knob, Scale};
@@ -91,20 +92,62 @@ pub(super) fn candidates(offer: &Offer<'_>) -> Vec<Proposal> {
             // The best guess may take most of a step for itself.
             let share = if place + guess == 0 { 4 } else { 1 };
             let most = share * CANDIDATE_NUMBERS;
-            let Some(fitted) = within_a_step(hyperparameters, &named.pipeline, most, offer) else {
-                continue;
-            };
-            let Ok(json) = serde_json::to_value(&fitted) else {
-                continue;
-            };
-            proposals.push(Proposal {
-                pipeline,
-                name: name(&fitted),
-                hyperparameters: json,
-            });
+            let fitted = within_a_step(hyperparameters, &named.pipeline, most, offer);
+            proposals.extend(fitted.and_then(|fitted| proposal(pipeline, &fitted)));
         }
     }
     proposals
+}
+
+/// A configuration of the portfolio: what a preset's steps, the kind of target and the room of a
+/// step make hyperparameters of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GbdtConfiguration {
+    /// Whether derived columns are used, where a table has some.
+    pub derived: bool,
+    /// Levels of splits, 2 to 8.
+    pub depth: u8,
+    /// Share of the rows a tree sees, 0.3 to 1.
+    pub row_share: f64,
+    /// Share of the columns a tree sees, 0.1 to 1.
+    pub column_share: f64,
+    /// L2 penalty on leaf values, 0.1 to 100.
+    pub lambda: f64,
+    /// Smallest Hessian sum of a leaf for classes, 0.1 to 100; a number's is eight times as much.
+    pub min_hessian: f64,
+    /// Factor on the learning rate that follows from the depth and the steps, 0.2 to 4.
+    pub rate: f64,
+}
+
+impl Configuration for GbdtConfiguration {
+    fn check(&self) -> Result<(), String> {
+        within("depth", f64::from(self.depth), (2.0, 8.0))?;
+        within("row_share", self.row_share, (0.3, 1.0))?;
+        within("column_share", self.column_share, (0.1, 1.0))?;
+        within("lambda", self.lambda, (0.1, 100.0))?;
+        within("min_hessian", self.min_hessian, (0.1, 100.0))?;
+        within("rate", self.rate, (0.2, 4.0))
+    }
+
+    fn propose(&self, offer: &Offer<'_>) -> Option<Proposal> {
+        let (pipeline, named) = binned(offer, self.derived)?;
+        let variant = Variant(
+            self.depth,
+            self.row_share,
+            self.column_share,
+            self.lambda,
+            self.min_hessian,
+            self.rate,
+        );
+        let (steps, _) = room(offer.task.preset);
+        let hyperparameters = GbdtHyperparameters {
+            monotone: monotone::ways(offer, &named.pipeline)?,
+            ..hyperparameters(&variant, steps, offer.head)
+        };
+        let fitted = within_a_step(hyperparameters, &named.pipeline, CANDIDATE_NUMBERS, offer)?;
+        proposal(pipeline, &fitted)
+    }
 }
 
 /// What later rounds vary.
@@ -136,10 +179,14 @@ pub(super) fn varied(
     };
     let fitted = within_a_step(changed, &named.pipeline, CANDIDATE_NUMBERS, offer)?;
     fitted.check().ok()?;
+    proposal(pipeline, &fitted)
+}
+
+fn proposal(pipeline: usize, fitted: &GbdtHyperparameters) -> Option<Proposal> {
     Some(Proposal {
         pipeline,
-        name: name(&fitted),
-        hyperparameters: serde_json::to_value(&fitted).ok()?,
+        name: name(fitted),
+        hyperparameters: serde_json::to_value(fitted).ok()?,
     })
 }
 

@@ -1,8 +1,9 @@
 //! The networks that a search tries.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{LocalTraining, NetCandidate, Server};
+use crate::family::portfolio::{Configuration, within};
 use crate::family::{Offer, Proposal};
 use crate::features::{NamedPipeline, Numbers};
 use crate::search::{Knob, Scale};
@@ -22,6 +23,14 @@ const AVERAGE: Server = Server::Average {
     momentum: 0.0,
 };
 
+/// Where sites differ, their changes nearly cancel, and Adam makes up for it.
+const ADAM: Server = Server::Adam {
+    learning_rate: 0.01,
+    tau: 0.001,
+};
+/// What the average of the weights keeps of the steps before.
+const AVERAGING: f64 = 0.8;
+
 /// Which numbers a candidate wants.
 #[derive(Clone, Copy, PartialEq)]
 enum Wants {
@@ -37,21 +46,106 @@ pub(super) fn candidates(offer: &Offer<'_>) -> Vec<Proposal> {
     } else {
         many_rows(offer.profile.train_rows)
     };
-    let propose = |(wants, mut candidate): (Wants, NetCandidate)| {
+    let propose = |(wants, candidate): (Wants, NetCandidate)| {
         let (place, named) = pipeline(offer, wants)?;
-        let (width, columns) = (named.pipeline.width(), named.pipeline.widths());
-        // A table of hundreds of columns leaves no room for some embeddings and layers.
-        let shape = candidate.shape(width, &columns, offer.head);
-        shape.check(offer.head).ok()?;
-        let weights = shape.parameters() as f64;
-        bound_work(&mut candidate, weights, offer.profile.train_rows, named);
-        Some(Proposal {
-            pipeline: place,
-            name: name(&candidate),
-            hyperparameters: serde_json::to_value(&candidate).unwrap_or_default(),
-        })
+        bounded(offer, place, named, candidate)
     };
     configurations.into_iter().filter_map(propose).collect()
+}
+
+/// A configuration of the portfolio: how large batches are and how fast rates fall follows from
+/// the rows, and the share of the rows that a step takes from its work.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetConfiguration {
+    /// Whether numbers are cut into pieces too.
+    pub pieces: bool,
+    /// Numbers that each column is embedded as, 0 to 64.
+    pub embedding: u32,
+    /// Widths of the hidden layers: 1 to 4 of 4 to 512 units.
+    pub hidden: Vec<u32>,
+    /// Learning rate of the sites, 0.0001 to 0.05.
+    pub rate: f64,
+    /// Share of hidden units dropped, 0 to 0.7.
+    pub dropout: f64,
+    /// Weight decay of the sites, 0 to 5.
+    pub decay: f64,
+    /// What the averaged changes do.
+    pub server: NetServer,
+}
+
+/// The servers of the portfolio's networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NetServer {
+    /// Federated averaging.
+    Average,
+    /// Adam over the averaged changes.
+    Adam,
+}
+
+impl Configuration for NetConfiguration {
+    fn check(&self) -> Result<(), String> {
+        within("embedding", f64::from(self.embedding), (0.0, 64.0))?;
+        within("hidden layers", self.hidden.len() as f64, (1.0, 4.0))?;
+        for width in &self.hidden {
+            within("hidden", f64::from(*width), (4.0, 512.0))?;
+        }
+        within("rate", self.rate, (1e-4, 0.05))?;
+        within("dropout", self.dropout, (0.0, 0.7))?;
+        within("decay", self.decay, (0.0, 5.0))
+    }
+
+    fn propose(&self, offer: &Offer<'_>) -> Option<Proposal> {
+        let wants = if self.pieces {
+            Wants::Pieces
+        } else {
+            Wants::Smooth
+        };
+        let (place, named) = pipeline(offer, wants)?;
+        let rows = offer.profile.train_rows;
+        let candidate = NetCandidate {
+            embedding: self.embedding,
+            hidden: self.hidden.clone(),
+            local: LocalTraining {
+                epochs: 1,
+                share: 1.0,
+                batch: batch(rows),
+                learning_rate: self.rate,
+                weight_decay: self.decay,
+                dropout: self.dropout,
+                proximal: 0.0,
+            },
+            decay: decay(rows),
+            server: match self.server {
+                NetServer::Average => AVERAGE,
+                NetServer::Adam => ADAM,
+            },
+            averaging: AVERAGING,
+            score_every: 1,
+        };
+        bounded(offer, place, named, candidate)
+    }
+}
+
+/// A candidate within the work of a step; `None` where its weights are too many.
+fn bounded(
+    offer: &Offer<'_>,
+    pipeline: usize,
+    named: &NamedPipeline,
+    mut candidate: NetCandidate,
+) -> Option<Proposal> {
+    let (width, columns) = (named.pipeline.width(), named.pipeline.widths());
+    // A table of hundreds of columns leaves no room for some embeddings and layers.
+    let shape = candidate.shape(width, &columns, offer.head);
+    shape.check(offer.head).ok()?;
+    let weights = shape.parameters() as f64;
+    bound_work(&mut candidate, weights, offer.profile.train_rows, named);
+    Some(Proposal {
+        pipeline,
+        name: name(&candidate),
+        hyperparameters: serde_json::to_value(&candidate).ok()?,
+    })
 }
 
 /// What later rounds vary.
@@ -72,16 +166,8 @@ pub(super) fn varied(
     hyperparameters: &serde_json::Value,
 ) -> Option<Proposal> {
     let named = offer.pipelines.get(pipeline)?;
-    let mut candidate = NetCandidate::deserialize(hyperparameters).ok()?;
-    let shape = candidate.shape(named.pipeline.width(), &named.pipeline.widths(), offer.head);
-    shape.check(offer.head).ok()?;
-    let weights = shape.parameters() as f64;
-    bound_work(&mut candidate, weights, offer.profile.train_rows, named);
-    Some(Proposal {
-        pipeline,
-        name: name(&candidate),
-        hyperparameters: serde_json::to_value(&candidate).ok()?,
-    })
+    let candidate = NetCandidate::deserialize(hyperparameters).ok()?;
+    bounded(offer, pipeline, named, candidate)
 }
 
 /// Takes so many batches of a pass, and scores so seldom, that a step stays within the work that
@@ -131,6 +217,20 @@ fn name(candidate: &NetCandidate) -> String {
     )
 }
 
+/// Most rows in a batch, where there are so many training rows.
+fn batch(rows: u64) -> u32 {
+    match rows {
+        0..FEW_ROWS => 32,
+        FEW_ROWS..50_000 => 64,
+        50_000.. => 256,
+    }
+}
+
+/// What rates are multiplied with after each step.
+fn decay(rows: u64) -> f64 {
+    if rows < FEW_ROWS { 0.98 } else { 0.97 }
+}
+
 /// Strongly regularised, for a few hundred rows say little; and two that are not, for where little
 /// noise is in them: the step with the least validation loss is shown, so they can do no harm.
 fn few_rows() -> Vec<(Wants, NetCandidate)> {
@@ -148,7 +248,7 @@ fn few_rows() -> Vec<(Wants, NetCandidate)> {
         },
         decay: 0.98,
         server: AVERAGE,
-        averaging: 0.8,
+        averaging: AVERAGING,
         score_every: 1,
     };
     vec![
@@ -162,22 +262,21 @@ fn few_rows() -> Vec<(Wants, NetCandidate)> {
 }
 
 fn many_rows(rows: u64) -> Vec<(Wants, NetCandidate)> {
-    let batch = if rows < 50_000 { 64 } else { 256 };
     let net = |embedding, hidden: &[u32], learning_rate, dropout| NetCandidate {
         embedding,
         hidden: hidden.to_vec(),
         local: LocalTraining {
             epochs: 1,
             share: 1.0,
-            batch,
+            batch: batch(rows),
             learning_rate,
             weight_decay: 0.1,
             dropout,
             proximal: 0.0,
         },
-        decay: 0.97,
+        decay: decay(rows),
         server: AVERAGE,
-        averaging: 0.8,
+        averaging: AVERAGING,
         score_every: 1,
     };
     let embedded = net(8, &[128], 0.002, 0.2);
@@ -189,12 +288,8 @@ fn many_rows(rows: u64) -> Vec<(Wants, NetCandidate)> {
         },
         ..embedded.clone()
     };
-    // Where sites differ, their changes nearly cancel, and Adam makes up for it.
     let adam = |candidate: NetCandidate| NetCandidate {
-        server: Server::Adam {
-            learning_rate: 0.01,
-            tau: 0.001,
-        },
+        server: ADAM,
         ..candidate
     };
     vec![
