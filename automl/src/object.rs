@@ -245,6 +245,22 @@ impl Objects {
         Ok(id)
     }
 
+    /// Keeps an object that was made here, without reading its bytes again.
+    ///
+    /// # Errors
+    /// As [`Object::to_bytes`].
+    pub fn keep(&mut self, object: Object) -> Result<ObjectId, ObjectError> {
+        let bytes = object.to_bytes()?;
+        let id = ObjectId::of(&bytes);
+        let held = Held {
+            object,
+            bytes: bytes.len(),
+            used: self.asks,
+        };
+        self.held.insert(id, held);
+        Ok(id)
+    }
+
     /// The object of this id.
     #[must_use]
     pub fn get(&self, id: ObjectId) -> Option<&Object> {

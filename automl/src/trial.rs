@@ -1,8 +1,8 @@
 //! Candidates that every site trains alone: the one part of the local search.
 //!
-//! A site draws a sample of its training rows, trains each candidate on it with the pipeline's own
-//! folds, by the family's own trainer, and answers how many rows validated it, their summed losses
-//! and the squares of those. No model leaves the site. The work is bounded in row-feature updates
+//! A site draws a sample of its training rows, trains each candidate on most of it by the family's
+//! own trainer, and answers how many rows of the rest validated it, their summed losses and the
+//! squares of those. No model leaves the site. The work is bounded in row-feature updates
 //! and in steps, never in seconds, so an answer is the same on a slow machine.
 
 use std::collections::BTreeSet;

@@ -347,10 +347,19 @@ fn a_site_keeps_to_its_bounds_and_answers_zeros_for_what_it_cannot_train() {
     let cleveland = || hospitals::hospital("cleveland");
     let mut open = site(&recorder, &task, cleveland(), SitePolicy::default());
     let train = open.data().counts().train;
-    assert_eq!(rows_of(&mut open, ask), vec![train; count]);
+    // Two of the five folds validate.
+    let rows = rows_of(&mut open, ask);
+    assert_eq!(rows, vec![rows[0]; count]);
+    assert!(
+        (train / 4..train / 2).contains(&rows[0]),
+        "{} of {train}",
+        rows[0]
+    );
     // A sample, and no more.
     let fewer = with(ask, |part| part.sample = 100);
-    assert_eq!(rows_of(&mut open, &fewer), vec![100; count]);
+    let sampled = rows_of(&mut open, &fewer);
+    assert_eq!(sampled, vec![sampled[0]; count]);
+    assert!((20..60).contains(&sampled[0]), "{} of 100", sampled[0]);
     let tiny = with(ask, |part| part.sample = 20);
     assert_eq!(rows_of(&mut open, &tiny), zeros, "too few rows");
     // Not even one step is within the bound.
@@ -378,8 +387,8 @@ fn a_site_keeps_to_its_bounds_and_answers_zeros_for_what_it_cannot_train() {
     let one_bad = with(ask, |part| {
         part.candidates[1].hyperparameters = serde_json::json!({ "ridge": "much" });
     });
-    let rows = rows_of(&mut open, &one_bad);
-    assert_eq!((rows[0], rows[1], rows[2]), (train, 0, train));
+    let others = rows_of(&mut open, &one_bad);
+    assert_eq!(others[..3], [rows[0], 0, rows[0]]);
 }
 
 #[test]

@@ -67,13 +67,20 @@ impl TableSite {
     }
 
     /// The rows that the part is answered from, in the table's order: at most so many, drawn by the
-    /// task's seed, and the site's own limits applied to what is left of each fold.
+    /// task's seed, and the site's own limits applied to what is left of each fold. Those of the
+    /// first folds validate.
     fn sample(&self, part: &TrialPart, pipeline: ObjectId) -> Result<Rows, SiteError> {
         let rows = self.training(pipeline)?;
         let picked = drawn(self.data.task().seed, rows.len(), part.sample as usize);
         let mut sample = rows.picked(&picked);
         let folds = self.pipeline(pipeline)?.folds();
         self.data.policy().apply(&mut sample.slots, folds);
+        for slot in &mut sample.slots {
+            *slot = match *slot {
+                Slot::Fold(fold) if fold < validating(folds) => Slot::Fold(0),
+                _ => Slot::TrainOnly,
+            };
+        }
         Ok(sample)
     }
 
@@ -98,7 +105,8 @@ impl TableSite {
             ),
             pipeline: trial.pipeline,
             head: part.head,
-            folds: features.folds(),
+            // One model a candidate: folds only make losses sharper, and samples do that for less.
+            folds: 1,
             width: features.width(),
             features: Arc::clone(features),
             rows: rows.len() as u64,
@@ -175,7 +183,7 @@ impl Alone<'_> {
                 break;
             }
             for object in objects {
-                self.objects.insert(&object.to_bytes()?)?;
+                self.objects.keep(object)?;
             }
             let totals = self.sum(&ask)?;
             step += 1;
@@ -217,6 +225,11 @@ impl Alone<'_> {
             contributors: vec![1],
         })
     }
+}
+
+/// Folds whose rows validate, all together; those of the others train.
+fn validating(folds: u8) -> u8 {
+    folds.div_ceil(3)
 }
 
 /// At most so many of `rows` rows, ascending. Those of a smaller sample are among those of a larger.
