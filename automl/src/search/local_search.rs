@@ -25,6 +25,8 @@ const FRONT_ONE_IN: usize = 3;
 /// Places that are drawn by lot: one in this many of a family's places, rounded.
 const LOT_ONE_IN: usize = 10;
 
+/// Steps of training: one of so many parts of the race's first rung. Twice as many rank no better.
+const RUNG_PARTS: u32 = 2;
 /// Rows of all sites together that a candidate is trained on, and most and fewest of one site where
 /// there are many: the race goes over all rows at each step.
 const SAMPLED_ROWS: usize = 8192;
@@ -101,7 +103,7 @@ pub(super) fn plan(
             head: offer.head,
             rows: offer.profile.train_rows,
             sample: sample(conductor.members(), widest.unwrap_or(1)) as u32,
-            steps: rung.clamp(1, MAX_STEPS),
+            steps: (rung / RUNG_PARTS).clamp(1, MAX_STEPS),
             work: WORK,
         },
         pools,
