@@ -6,7 +6,7 @@ use collegium_automl::family::{self, Family, logistic};
 use collegium_automl::noise::honest_shares;
 use collegium_automl::profile::{ColumnKind, Profile};
 use collegium_automl::split::{FOLDS, HOLDOUT_FROM};
-use collegium_automl::task::{ColumnType, Task};
+use collegium_automl::task::{ColumnType, Preset, Task};
 use collegium_crypto::params::Thresholds;
 use serde_json::{Value, json};
 
@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 const WIDTH: usize = 100;
 /// Where the text of a line begins.
 const INDENT: usize = 12;
+/// Key of a stage whose name is wider than that.
+const LOCAL_SEARCH: &str = "local_search";
 
 /// What is asked, and of whom.
 pub(crate) struct Asks<'a> {
@@ -97,7 +99,12 @@ impl Asks<'_> {
         if !unused.is_empty() {
             paragraphs.push(("not used", list(&unused)));
         }
-        paragraphs.extend(self.stages());
+        // Names of stages stand in a narrow column.
+        let stages = self.stages().into_iter();
+        paragraphs.extend(stages.map(|(stage, words)| match stage {
+            LOCAL_SEARCH => ("at first", words),
+            other => (other, words),
+        }));
         paragraphs.push(("leaves", self.leaves()));
         paragraphs.push(("splits", self.splits()));
         let (tried, left_out) = self.families();
@@ -164,7 +171,7 @@ impl Asks<'_> {
              from. {}.",
             sums.join(". ")
         );
-        vec![
+        let mut stages = vec![
             (
                 "profile",
                 "Of training rows: the names of the columns; how many cells are numbers, dates, texts \
@@ -180,7 +187,15 @@ impl Asks<'_> {
                  rows of each class by predicted score."
                     .to_owned(),
             ),
-        ]
+        ];
+        if self.task.preset != Preset::Fast {
+            let words = "Once before the race, where a family has more candidates than places in it: \
+                         the site trains each of them alone, on a sample of its training rows, and \
+                         keeps the models; how many rows validated one, its summed losses and \
+                         their squares.";
+            stages.insert(1, (LOCAL_SEARCH, words.to_owned()));
+        }
+        stages
     }
 
     fn leaves(&self) -> String {

@@ -13,7 +13,7 @@ mod totals;
 pub use encode::{Answer, EncodeError, Encoder};
 pub use totals::{PartTotals, Totals};
 
-use part::{BLEND, COMPARE, GRAM, NOISY, PROFILE, SCORE};
+use part::{BLEND, COMPARE, GRAM, NOISY, PROFILE, SCORE, TRIAL};
 
 use serde::{Deserialize, Serialize};
 
@@ -23,10 +23,11 @@ use crate::metric::{ComparePart, Rows, ScorePart};
 use crate::noise::NoisyPart;
 use crate::object::ObjectId;
 use crate::profile::ProfilePart;
+use crate::trial::TrialPart;
 
 /// Largest ask in bytes. A part is below 1 KiB of JSON except vocabularies in
-/// profile parts, and blends (at most 4 KiB, one or two in an ask) and comparisons (at most 8 KiB, one in an ask); 1 MiB leaves room for
-/// [`MAX_PARTS`] of them.
+/// profile parts, blends (at most 4 KiB, one or two in an ask), comparisons (at most 8 KiB, one in an ask)
+/// and trials (as a rule some 100 KiB, alone in an ask); 1 MiB leaves room for [`MAX_PARTS`] of them.
 pub const MAX_ASK_BYTES: usize = 1 << 20;
 
 /// Most parts in one ask: a portfolio of 256 candidates.
@@ -122,6 +123,8 @@ impl Segment {
 pub enum Stage {
     /// What the columns look like over all sites.
     Profile,
+    /// Every site trains many candidates alone, which decides which of them the race takes.
+    LocalSearch,
     /// Candidates train and are compared.
     Race,
     /// Which of the best go together.
@@ -140,6 +143,7 @@ impl Stage {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Profile => "profile",
+            Self::LocalSearch => "local_search",
             Self::Race => "race",
             Self::Ensemble => "ensemble",
             Self::Calibrate => "calibrate",
@@ -149,12 +153,14 @@ impl Stage {
     }
 }
 
-/// One thing to compute. As JSON an object with one key: `profile`, `score`, `gram`, `blend`,
-/// `compare`, `noisy`, or the name of a family.
+/// One thing to compute. As JSON an object with one key: `profile`, `trial`, `score`, `gram`,
+/// `blend`, `compare`, `noisy`, or the name of a family.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Part {
     /// Counts and moments of columns over the training rows.
     Profile(ProfilePart),
+    /// Losses of candidates that the site trains alone, on a sample of its training rows.
+    Trial(TrialPart),
     /// Losses and curves of a model on validation or test rows.
     Score(ScorePart),
     /// Products of several models' errors on validation rows.
@@ -175,6 +181,7 @@ impl Part {
     pub fn segments(&self) -> Vec<Segment> {
         match self {
             Self::Profile(part) => part.segments(),
+            Self::Trial(part) => part.segments(),
             Self::Score(part) => part.segments(),
             Self::Gram(part) => part.segments(),
             Self::Blend(part) => part.segments(),
@@ -189,6 +196,7 @@ impl Part {
     pub fn objects(&self) -> Vec<ObjectId> {
         match self {
             Self::Profile(part) => part.objects(),
+            Self::Trial(part) => part.objects(),
             Self::Score(part) => vec![part.pipeline, part.model],
             Self::Gram(part) => part.objects(),
             Self::Blend(part) => part.objects(),
@@ -202,12 +210,13 @@ impl Part {
         }
     }
 
-    /// Its key in JSON: `profile`, `score`, `gram`, `blend`, `compare`, `noisy`, or the name of a
-    /// family.
+    /// Its key in JSON: `profile`, `trial`, `score`, `gram`, `blend`, `compare`, `noisy`, or the
+    /// name of a family.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
             Self::Profile(_) => PROFILE,
+            Self::Trial(_) => TRIAL,
             Self::Score(_) => SCORE,
             Self::Gram(_) => GRAM,
             Self::Blend(_) => BLEND,
@@ -215,6 +224,16 @@ impl Part {
             Self::Noisy(_) => NOISY,
             Self::Train(part) => part.family(),
         }
+    }
+
+    /// What a site's policy may know it by: [`Part::name`], and the families that it trains.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<&'static str> {
+        let mut kinds = vec![self.name()];
+        if let Self::Trial(part) = self {
+            kinds.extend(part.families());
+        }
+        kinds
     }
 
     /// Whether it reads test rows.
@@ -225,7 +244,11 @@ impl Part {
             Self::Blend(part) => part.on == Rows::Test,
             Self::Noisy(part) => matches!(part, NoisyPart::Outcomes(_)),
             // None of these can: see what they are given in `site`.
-            Self::Profile(_) | Self::Gram(_) | Self::Compare(_) | Self::Train(_) => false,
+            Self::Profile(_)
+            | Self::Trial(_)
+            | Self::Gram(_)
+            | Self::Compare(_)
+            | Self::Train(_) => false,
         }
     }
 
@@ -238,6 +261,7 @@ impl Part {
     fn check(&self) -> Result<(), AskError> {
         match self {
             Self::Profile(part) => part.check().map_err(AskError::Part),
+            Self::Trial(part) => part.check().map_err(AskError::Part),
             Self::Score(part) => part.check().map_err(AskError::Part),
             Self::Gram(part) => part.check().map_err(AskError::Part),
             Self::Blend(part) => part.check().map_err(AskError::Part),

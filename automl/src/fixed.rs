@@ -61,6 +61,16 @@ impl FixedPoint {
         }
     }
 
+    /// A sum that was taken in another rounding, over no more rows, in this one.
+    #[must_use]
+    pub fn sum(&self, value: f64) -> i64 {
+        if value.is_nan() {
+            return 0;
+        }
+        let limit = self.limit as f64;
+        libm::round(value * self.scale).clamp(-limit, limit) as i64
+    }
+
     /// A sum as a number again.
     #[must_use]
     pub fn value(&self, sum: i64) -> f64 {

@@ -54,3 +54,4 @@ pub mod site;
 pub mod split;
 pub mod table;
 pub mod task;
+pub mod trial;

@@ -20,4 +20,4 @@ pub use rule::{MAX_SUMS, Metric, Rule, RuleError, register};
 pub(crate) use score::check_rows_and_folds;
 pub use score::{Metrics, Rows, ScorePart, Scored};
 pub use sums::LossSums;
-pub(crate) use sums::{LossCounter, SEGMENTS, likeliest, loss};
+pub(crate) use sums::{LossCounter, SEGMENTS, likeliest, loss, loss_points};

@@ -245,10 +245,36 @@ impl Objects {
         Ok(id)
     }
 
+    /// Keeps an object that was made here, without reading its bytes again.
+    ///
+    /// # Errors
+    /// As [`Object::to_bytes`].
+    pub fn keep(&mut self, object: Object) -> Result<ObjectId, ObjectError> {
+        let bytes = object.to_bytes()?;
+        let id = ObjectId::of(&bytes);
+        let held = Held {
+            object,
+            bytes: bytes.len(),
+            used: self.asks,
+        };
+        self.held.insert(id, held);
+        Ok(id)
+    }
+
     /// The object of this id.
     #[must_use]
     pub fn get(&self, id: ObjectId) -> Option<&Object> {
         self.held.get(&id).map(|held| &held.object)
+    }
+
+    /// A store of its own with this one object, if it is here.
+    #[must_use]
+    pub fn only(&self, id: ObjectId) -> Self {
+        let held = self.held.get(&id).map(|held| (id, held.clone()));
+        Self {
+            held: held.into_iter().collect(),
+            asks: self.asks,
+        }
     }
 
     /// Whether the object is here.

@@ -1,4 +1,5 @@
-//! The coordinator's side of a round: profile, race, ensemble, calibrate, compare, test.
+//! The coordinator's side of a round: profile, local search, race, ensemble, calibrate, compare,
+//! test.
 //!
 //! Ordinary sequential code over [`Federation`]. It reads no clock and holds no
 //! state between runs: run again with the same seed over a journal it takes the
@@ -13,6 +14,7 @@ mod estimate;
 mod explore;
 mod incumbent;
 mod leaderboard;
+mod local_search;
 mod memory;
 mod observer;
 mod path;
@@ -36,12 +38,15 @@ pub use report::{Decision, MOVED, RoundDrift, RoundReport, SHIFTED, Verdict};
 pub use surrogate::{Knob, Scale};
 
 use crate::ask::Stage;
+use crate::family::{Head, Offer};
 use crate::features;
 use crate::federation::{Federation, FederationError};
 use crate::metric::{Curve, Metrics};
 use crate::model::{Champion, ChampionError};
 use crate::profile::{self, Profile, ProfileError};
 use crate::search::incumbent::Judged;
+use crate::search::local_search::Chosen;
+use crate::search::portfolio::Desk;
 use crate::search::race::Finish;
 use crate::task::Task;
 
@@ -273,7 +278,7 @@ struct Best {
     early: Option<Early>,
 }
 
-/// Race and ensemble: the best that this round's candidates come to.
+/// Local search, race and ensemble: the best that this round's candidates come to.
 fn best(
     task: &Task,
     profile: &Profile,
@@ -282,15 +287,23 @@ fn best(
     conductor: &mut Conductor<'_>,
 ) -> Result<Best, SearchError> {
     let pipelines = features::pipelines(task, profile);
-    conductor.enter(Stage::Race);
+    let mut desk = Desk::new(Offer {
+        task,
+        profile,
+        pipelines: &pipelines,
+        head: Head::of(&profile.target),
+    });
     let notes = memory.map(|memory| &memory.notes);
-    let candidates = portfolio::candidates(task, profile, &pipelines, notes, conductor)?;
+    let Chosen { offers, behind } = offers(&mut desk, notes, budget, conductor)?;
+    conductor.enter(Stage::Race);
+    let candidates = desk.entrants(offers, conductor)?;
     let tried = candidates.iter().map(|it| it.candidate.clone()).collect();
     let Finish {
         finalists,
         mut leaderboard,
         mut early,
     } = race::run(task, candidates, budget, conductor)?;
+    leaderboard.extend(behind);
     let chosen = ensemble::run(task, finalists, budget, &mut early, conductor)?;
     chosen.lead(&mut leaderboard);
     let curves = chosen.validation.curves.clone();
@@ -303,6 +316,29 @@ fn best(
         leaderboard,
         early,
     })
+}
+
+/// What the race is offered: in a first round with time for it, what a local search prefers.
+fn offers(
+    desk: &mut Desk<'_>,
+    notes: Option<&Notes>,
+    budget: &Budget,
+    conductor: &mut Conductor<'_>,
+) -> Result<Chosen, SearchError> {
+    let offers = portfolio::offered(desk.offer(), notes);
+    let plan = match notes {
+        None => local_search::plan(desk, &offers, budget, conductor)?,
+        Some(_) => None,
+    };
+    let Some(plan) = plan else {
+        return Ok(Chosen {
+            offers,
+            behind: Vec::new(),
+        });
+    };
+    conductor.enter(Stage::LocalSearch);
+    conductor.expect_steps(budget.about(conductor.steps() + 1));
+    plan.run(offers, desk.offer().task.seed, conductor)
 }
 
 /// Opens the test rows, once, for the champion that goes on: its figures are then those.

@@ -4,6 +4,7 @@
 mod compare;
 mod noise;
 mod rows;
+mod trial;
 mod view;
 
 use std::collections::btree_map::Entry;
@@ -254,6 +255,7 @@ impl TableSite {
         match part {
             Part::Profile(part) => self.data.answer(part, &mut out)?,
             Part::Compare(part) => self.answer_compare(part, &mut out)?,
+            Part::Trial(part) => self.answer_trial(part, &mut out)?,
             // Without noise there is no answer: see `noise::Guard`.
             Part::Noisy(_) => return Err(NoiseError::NotPrivate.into()),
             Part::Train(part) => {
@@ -360,6 +362,7 @@ impl Site for TableSite {
                 Part::Compare(part) => {
                     pipelines.extend(part.voters().map(|voter| voter.pipeline));
                 }
+                Part::Trial(part) => pipelines.extend(part.objects()),
                 Part::Noisy(part) => {
                     pipelines.insert(part.pipeline());
                 }
@@ -393,6 +396,10 @@ impl Site for TableSite {
             let (pipelines, grouped) = match part {
                 Part::Compare(part) => {
                     withheld.extend(self.compare_withheld(part));
+                    continue;
+                }
+                Part::Trial(part) => {
+                    withheld.extend(self.trial_withheld(part));
                     continue;
                 }
                 // Names of columns, no rows; and what no limit holds back.

@@ -214,7 +214,7 @@ impl AskFacts {
     /// encrypted.
     #[must_use]
     pub fn new(ask: &Ask, columns: Vec<String>, bytes: u64) -> Self {
-        let mut kinds: Vec<&'static str> = ask.parts.iter().map(Part::name).collect();
+        let mut kinds: Vec<&'static str> = ask.parts.iter().flat_map(Part::kinds).collect();
         kinds.sort_unstable();
         kinds.dedup();
         Self {

@@ -40,6 +40,7 @@ impl View {
             return None;
         }
         stage.clone_into(&mut self.stage);
+        let stage = stage.replace('_', " ");
         self.time_left.forget();
         Some(format!("stage  {stage}"))
     }
@@ -109,7 +110,9 @@ impl View {
         };
         let mut line = format!(
             "{:<8} {:>2} {what}, {} sites in the sum",
-            self.stage, self.parts, self.contributors
+            self.stage.replace('_', " "),
+            self.parts,
+            self.contributors
         );
         // Sites answer the same asks, so they differ little; a thousand names would fill the screen.
         if let Some(most) = self.bytes.values().max().filter(|most| **most > 0) {

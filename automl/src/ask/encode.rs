@@ -78,13 +78,13 @@ impl Encoder {
 
     fn push(&mut self, code: Option<u64>, value: impl ToString) -> Result<(), EncodeError> {
         let segment = self.segment()?;
-        let code =
-            code.filter(|code| *code <= segment.max_code())
-                .ok_or(EncodeError::OutOfBounds {
-                    at: self.codes.len(),
-                    value: value.to_string(),
-                    segment,
-                })?;
+        let code = code
+            .filter(|code| *code <= segment.max_code())
+            .ok_or_else(|| EncodeError::OutOfBounds {
+                at: self.codes.len(),
+                value: value.to_string(),
+                segment,
+            })?;
         self.codes.push(code);
         self.left -= 1;
         self.skip_empty();

@@ -12,6 +12,8 @@ use crate::family::registry::PartOf;
 
 /// Key of a part of the profile.
 pub(super) const PROFILE: &str = "profile";
+/// Key of candidates that sites train alone.
+pub(super) const TRIAL: &str = "trial";
 /// Key of losses and curves.
 pub(super) const SCORE: &str = "score";
 /// Key of products of errors.
@@ -28,6 +30,7 @@ impl Serialize for Part {
         let mut map = serializer.serialize_map(Some(1))?;
         match self {
             Self::Profile(part) => map.serialize_entry(PROFILE, part)?,
+            Self::Trial(part) => map.serialize_entry(TRIAL, part)?,
             Self::Score(part) => map.serialize_entry(SCORE, part)?,
             Self::Gram(part) => map.serialize_entry(GRAM, part)?,
             Self::Blend(part) => map.serialize_entry(BLEND, part)?,
@@ -52,8 +55,8 @@ impl<'de> Visitor<'de> for OnePart {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "an object with one key, `profile`, `score`, `gram`, `blend`, `compare`, `noisy` or the \
-             name of a model family",
+            "an object with one key, `profile`, `trial`, `score`, `gram`, `blend`, `compare`, `noisy` \
+             or the name of a model family",
         )
     }
 
@@ -63,6 +66,7 @@ impl<'de> Visitor<'de> for OnePart {
         };
         let part = match (key.as_str(), family::find(&key)) {
             (PROFILE, _) => Part::Profile(map.next_value()?),
+            (TRIAL, _) => Part::Trial(map.next_value()?),
             (SCORE, _) => Part::Score(map.next_value()?),
             (GRAM, _) => Part::Gram(map.next_value()?),
             (BLEND, _) => Part::Blend(map.next_value()?),
@@ -72,7 +76,7 @@ impl<'de> Visitor<'de> for OnePart {
             (_, None) => {
                 return Err(A::Error::unknown_variant(
                     &key,
-                    &[PROFILE, SCORE, GRAM, BLEND, COMPARE, NOISY],
+                    &[PROFILE, TRIAL, SCORE, GRAM, BLEND, COMPARE, NOISY],
                 ));
             }
         };

@@ -31,7 +31,7 @@ pub enum Withheld {
 
 impl SitePolicy {
     /// Lets rows of folds with too few of them train in every fold instead.
-    pub(super) fn apply(self, slots: &mut [Slot], folds: u8) {
+    pub(crate) fn apply(self, slots: &mut [Slot], folds: u8) {
         let held = self.held_folds(slots, folds);
         for slot in slots {
             if let Slot::Fold(fold) = *slot
@@ -43,7 +43,7 @@ impl SitePolicy {
     }
 
     /// Folds that have rows here, but fewer than `min_rows`.
-    pub(super) fn held_folds(self, slots: &[Slot], folds: u8) -> Vec<u8> {
+    pub(crate) fn held_folds(self, slots: &[Slot], folds: u8) -> Vec<u8> {
         let few = |fold: &u8| {
             let own = slots.iter().filter(|slot| **slot == Slot::Fold(*fold));
             (1..self.min_rows).contains(&(own.count() as u64))

@@ -89,6 +89,15 @@ impl Family for Gbdt {
         Ok(Box::new(GbdtTrainer::new(read, setting)?))
     }
 
+    /// One tree a stage: forests make up for stages, which are short only where they are steps.
+    fn at_a_site(&self, hyperparameters: &serde_json::Value) -> serde_json::Value {
+        let Ok(read) = GbdtHyperparameters::deserialize(hyperparameters) else {
+            return hyperparameters.clone();
+        };
+        let single = GbdtHyperparameters { forest: 1, ..read };
+        serde_json::to_value(&single).unwrap_or_else(|_| hyperparameters.clone())
+    }
+
     fn knobs(&self) -> Vec<Knob> {
         portfolio::knobs()
     }

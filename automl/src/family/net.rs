@@ -47,6 +47,9 @@ use crate::search::Knob;
 /// The family's name.
 pub const NAME: &str = "net";
 
+/// Steps from one score to the next where a site trains alone.
+const SCORE_EVERY_ALONE: u32 = 4;
+
 /// The family.
 #[derive(Clone, Copy, Debug)]
 pub struct Net;
@@ -72,6 +75,15 @@ impl Family for Net {
         let candidate = NetCandidate::deserialize(hyperparameters);
         let candidate = candidate.map_err(|error| error.to_string())?;
         Ok(Box::new(NetTrainer::new(candidate, setting.clone())?))
+    }
+
+    /// Scored less often: a score takes as long as some steps of training on few rows.
+    fn at_a_site(&self, hyperparameters: &serde_json::Value) -> serde_json::Value {
+        let Ok(mut read) = NetCandidate::deserialize(hyperparameters) else {
+            return hyperparameters.clone();
+        };
+        read.score_every = read.score_every.max(SCORE_EVERY_ALONE);
+        serde_json::to_value(&read).unwrap_or_else(|_| hyperparameters.clone())
     }
 
     fn knobs(&self) -> Vec<Knob> {

@@ -50,6 +50,13 @@ pub trait Family: Sync {
         Vec::new()
     }
 
+    /// The same configuration as a site tries it alone, where steps cost nothing and numbers need
+    /// not travel: cheaper, and told apart from its like by the same things. Hyperparameters that
+    /// are none of this family's come back as they are.
+    fn at_a_site(&self, hyperparameters: &serde_json::Value) -> serde_json::Value {
+        hyperparameters.clone()
+    }
+
     /// A trainer for hyperparameters as [`Family::candidates`] wrote them.
     ///
     /// # Errors
@@ -158,6 +165,14 @@ pub trait FamilyPart: erased_serde::Serialize + fmt::Debug + Send + Sync + Any {
     /// # Errors
     /// When an object does not fit the part.
     fn answer(&self, site: &mut SiteView<'_>, out: &mut Encoder) -> Result<(), SiteError>;
+
+    /// About how many row-feature updates (a number of a row added to a sum, or multiplied into
+    /// one) an answer over so many rows of so many features takes: what bounds the work of a
+    /// site's local search. One for each row and number unless the part says otherwise.
+    fn updates(&self, rows: u64, _width: u64) -> u64 {
+        let numbers: usize = self.segments().iter().map(Segment::count).sum();
+        rows.saturating_mul(numbers as u64)
+    }
 }
 
 /// Something a family publishes under its hash: a model, or a piece of one.
@@ -322,8 +337,8 @@ pub enum RegisterError {
 }
 
 /// Keys of asks and objects that are not families.
-const RESERVED: [&str; 7] = [
-    "profile", "score", "gram", "blend", "compare", "noisy", "pipeline",
+const RESERVED: [&str; 8] = [
+    "profile", "score", "gram", "blend", "compare", "noisy", "trial", "pipeline",
 ];
 
 /// Adds a family: from now on it is known in task files, its candidates take part in every

@@ -51,6 +51,27 @@ impl Matrix {
         }
     }
 
+    /// These rows, in this order.
+    #[must_use]
+    pub fn picked(&self, rows: &[usize]) -> Self {
+        let range = |row: &usize| row * self.width..(row + 1) * self.width;
+        let cells = match &self.cells {
+            Cells::Numbers(values) => {
+                let picked = rows.iter().flat_map(|row| &values[range(row)]);
+                Cells::Numbers(picked.copied().collect())
+            }
+            Cells::Bins(bins) => {
+                let picked = rows.iter().flat_map(|row| &bins[range(row)]);
+                Cells::Bins(picked.copied().collect())
+            }
+        };
+        Self {
+            rows: rows.len(),
+            width: self.width,
+            cells,
+        }
+    }
+
     /// One row.
     #[must_use]
     pub fn row(&self, index: usize) -> Row<'_> {

@@ -171,6 +171,12 @@ pub(crate) fn likeliest(scores: &[f64]) -> usize {
     best
 }
 
+/// How Σ loss and Σ loss² over at most so many rows are rounded.
+pub(crate) fn loss_points(head: Head, rows: u64) -> [FixedPoint; 2] {
+    let [loss, squared, ..] = fixed_points(head, rows);
+    [loss, squared]
+}
+
 impl LossSums {
     /// Reads the sums from a part's totals, from segment `first` on.
     pub(crate) fn read(totals: &PartTotals<'_>, first: usize, head: Head, rows: u64) -> Self {

@@ -10,14 +10,15 @@
 use std::collections::BTreeMap;
 
 use crate::ask::{Ask, MAX_PARTS, Part, Segment, Stage, Totals};
-use crate::family::{self, Head, logistic};
+use crate::family::{self, Head, Offer, logistic};
 use crate::features;
 use crate::federation::{Federation, FederationError, Pooled};
 use crate::metric::{Rows, ScorePart};
 use crate::object::{Object, ObjectId};
 use crate::profile::{self, Profile, ProfilePart};
 use crate::search::budget::{Budget, CLOSING_STEPS, ETA, WAVE_NUMBERS};
-use crate::search::portfolio::{self, Entrant};
+use crate::search::local_search::{self, Plan};
+use crate::search::portfolio::{self, Desk, Entrant};
 use crate::search::private;
 use crate::search::{Conductor, SearchError, Silent};
 use crate::simulate;
@@ -52,6 +53,8 @@ pub struct Estimate {
     pub most: u32,
     /// Rows of the sample that was tried.
     pub sample: usize,
+    /// Most rows that a site trains on in the local search; 0 where there is none.
+    pub alone_rows: u64,
 }
 
 /// What the candidates of one family come to.
@@ -65,6 +68,8 @@ pub struct FamilyEstimate {
     pub tried: u32,
     /// The same in the round.
     pub expected: u32,
+    /// Steps of training of all of its candidates in a site's local search, at most.
+    pub alone: u32,
 }
 
 /// One step of the round.
@@ -115,7 +120,17 @@ pub fn estimate(
     let profile = profile::run(task, &mut conductor)?;
     let profiled = conductor.steps() as usize;
     let pipelines = features::pipelines(task, &profile);
-    let entrants = portfolio::candidates(task, &profile, &pipelines, None, &mut conductor)?;
+    let mut desk = Desk::new(Offer {
+        task,
+        profile: &profile,
+        pipelines: &pipelines,
+        head: Head::of(&profile.target),
+    });
+    let offers = portfolio::offered(desk.offer(), None);
+    let budget = Budget::new(task.preset, task.max_steps);
+    let local = local_search::plan(&mut desk, &offers, &budget, &mut conductor)?;
+    // Those that the sites prefer take the places of some of these, and are of their kind.
+    let entrants = desk.entrants(offers, &mut conductor)?;
     let scores: Vec<Vec<Segment>> = entrants.iter().map(|it| score(task, it)).collect();
     let mut tried: Vec<Tried> = Vec::new();
     for entrant in entrants {
@@ -135,6 +150,10 @@ pub fn estimate(
             segments,
         })
         .collect();
+    steps.extend(local.iter().map(|plan| StepShape {
+        stage: Stage::LocalSearch,
+        segments: plan.part.segments(),
+    }));
     let before = steps.len() as u32;
     let race = Race::of(task, &tried, before);
     let endless = Race::of(task, &endless(&tried), before).steps.len() as u32;
@@ -151,7 +170,8 @@ pub fn estimate(
     }
     Ok(Estimate {
         profile,
-        families: families(&tried, &race.trained),
+        families: families(&tried, &race.trained, local.as_ref()),
+        alone_rows: local.map_or(0, |plan| plan.part.sample.into()),
         most: before + endless + CLOSING_STEPS,
         steps,
         sample: rows,
@@ -191,7 +211,9 @@ fn whole(
             candidates: 1,
             tried: looks,
             expected: looks,
+            alone: 0,
         }],
+        alone_rows: 0,
         most: private::STEPS,
         steps: steps
             .map(|(stage, segments)| StepShape { stage, segments })
@@ -359,19 +381,24 @@ impl Race {
     }
 }
 
-fn families(tried: &[Tried], trained: &[u32]) -> Vec<FamilyEstimate> {
-    let mut sums: BTreeMap<&str, (usize, u32, u32)> = BTreeMap::new();
+fn families(tried: &[Tried], trained: &[u32], local: Option<&Plan>) -> Vec<FamilyEstimate> {
+    let mut sums: BTreeMap<&str, (usize, u32, u32, u64)> = BTreeMap::new();
     for (tried, trained) in tried.iter().zip(trained) {
-        let (candidates, steps, expected) = sums.entry(&tried.family).or_default();
+        let (candidates, steps, expected, ends) = sums.entry(&tried.family).or_default();
         *candidates += 1;
         *steps += tried.parts.len() as u32;
         *expected += trained;
+        *ends += u64::from(tried.steps);
     }
     let known = family::names().into_iter();
     known
         .filter_map(|name| {
-            let (candidates, tried, expected) = *sums.get(name)?;
+            let (candidates, tried, expected, ends) = *sums.get(name)?;
+            let each = ends / candidates.max(1) as u64;
             Some(FamilyEstimate {
+                alone: local.map_or(0, |plan| {
+                    plan.trials(name) as u32 * (u64::from(plan.part.steps).min(each) as u32)
+                }),
                 name,
                 candidates,
                 tried,

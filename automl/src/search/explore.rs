@@ -61,6 +61,7 @@ fn of_family(family: &'static dyn Family, offer: &Offer<'_>, notes: &Notes) -> V
             family,
             proposal,
             remembered: true,
+            tried: None,
         })
         .collect()
 }

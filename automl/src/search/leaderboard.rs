@@ -53,7 +53,8 @@ impl<'a> Leaderboard<'a> {
     }
 
     /// One JSON object for each candidate: `candidate`, `family`, `id`, `loss`, `se`, `steps` and
-    /// `state`; with a history also `metric`, `path`, `cost` and `why`.
+    /// `state`; with a history also `metric`, `path`, `cost`, `why`, and after a local search
+    /// `local_loss`.
     #[must_use]
     pub fn rows(self) -> Vec<Value> {
         self.standings.iter().map(|it| self.row(it)).collect()
@@ -83,6 +84,9 @@ impl<'a> Leaderboard<'a> {
             if let Value::Object(more) = more {
                 fields.extend(more);
             }
+            if let Some(loss) = history.local {
+                fields.insert("local_loss".to_owned(), loss.into());
+            }
         }
         row
     }
@@ -107,7 +111,7 @@ impl<'a> Leaderboard<'a> {
     fn line(self, place: u32, standing: &Standing) -> [String; COLUMNS.len()] {
         let history = standing.history.as_ref();
         let cost = |figure: fn(&History) -> String| history.map(figure).unwrap_or_default();
-        let path = history.map(|it| it.path.iter().map(in_words).collect::<Vec<_>>());
+        let path = history.map(path);
         let why = history.and_then(|it| it.ended.as_ref());
         let bytes = history.and_then(|it| self.bytes(it));
         [
@@ -137,6 +141,13 @@ fn state(state: State) -> &'static str {
         State::Member => "in the blend",
         State::Champion => "champion",
     }
+}
+
+/// What a candidate had to show, one after the other.
+fn path(history: &History) -> Vec<String> {
+    let local = history.local.iter();
+    let local = local.map(|loss| format!("local search: {loss:.4}"));
+    local.chain(history.path.iter().map(in_words)).collect()
 }
 
 /// "rung 1: 0.3716 ± 0.0214 after 6 steps, 2 of 15".
@@ -186,6 +197,7 @@ mod tests {
 
     fn history() -> History {
         History {
+            local: None,
             path: vec![Rung {
                 rung: 1,
                 steps: 20,

@@ -16,6 +16,10 @@ const ERRORS: f64 = 2.0;
 pub struct History {
     /// What it had to show at the end of each rung that it reached, the first one first.
     pub path: Vec<Rung>,
+    /// Mean validation loss of the models that the sites made alone in the local search; `None` for
+    /// who did not take part in one. Of other rows and models than losses in the race.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<f64>,
     /// What it cost.
     pub cost: Cost,
     /// The task's metric on the validation rows, in the metric's own unit; for finalists only, and
@@ -65,6 +69,17 @@ impl Cost {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "why", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Ended {
+    /// Others of its family were better in the local search, so that it never raced.
+    LocalSearch {
+        /// Its place in its family by local loss, from 1.
+        rank: u32,
+        /// Candidates of the family that competed for places in the race.
+        of: u32,
+        /// Places that went to the best of them.
+        kept: u32,
+        /// Places that were drawn by lot among the others.
+        lots: u32,
+    },
     /// Others of its family were better when a rung ended.
     Outranked {
         /// The rung, from 1.
@@ -147,6 +162,17 @@ pub(crate) fn left_behind(own: &[Rung], leader: &[Rung]) -> Option<Behind> {
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::LocalSearch {
+                rank,
+                of,
+                kept,
+                lots,
+            } => write!(
+                f,
+                "behind in the local search: {} of {of} of its family, best {kept} raced, and \
+                 {lots} drawn by lot",
+                ordinal(*rank)
+            ),
             Self::Outranked {
                 rung,
                 rungs,
@@ -249,6 +275,16 @@ mod tests {
             ended.to_string(),
             "rung 1 of 3: 4th of 9 of its family, best 3 go on"
         );
+        let ended = Ended::LocalSearch {
+            rank: 12,
+            of: 30,
+            kept: 5,
+            lots: 1,
+        };
+        assert_eq!(
+            ended.to_string(),
+            "behind in the local search: 12th of 30 of its family, best 5 raced, and 1 drawn by lot"
+        );
         assert_eq!(
             Ended::NoGain { steps: 11 }.to_string(),
             "no gain in 11 steps"
@@ -271,6 +307,7 @@ mod tests {
     fn histories_survive_json() {
         let history = History {
             path: path(&[0.5], 0.1),
+            local: Some(0.6),
             cost: Cost {
                 steps: 3,
                 numbers: 77,

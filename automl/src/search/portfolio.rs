@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::family::{self, Family, Head, Offer, Proposal, Setting, Trainer};
-use crate::features::NamedPipeline;
+use crate::family::{self, Family, Offer, Proposal, Setting, Trainer};
+use crate::features::{NamedPipeline, Pipeline};
 use crate::object::{Object, ObjectId};
 use crate::profile::Profile;
 use crate::random::derive;
@@ -14,6 +14,7 @@ use crate::search::explore;
 use crate::search::memory::Notes;
 use crate::search::{Conductor, SearchError, warm};
 use crate::task::Task;
+use crate::trial::Tried;
 
 /// One pipeline with a model family and its hyperparameters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +37,8 @@ pub(crate) struct Entrant {
     pub(crate) candidate: Candidate,
     pub(crate) setting: Setting,
     pub(crate) trainer: Box<dyn Trainer>,
+    /// What it came to in the local search, where it took part in one.
+    pub(crate) tried: Option<Tried>,
 }
 
 /// A candidate that is not built yet.
@@ -45,6 +48,8 @@ pub(crate) struct Offered {
     pub(crate) proposal: Proposal,
     /// Whether it comes from an earlier round alone: its family may not take it any more.
     pub(crate) remembered: bool,
+    /// What it came to in the local search, where it took part in one.
+    pub(crate) tried: Option<Tried>,
 }
 
 impl Offered {
@@ -60,51 +65,86 @@ impl Offered {
     }
 }
 
-/// Builds the candidates over the pipelines, and publishes the pipelines that are used: the whole
-/// portfolio, or what the memory of earlier rounds makes of it.
-pub(crate) fn candidates(
-    task: &Task,
-    profile: &Profile,
-    pipelines: &[NamedPipeline],
-    notes: Option<&Notes>,
-    conductor: &mut Conductor<'_>,
-) -> Result<Vec<Entrant>, SearchError> {
-    let head = Head::of(&profile.target);
-    let offer = Offer {
-        task,
-        profile,
-        pipelines,
-        head,
+/// What every family offers over the pipelines, family by family: the whole portfolio, or what the
+/// memory of earlier rounds makes of it.
+pub(crate) fn offered(offer: &Offer<'_>, notes: Option<&Notes>) -> Vec<Offered> {
+    let offers = proposals(offer, |family| family.candidates(offer));
+    let Some(notes) = notes else {
+        return offers;
     };
-    let mut offers = offers(&offer);
-    if let Some(notes) = notes {
-        let new = explore::configurations(&offer, &offers, notes);
-        offers = warm::choose(task, offers, pipelines, notes);
-        offers.extend(new);
-    }
-    let mut published: Vec<Option<(ObjectId, Arc<_>)>> = vec![None; pipelines.len()];
-    let mut entrants: Vec<Entrant> = Vec::new();
-    for offered in offers {
-        let name = offered.name(pipelines);
-        let Offered {
+    let new = explore::configurations(offer, &offers, notes);
+    let mut chosen = warm::choose(offer.task, offers, offer.pipelines, notes);
+    chosen.extend(new);
+    chosen
+}
+
+/// What every family offers beyond that.
+pub(crate) fn further(offer: &Offer<'_>) -> Vec<Offered> {
+    proposals(offer, |family| family.further(offer))
+}
+
+/// What the families that the task allows propose, in their order.
+fn proposals(offer: &Offer<'_>, of: impl Fn(&'static dyn Family) -> Vec<Proposal>) -> Vec<Offered> {
+    let families = family::families().into_iter();
+    let allowed = families.filter(|family| allowed(offer.task, *family));
+    let all = allowed.flat_map(|family| {
+        of(family).into_iter().map(move |proposal| Offered {
             family,
             proposal,
-            remembered,
-        } = offered;
+            remembered: false,
+            tried: None,
+        })
+    });
+    all.filter(|offered| offered.proposal.pipeline < offer.pipelines.len())
+        .collect()
+}
+
+/// Turns what is offered into candidates, and publishes the pipelines that they use, each once.
+pub(crate) struct Desk<'a> {
+    offer: Offer<'a>,
+    published: Vec<Option<(ObjectId, Arc<Pipeline>)>>,
+}
+
+impl<'a> Desk<'a> {
+    pub(crate) fn new(offer: Offer<'a>) -> Self {
+        Self {
+            published: vec![None; offer.pipelines.len()],
+            offer,
+        }
+    }
+
+    /// What is offered for.
+    pub(crate) const fn offer(&self) -> &Offer<'a> {
+        &self.offer
+    }
+
+    /// A candidate without its trainer; `None` where its pipeline is not there.
+    pub(crate) fn candidate(
+        &mut self,
+        offered: &Offered,
+        conductor: &mut Conductor<'_>,
+    ) -> Result<Option<(Candidate, Setting)>, SearchError> {
+        let Offer {
+            task,
+            profile,
+            pipelines,
+            head,
+        } = self.offer;
+        let (family, proposal) = (offered.family, &offered.proposal);
         let Some(named) = pipelines.get(proposal.pipeline) else {
-            continue;
+            return Ok(None);
         };
-        let (pipeline, features) = match &published[proposal.pipeline] {
+        let (pipeline, features) = match &self.published[proposal.pipeline] {
             Some((id, features)) => (*id, Arc::clone(features)),
             None => {
                 let id = conductor.publish(Object::Pipeline(named.pipeline.clone()))?;
                 let features = Arc::new(named.pipeline.clone());
-                published[proposal.pipeline] = Some((id, Arc::clone(&features)));
+                self.published[proposal.pipeline] = Some((id, Arc::clone(&features)));
                 (id, features)
             }
         };
         let setting = Setting {
-            id: id(task, family.name(), pipeline, &proposal),
+            id: id(task, family.name(), pipeline, proposal),
             pipeline,
             head,
             folds: features.folds(),
@@ -113,57 +153,54 @@ pub(crate) fn candidates(
             rows: profile.train_rows,
             members: conductor.members(),
         };
-        if entrants
-            .iter()
-            .any(|known| known.candidate.id == setting.id)
-        {
-            continue;
-        }
-        let trainer = match family.trainer(&proposal.hyperparameters, &setting) {
-            Ok(trainer) => trainer,
-            Err(_) if remembered => continue,
-            Err(problem) => {
-                return Err(SearchError::Candidate {
-                    family: family.name(),
-                    name: proposal.name,
-                    problem,
-                });
-            }
+        let candidate = Candidate {
+            id: setting.id,
+            name: offered.name(pipelines),
+            features: named.name.clone(),
+            family: family.name().to_owned(),
+            hyperparameters: proposal.hyperparameters.clone(),
         };
-        entrants.push(Entrant {
-            candidate: Candidate {
-                id: setting.id,
-                name,
-                features: named.name.clone(),
-                family: family.name().to_owned(),
-                hyperparameters: proposal.hyperparameters,
-            },
-            setting,
-            trainer,
-        });
+        Ok(Some((candidate, setting)))
     }
-    if entrants.is_empty() {
-        return Err(nothing_to_train(task, profile));
-    }
-    Ok(entrants)
-}
 
-/// What every family offers, family by family.
-fn offers(offer: &Offer<'_>) -> Vec<Offered> {
-    let (task, pipelines) = (offer.task, offer.pipelines);
-    let families = family::families();
-    let allowed = families.into_iter().filter(|family| allowed(task, *family));
-    let offers = allowed.flat_map(|family| {
-        let proposals = family.candidates(offer).into_iter();
-        proposals.map(move |proposal| Offered {
-            family,
-            proposal,
-            remembered: false,
-        })
-    });
-    offers
-        .filter(|offered| offered.proposal.pipeline < pipelines.len())
-        .collect()
+    /// The candidates of a race, ready to train, each once.
+    pub(crate) fn entrants(
+        mut self,
+        offers: Vec<Offered>,
+        conductor: &mut Conductor<'_>,
+    ) -> Result<Vec<Entrant>, SearchError> {
+        let mut entrants: Vec<Entrant> = Vec::new();
+        for offered in offers {
+            let Some((candidate, setting)) = self.candidate(&offered, conductor)? else {
+                continue;
+            };
+            let known = |known: &Entrant| known.candidate.id == setting.id;
+            if entrants.iter().any(known) {
+                continue;
+            }
+            let family = offered.family;
+            match family.trainer(&candidate.hyperparameters, &setting) {
+                Ok(trainer) => entrants.push(Entrant {
+                    candidate,
+                    setting,
+                    trainer,
+                    tried: offered.tried,
+                }),
+                Err(_) if offered.remembered => {}
+                Err(problem) => {
+                    return Err(SearchError::Candidate {
+                        family: family.name(),
+                        name: offered.proposal.name,
+                        problem,
+                    });
+                }
+            }
+        }
+        if entrants.is_empty() {
+            return Err(nothing_to_train(self.offer.task, self.offer.profile));
+        }
+        Ok(entrants)
+    }
 }
 
 fn nothing_to_train(task: &Task, profile: &Profile) -> SearchError {

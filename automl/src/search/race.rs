@@ -13,6 +13,7 @@ use crate::metric::{LossSums, Metrics, Rows, ScorePart, Scored};
 use crate::object::Object;
 use crate::search::budget::{Budget, ETA, WAVE_NUMBERS};
 use crate::search::ensemble::Finalist;
+use crate::search::local_search;
 use crate::search::observer::{Early, Standing, State};
 use crate::search::path::{self, Ended, History, Rung};
 use crate::search::portfolio::Entrant;
@@ -49,6 +50,11 @@ pub(crate) struct Finish {
 
 impl Runner {
     fn new(entrant: Entrant) -> Self {
+        let history = History {
+            local: entrant.tried.and_then(local_search::mean),
+            cost: local_search::cost(entrant.tried),
+            ..History::default()
+        };
         Self {
             entrant,
             shown: None,
@@ -57,7 +63,7 @@ impl Runner {
             steps: 0,
             shown_steps: 0,
             dropped: false,
-            history: History::default(),
+            history,
         }
     }
 

@@ -135,6 +135,7 @@ fn again(measured: &Measured, offers: &[Offered], pipelines: &[NamedPipeline]) -
             hyperparameters: measured.hyperparameters.clone(),
         },
         remembered: true,
+        tried: None,
     })
 }
 

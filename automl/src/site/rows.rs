@@ -52,6 +52,18 @@ impl Rows {
         }
     }
 
+    /// These rows alone, in this order.
+    pub(crate) fn picked(&self, rows: &[usize]) -> Self {
+        let matrix = self.matrix.picked(rows);
+        Self {
+            digest: digest(&matrix),
+            matrix,
+            targets: rows.iter().map(|row| self.targets[*row]).collect(),
+            slots: rows.iter().map(|row| self.slots[*row]).collect(),
+            groups: rows.iter().map(|row| self.groups[*row]).collect(),
+        }
+    }
+
     /// Rows that did not come from a site's table, for tests.
     #[cfg(test)]
     pub(crate) fn from_parts(matrix: Matrix, targets: Vec<f64>, slots: Vec<Slot>) -> Self {

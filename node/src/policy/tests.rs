@@ -1,7 +1,10 @@
 use std::collections::BTreeSet;
 
 use collegium_automl::ask::Stage;
+use collegium_automl::family::Head;
+use collegium_automl::object::ObjectId;
 use collegium_automl::profile::ProfilePart;
+use collegium_automl::trial::{Trial, TrialPart};
 
 use super::*;
 
@@ -46,6 +49,43 @@ fn ask(bytes: u64) -> AskFacts {
         parts: vec![Part::Profile(ProfilePart::Schema { attempt: 0 })],
     };
     AskFacts::new(&ask, vec!["age".to_owned(), "y".to_owned()], bytes)
+}
+
+/// Who does not answer networks does not train them alone either.
+#[test]
+fn families_that_a_site_is_to_train_alone_are_kinds_of_the_ask() {
+    let trial = |family: &str| Trial {
+        family: family.to_owned(),
+        pipeline: ObjectId::of(b"pipeline"),
+        hyperparameters: json!({}),
+    };
+    let facts = |families: &[&str]| {
+        let part = TrialPart {
+            candidates: families.iter().map(|family| trial(family)).collect(),
+            head: Head::Binary,
+            rows: 740,
+            sample: 512,
+            steps: 20,
+            work: 1 << 30,
+        };
+        let ask = Ask {
+            sequence: 6,
+            stage: Stage::LocalSearch,
+            task: Task::from_toml(TASK).expect("a task").digest(),
+            parts: vec![Part::Trial(part)],
+        };
+        AskFacts::new(&ask, vec!["age".to_owned(), "y".to_owned()], 100)
+    };
+    let both = facts(&["net", "logistic", "net"]);
+    assert_eq!(both.kinds, ["logistic", "net", "trial"]);
+    assert_eq!(both.stage, "local_search");
+    let policy = with(
+        "@id(\"no-networks\") forbid (principal, action == Action::\"answer\", resource)\n\
+         when { context.kinds.contains(\"net\") };",
+    );
+    let task = self::facts();
+    assert!(policy.answer(&noon(&task), &both).is_err());
+    assert_eq!(policy.answer(&noon(&task), &facts(&["logistic"])), Ok(()));
 }
 
 #[test]

@@ -46,14 +46,18 @@ impl Costs {
             }
         };
         let estimate = estimate(task, table, guess, &mut clock)?;
-        let mut computing = 0.0;
+        let (mut computing, mut alone) = (0.0, 0.0);
         for family in &estimate.families {
             let tried = seconds.get(family.name).copied().unwrap_or(0.0);
-            computing += tried * f64::from(family.expected) / f64::from(family.tried.max(1));
+            let step = tried / f64::from(family.tried.max(1));
+            computing += step * f64::from(family.expected);
+            alone += step * f64::from(family.alone);
         }
-        // Sites compute side by side, each over its own rows.
+        // Sites compute side by side, each over its own rows, in a local search over some of them.
         let own_rows = guess.rows as f64 / guess.sites as f64;
-        computing *= (own_rows / estimate.sample.max(1) as f64).max(1.0);
+        let sample = estimate.sample.max(1) as f64;
+        computing *= (own_rows / sample).max(1.0);
+        computing += alone * (own_rows.min(estimate.alone_rows as f64) / sample);
         Ok(Self {
             stages: stages(&estimate.steps, guess.sites),
             estimate,
@@ -81,7 +85,7 @@ impl Costs {
         let mut text = String::from("About what it would cost (an estimate, not a promise)\n");
         let list = |words: Vec<String>| words.join(", ");
         let steps = self.stages.iter();
-        let steps = steps.map(|(stage, steps, _)| format!("{stage} {steps}"));
+        let steps = steps.map(|(stage, steps, _)| format!("{} {steps}", in_words(stage)));
         paragraph(
             &mut text,
             "steps",
@@ -93,7 +97,8 @@ impl Costs {
             ),
         );
         let sent = self.stages.iter();
-        let sent = sent.map(|(stage, _, bytes)| format!("{stage} {}", output::bytes(*bytes)));
+        let sent =
+            sent.map(|(stage, _, bytes)| format!("{} {}", in_words(stage), output::bytes(*bytes)));
         paragraph(
             &mut text,
             "sent",
@@ -190,6 +195,11 @@ fn stages(steps: &[StepShape], sites: usize) -> Vec<(String, u32, u64)> {
         }
     }
     stages
+}
+
+/// A stage's name for people.
+fn in_words(stage: &str) -> String {
+    stage.replace('_', " ")
 }
 
 fn stage(step: &StepShape) -> String {

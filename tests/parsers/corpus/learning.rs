@@ -4,13 +4,16 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use collegium_automl::ask::{Ask, Stage, Totals};
+use collegium_automl::ask::{Ask, Part, Stage, Totals};
+use collegium_automl::family::Head;
 use collegium_automl::federation::{Federation, FederationError, Pooled};
 use collegium_automl::object::{Object, ObjectId};
 use collegium_automl::search::{self, Outcome, Round, Silent};
 use collegium_automl::simulate;
 use collegium_automl::table::{Table, TableMapping};
 use collegium_automl::task::Task;
+use collegium_automl::trial::{Trial, TrialPart};
+use serde_json::json;
 
 use super::{Inputs, numbered, sample};
 
@@ -95,7 +98,11 @@ pub fn inputs() -> Vec<(&'static str, Inputs)> {
     vec![
         (
             "ask",
-            numbered(asks.chain(recorder.last_asks).chain(compared)),
+            numbered(
+                asks.chain(recorder.last_asks)
+                    .chain(compared)
+                    .chain([trial(&task)]),
+            ),
         ),
         ("object", numbered(objects)),
         ("task", tasks),
@@ -118,6 +125,33 @@ fn compared(task: &Task, first: &Outcome) -> Option<Vec<u8>> {
     let stage = |bytes: &Vec<u8>| Ask::from_bytes(bytes, bytes.len()).expect("an ask").stage;
     let mut asks = recorder.last_asks.into_iter();
     asks.find(|bytes| stage(bytes) == Stage::Compare)
+}
+
+/// An ask of a local search.
+fn trial(task: &Task) -> Vec<u8> {
+    let trial = |family: &str, hyperparameters| Trial {
+        family: family.to_owned(),
+        pipeline: ObjectId::of(b"pipeline"),
+        hyperparameters,
+    };
+    let part = TrialPart {
+        candidates: vec![
+            trial("logistic", json!({ "ridge": 0.5 })),
+            trial("gbdt", json!({ "learning_rate": 0.3, "max_depth": 4 })),
+        ],
+        head: Head::Binary,
+        rows: 740,
+        sample: 512,
+        steps: 40,
+        work: 1 << 30,
+    };
+    let ask = Ask {
+        sequence: 5,
+        stage: Stage::LocalSearch,
+        task: task.digest(),
+        parts: vec![Part::Trial(part)],
+    };
+    ask.to_bytes().expect("bytes")
 }
 
 fn tables() -> Inputs {

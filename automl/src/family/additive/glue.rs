@@ -101,6 +101,18 @@ impl FamilyPart for AdditivePart {
         }
         Ok(self.sums(path, site.rows, out)?)
     }
+
+    /// A row is in one bin of each column, so it adds to one cell of each pair of columns.
+    fn updates(&self, rows: u64, width: u64) -> u64 {
+        let folds = match self {
+            Self::Count(part) => usize::from(part.folds),
+            Self::Sums(part) => part.parameters.len(),
+            Self::Screen(part) => usize::from(part.folds),
+        };
+        let cells = width.saturating_mul(width + 1).saturating_mul(folds as u64) / 2;
+        let numbers: usize = self.segments().iter().map(Segment::count).sum();
+        rows.saturating_mul(cells).saturating_add(numbers as u64)
+    }
 }
 
 /// Trains one additive candidate.

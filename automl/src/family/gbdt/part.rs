@@ -239,4 +239,10 @@ impl FamilyPart for GbdtPart {
     fn answer(&self, site: &mut SiteView<'_>, out: &mut Encoder) -> Result<(), SiteError> {
         super::site::answer(self, site, out)
     }
+
+    /// A row goes into one bin of each column in every tree, not into all bins.
+    fn updates(&self, rows: u64, width: u64) -> u64 {
+        let adding = rows.saturating_mul(width.saturating_mul(self.frame.trees() as u64));
+        adding.saturating_add(self.numbers() as u64)
+    }
 }

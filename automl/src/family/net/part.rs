@@ -224,4 +224,13 @@ impl FamilyPart for NetPart {
         let scored = self.model(site, self.scored)?;
         Ok(self.encode(start, scored, site.rows, out)?)
     }
+
+    /// Every fold's weights meet the rows of the batches that are taken, and every row is scored by
+    /// one fold.
+    fn updates(&self, rows: u64, _width: u64) -> u64 {
+        let weights = self.shape.parameters() as f64;
+        let share = self.local.share * f64::from(self.local.epochs);
+        let passes = share * f64::from(self.folds) + f64::from(u8::from(self.score));
+        libm::ceil(rows as f64 * weights * passes) as u64
+    }
 }

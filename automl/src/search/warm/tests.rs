@@ -27,6 +27,7 @@ fn offered(family: &str, n: usize) -> Offered {
             hyperparameters: serde_json::json!({ "n": n }),
         },
         remembered: false,
+        tried: None,
     }
 }
 
