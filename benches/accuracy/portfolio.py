@@ -1,12 +1,13 @@
 """Draws, chooses and judges the portfolio: configurations beyond each family's first candidates.
 
-    python portfolio.py draw POOL                    # a seeded sample of configurations
-    python portfolio.py choose POOL JOURNAL PORTFOLIO  # the best of them, the best first
-    python portfolio.py report POOL JOURNAL          # regrets with every set left out in turn, as a table
+    python portfolio.py draw    POOL              # a seeded sample of configurations
+    python portfolio.py collect JOURNAL LOSSES    # the losses alone of what the study's tool wrote
+    python portfolio.py choose  LOSSES PORTFOLIO  # the best of the sample, the best first
+    python portfolio.py report  LOSSES            # regrets with every set left out in turn, as tables
 
 POOL and PORTFOLIO are JSON files of the same form (automl/src/family/portfolio.json); JOURNAL holds the
-lines that automl/examples/study.rs writes. Nothing but the standard library is needed, and the same
-input gives the same bytes.
+lines of automl/examples/study.rs; the LOSSES that were used are study.json beside this script. Nothing but
+the standard library is needed, and the same input gives the same bytes.
 """
 import argparse
 import json
@@ -21,6 +22,8 @@ DRAWN = {"gbdt": 64, "net": 24, "ga2m": 16, "logistic": 35, "scorecard": 20}
 KEPT = {"gbdt": 40, "net": 16, "ga2m": 10, "logistic": 18, "scorecard": 12}
 AFTER = (1, 2, 4, 8, 16, 32)
 RANDOM_ORDERS = 200
+# What a configuration's own mean regret counts beside that of the best so far.
+OWN = 0.1
 
 
 def log(draw: random.Random, low: float, high: float) -> float:
@@ -104,19 +107,46 @@ def write(portfolio: dict, path: Path) -> None:
     path.write_text("{\n" + ",\n".join(families) + "\n}\n")
 
 
+def collect(journal: list[dict]) -> dict:
+    """By family, set and kind, the losses by place; null where a configuration makes no sense there."""
+    losses: dict = {}
+    for line in journal:
+        sets = losses.setdefault(line["family"], {})
+        kinds = sets.setdefault(line["set"], {"candidates": [], "pool": []})
+        kind = kinds[line["of"]]
+        kind.extend([None] * (line["place"] + 1 - len(kind)))
+        loss = line["loss"]
+        kind[line["place"]] = None if loss is None else round(loss, 6)
+    return losses
+
+
+def write_losses(losses: dict, path: Path) -> None:
+    """A line for each list, so that changes can be read."""
+    families = []
+    for family, sets in sorted(losses.items()):
+        lines = []
+        for name, kinds in sorted(sets.items()):
+            lists = (f'    {json.dumps(kind)}: {json.dumps(kinds[kind])}' for kind in sorted(kinds))
+            lines.append(f"   {json.dumps(name)}: {{\n" + ",\n".join(lists) + "\n   }")
+        families.append(f" {json.dumps(family)}: {{\n" + ",\n".join(lines) + "\n }")
+    path.write_text("{\n" + ",\n".join(families) + "\n}\n")
+
+
 class Losses:
     """What the study says of one family: by set, the losses of its candidates and of the pool."""
 
-    def __init__(self, journal: list[dict], family: str) -> None:
-        self.first: dict[str, dict[int, float]] = {}
-        self.pool: dict[str, dict[int, float]] = {}
-        for line in journal:
-            if line["family"] == family and line["loss"] is not None:
-                kind = self.first if line["of"] == "candidates" else self.pool
-                kind.setdefault(line["set"], {})[line["place"]] = line["loss"]
+    def __init__(self, losses: dict, family: str) -> None:
+        def of(kind: str) -> dict[str, dict[int, float]]:
+            sets = losses.get(family, {}).items()
+            return {
+                name: {place: loss for place, loss in enumerate(kinds[kind]) if loss is not None}
+                for name, kinds in sets
+            }
+
+        self.first, self.pool = of("candidates"), of("pool")
 
     def sets(self) -> list[str]:
-        return sorted(set(self.first) & set(self.pool))
+        return sorted(name for name in self.pool if self.pool[name] and self.first[name])
 
     def regret(self, name: str, loss: float) -> float:
         """0 for the best that is known of a set, 1 for the median of the pool; at most 2, so that no one
@@ -142,19 +172,15 @@ class Losses:
 
 
 def greedy(regrets: dict[int, list[float]], start: list[float], count: int) -> list[int]:
-    """The places whose best so far is least over the sets on average, one after the other. When none
-    of those left is better anywhere, the search starts over beside those that are chosen."""
-    left, chosen = dict(regrets), []
-    best = list(start)
+    """The places one after the other whose best so far is least over the sets on average, their own
+    regrets counting a tenth: the least alone follows what did well on one set by chance."""
+    left, chosen, best = dict(regrets), [], list(start)
     while left and len(chosen) < count:
-        def reached(place: int) -> tuple[float, float, int]:
+        def reached(place: int) -> tuple[float, int]:
             least = mean(min(pair) for pair in zip(best, left[place]))
-            return least, mean(left[place]), place
+            return least + OWN * mean(left[place]), place
 
         place = min(left, key=reached)
-        if reached(place)[0] >= mean(best) - 1e-12 and best != [2.0] * len(best):
-            best = [2.0] * len(best)
-            continue
         chosen.append(place)
         best = [min(pair) for pair in zip(best, left.pop(place))]
     return chosen
@@ -170,10 +196,11 @@ def curve(order: list[float]) -> list[float]:
 
 
 def at(curves: list[list[float]], after: int) -> float | None:
-    """The mean over curves after so many configurations, where all are that long."""
-    if any(len(one) < after for one in curves):
+    """The mean over curves after so many configurations; a table that has fewer keeps what it reached.
+    Nothing where no table has so many."""
+    if all(len(one) < after for one in curves):
         return None
-    return mean(one[after - 1] for one in curves)
+    return mean(one[min(after, len(one)) - 1] for one in curves)
 
 
 def left_out(losses: Losses) -> dict[str, list[list[float]]]:
@@ -217,12 +244,23 @@ def beside(losses: Losses) -> list[float]:
     return [mean(column) for column in zip(*rows)]
 
 
-def report(journal: list[dict]) -> None:
+def of_set(losses: Losses, name: str) -> list[float]:
+    """Losses of one set in nats: of the best candidate, with 8 of the pool beside the candidates that were
+    chosen on the other sets, and of the best there is."""
+    others = [other for other in losses.sets() if other != name]
+    order = greedy(losses.regrets(others), losses.after_candidates(others), 8)
+    pool = losses.pool[name]
+    first = min(losses.first[name].values())
+    eight = min([first] + [pool[place] for place in order if place in pool])
+    return [first, eight, min([first, *pool.values()])]
+
+
+def report(study: dict) -> None:
     heads = " | ".join(str(after) for after in AFTER)
     print(f"| family (sets) | order | {heads} |")
     print("|---" * (2 + len(AFTER)) + "|")
     for family in DRAWN:
-        losses = Losses(journal, family)
+        losses = Losses(study, family)
         for order, curves in left_out(losses).items():
             means = [at(curves, after) for after in AFTER]
             cells = " | ".join("" if it is None else f"{it:.3f}" for it in means)
@@ -231,39 +269,43 @@ def report(journal: list[dict]) -> None:
     print(f"\n| family | {' | '.join(heads)} |")
     print("|---" * (1 + len(heads)) + "|")
     for family in DRAWN:
-        cells = " | ".join(f"{it:.3f}" for it in beside(Losses(journal, family)))
+        cells = " | ".join(f"{it:.3f}" for it in beside(Losses(study, family)))
         print(f"| {family} | {cells} |")
+    print("\n| set | family | best candidate | with 8 chosen | best known |\n|---|---|---|---|---|")
+    for family in DRAWN:
+        losses = Losses(study, family)
+        for name in losses.sets():
+            cells = " | ".join(f"{loss:.4f}" for loss in of_set(losses, name))
+            print(f"| {name} | {family} | {cells} |")
 
 
-def choose(pool: dict, journal: list[dict]) -> dict:
-    portfolio = {}
+def choose(study: dict) -> dict:
+    pool, portfolio = drawn(), {}
     for family, count in KEPT.items():
-        losses = Losses(journal, family)
+        losses = Losses(study, family)
         names = losses.sets()
         places = greedy(losses.regrets(names), losses.after_candidates(names), count)
         portfolio[family] = [pool[family][place] for place in places]
     return portfolio
 
 
-def lines(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 def main() -> None:
     args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    args.add_argument("what", choices=["draw", "choose", "report"])
-    args.add_argument("pool", type=Path)
-    args.add_argument("journal", type=Path, nargs="?")
-    args.add_argument("portfolio", type=Path, nargs="?")
+    args.add_argument("what", choices=["draw", "collect", "choose", "report"])
+    args.add_argument("files", type=Path, nargs="+")
     args = args.parse_args()
+    if len(args.files) != {"draw": 1, "collect": 2, "choose": 2, "report": 1}[args.what]:
+        raise SystemExit(f"`{args.what}` takes other files:\n{__doc__}")
+    first, last = args.files[0], args.files[-1]
     if args.what == "draw":
-        return write(drawn(), args.pool)
-    if args.journal is None or (args.what == "choose" and args.portfolio is None):
-        raise SystemExit("name the study's journal, and where the portfolio goes")
-    journal = lines(args.journal)
-    if args.what == "report":
-        return report(journal)
-    write(choose(json.loads(args.pool.read_text()), journal), args.portfolio)
+        write(drawn(), first)
+    elif args.what == "collect":
+        journal = [json.loads(line) for line in first.read_text().splitlines()]
+        write_losses(collect(journal), last)
+    elif args.what == "choose":
+        write(choose(json.loads(first.read_text())), last)
+    else:
+        report(json.loads(first.read_text()))
 
 
 if __name__ == "__main__":

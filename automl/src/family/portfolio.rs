@@ -177,13 +177,13 @@ pub(crate) fn within(name: &str, value: f64, (least, most): (f64, f64)) -> Resul
 }
 
 /// The pipeline of bins with derived columns or without; where a table has no columns to derive,
-/// the one there is.
+/// the first of bins.
 pub(crate) fn binned<'a>(
     offer: &'a Offer<'_>,
     derived: bool,
 ) -> Option<(usize, &'a NamedPipeline)> {
-    let wanted = |(_, named): &(usize, &NamedPipeline)| named.spec.derived == derived;
-    let found = offer.pipelines_of(true).find(wanted);
+    let name = if derived { "derived bins" } else { "bins" };
+    let found = offer.pipelines_of(true).find(|(_, it)| it.name == name);
     found.or_else(|| offer.pipelines_of(true).next())
 }
 
