@@ -100,12 +100,14 @@ enum Encoding {
     /// Robustly scaled, smoothly clipped, and cut into pieces: for networks.
     Smooth(smooth::Smooth),
     /// One feature a level, and one for all others where they occurred. A derived
-    /// column's levels are its small whole numbers.
+    /// column's levels are its small whole numbers. As bins: missing, another value, this one.
     Levels {
         source: Source,
         coding: Coding,
         slots: Vec<u16>,
         other: bool,
+        #[serde(default, skip_serializing_if = "is_false")]
+        as_bins: bool,
     },
     /// Only whether it is missing.
     Missing {},

@@ -6,6 +6,7 @@ use std::fs::{File, TryLockError};
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -297,25 +298,42 @@ impl Drop for Claim {
     }
 }
 
+/// A running daemon. Behind a pointer, so that it is compiled here once and not again, with all
+/// that it awaits, in every program that runs it.
+pub type Running = Pin<Box<dyn Future<Output = Result<(), AppError>> + Send>>;
+
 /// Runs the daemon until `shutdown` resolves or a fault makes going on unsafe.
 ///
 /// # Errors
 /// [`AppError`] says what is wrong, where, and what to do.
-pub async fn run(
-    config: Config,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> Result<(), AppError> {
-    run_with(config, search::round, shutdown).await
+pub fn run(config: Config, shutdown: impl Future<Output = ()> + Send + 'static) -> Running {
+    run_with(config, search::round, shutdown)
 }
 
 /// [`run`] with another search in the place of the one that looks for models.
 ///
 /// # Errors
 /// As [`run`].
-pub async fn run_with(
+pub fn run_with(
     config: Config,
     search: Search,
     shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Running {
+    running(config, search, Box::pin(shutdown))
+}
+
+fn running(
+    config: Config,
+    search: Search,
+    shutdown: Pin<Box<dyn Future<Output = ()> + Send>>,
+) -> Running {
+    Box::pin(serve(config, search, shutdown))
+}
+
+async fn serve(
+    config: Config,
+    search: Search,
+    mut shutdown: Pin<Box<dyn Future<Output = ()> + Send>>,
 ) -> Result<(), AppError> {
     let claim = Claim::of(&config.state)?;
     let context = Context::open(config, search).await?;
@@ -345,7 +363,6 @@ pub async fn run_with(
     let mut runs = tokio::spawn(runs::work(context.clone(), stopping));
     let witnessing = tokio::spawn(witness::work(context.clone()));
     let mut connections = JoinSet::new();
-    tokio::pin!(shutdown);
     let fault = loop {
         tokio::select! {
             accepted = server.accept() => match accepted {

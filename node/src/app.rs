@@ -1,5 +1,6 @@
 //! The daemon: builds its parts, runs the link, and ends in order.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use collegium_automl::family::net::DeviceError;
@@ -58,13 +59,26 @@ pub enum NodeError {
     Link(#[from] LinkError),
 }
 
+/// A running daemon. Behind a pointer, so that it is compiled here once and not again, with all
+/// that it awaits, in every program that runs it.
+pub type Running = Pin<Box<dyn Future<Output = Result<(), NodeError>> + Send>>;
+
 /// Runs the daemon until `shutdown` is done; ends within 10 s after that.
 ///
 /// # Errors
 /// [`NodeError`], when it cannot start, or when it meets something that only a person can mend.
-pub async fn run(
+pub fn run(config: Config, shutdown: impl Future<Output = ()> + Send + 'static) -> Running {
+    running(config, Box::pin(shutdown))
+}
+
+fn running(config: Config, shutdown: Pin<Box<dyn Future<Output = ()> + Send>>) -> Running {
+    Box::pin(serve_tables(config, shutdown))
+}
+
+/// Answers from the site's tables.
+async fn serve_tables(
     config: Config,
-    shutdown: impl Future<Output = ()> + Send + 'static,
+    shutdown: Pin<Box<dyn Future<Output = ()> + Send>>,
 ) -> Result<(), NodeError> {
     config.training.device.choose()?;
     let key = ensure_site_key(&config.state, &config.privacy)?;

@@ -72,6 +72,7 @@ fn input(name: &str, rule: &ColumnRule) -> Option<(Input, f64)> {
                 coding: Coding::Vocabulary(rule.values.clone()),
                 slots: slots.collect(),
                 other: false,
+                as_bins: false,
             };
             (levels, SQUARES[if two { 1 } else { 2 }])
         }

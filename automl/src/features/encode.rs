@@ -174,6 +174,21 @@ impl<'a> Writer<'a> {
                 };
             }
             Encoding::Scores { .. } => out[0] = self.score(row, group),
+            Encoding::Levels {
+                coding,
+                slots,
+                other,
+                ..
+            } => {
+                if let Some(slot) = self.level(row, coding) {
+                    out.fill(1);
+                    match place(slots, slot) {
+                        Some(level) => out[level] = 2,
+                        None if *other => out[slots.len()] = 2,
+                        None => {}
+                    }
+                }
+            }
             Encoding::Words { buckets, .. } => {
                 if let Some(found) = self.found(row) {
                     for (bin, bucket) in out.iter_mut().zip(buckets) {

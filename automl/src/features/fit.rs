@@ -13,6 +13,10 @@ use crate::profile::{
 const OTHERS: u64 = 20;
 /// With more classes than this a category is encoded by frequency, not class by class.
 const MOST_CLASSES: usize = 8;
+/// Most values of a category with a flag of their own beside its encoding.
+const MOST_FLAGS: usize = 12;
+/// A value has a flag where at least one row in this many has it.
+const FLAGGED: u64 = 400;
 
 /// Shares of rows below the bends of [`Numbers::Bent`].
 const BENDS: [f64; 2] = [1.0 / 3.0, 2.0 / 3.0];
@@ -47,9 +51,42 @@ fn inputs(column: &ColumnProfile, spec: &PipelineSpec) -> Vec<Input> {
     if let Values::Category(levels) = &column.values
         && let Some(table) = &column.table
     {
-        made.extend(encodings(column, levels, table, spec));
+        let encoded = encodings(column, levels, table, spec);
+        if spec.categories == Categories::TargetAndFlags && !encoded.is_empty() {
+            made = flags(column, table).into_iter().collect();
+        }
+        made.extend(encoded);
     }
     made
+}
+
+/// Bins that single out the values which many rows have.
+fn flags(column: &ColumnProfile, table: &TargetTable) -> Option<Input> {
+    let BinAsk::Slots { coding, slots } = &table.bins else {
+        return None;
+    };
+    let rows: u64 = (0..table.bins.bins()).map(|bin| table.rows(bin)).sum();
+    let counted = slots.iter().zip(1..);
+    let counted = counted.map(|(&slot, bin)| (table.rows(bin), slot));
+    let mut frequent: Vec<(u64, u16)> = counted
+        .filter(|&(count, _)| count * FLAGGED >= rows)
+        .collect();
+    frequent.sort_by_key(|&(count, slot)| (std::cmp::Reverse(count), slot));
+    frequent.truncate(MOST_FLAGS);
+    let mut slots: Vec<u16> = frequent.into_iter().map(|(_, slot)| slot).collect();
+    slots.sort_unstable();
+    Some(Input {
+        column: column.name.clone(),
+        texts: column.texts,
+        flag: false,
+        encoding: Encoding::Levels {
+            source: column.source.clone(),
+            coding: coding.clone(),
+            slots,
+            other: false,
+            as_bins: true,
+        },
+    })
 }
 
 fn input(column: &ColumnProfile, spec: &PipelineSpec) -> Input {
@@ -120,7 +157,9 @@ fn encodings(
     };
     let named: u64 = levels.counts.iter().sum();
     let large = slots.len() > levels.slots.len() || levels.other * OTHERS > named;
-    if !large {
+    // Two values say no more by their targets than by themselves.
+    let every = spec.categories == Categories::TargetAndFlags && slots.len() > 2;
+    if !(large || every) {
         return Vec::new();
     }
     let classes = match &table.target {
@@ -129,16 +168,18 @@ fn encodings(
     };
     let (what, found): (&str, Vec<(String, Option<Scores>)>) = match spec.categories {
         Categories::Levels => return Vec::new(),
-        Categories::Target if classes == 1 => {
+        Categories::Target | Categories::TargetAndFlags if classes == 1 => {
             // Of two classes the second is the positive one.
             ("target", vec![(String::new(), scores::target(table, 1))])
         }
-        Categories::Target if classes <= MOST_CLASSES => {
+        Categories::Target | Categories::TargetAndFlags if classes <= MOST_CLASSES => {
             let each = table.target.labels().iter().enumerate();
             let each =
                 each.map(|(class, label)| (format!(" {label}"), scores::target(table, class)));
             ("target", each.collect())
         }
+        // Frequencies alone would lose what the levels say.
+        Categories::TargetAndFlags => return Vec::new(),
         Categories::Target | Categories::Frequency => {
             ("frequency", vec![(String::new(), scores::frequency(table))])
         }
@@ -212,6 +253,7 @@ fn one_hot(levels: &Levels, source: &Source, missing: bool) -> Encoding {
         coding: levels.coding.clone(),
         slots,
         other,
+        as_bins: false,
     }
 }
 

@@ -181,6 +181,7 @@ impl Input {
             self.encoding,
             Encoding::Bins { .. }
                 | Encoding::LevelBins { .. }
+                | Encoding::Levels { as_bins: true, .. }
                 | Encoding::Scores { as_bins: true, .. }
                 | Encoding::Words { as_bins: true, .. }
         )
@@ -194,7 +195,7 @@ impl Input {
                 (slots.len() + 1 + usize::from(*other), false)
             }
             Encoding::Scores { values, .. } => (values.len() + 1, true),
-            Encoding::Words { .. } => (3, true),
+            Encoding::Levels { .. } | Encoding::Words { .. } => (3, true),
             _ => return Vec::new(),
         };
         let names = self.names().into_iter();
@@ -224,6 +225,13 @@ impl Input {
                 Some(&slot) => format!("{column} = {}", coding.slot_name(slot)),
                 None => format!("{column} = other"),
             },
+            Encoding::Levels { coding, slots, .. } => {
+                let is = if place == 0 { "is not" } else { "=" };
+                match slots.get(feature) {
+                    Some(&slot) => format!("{column} {is} {}", coding.slot_name(slot)),
+                    None => format!("{column} {is} other"),
+                }
+            }
             Encoding::Scores {
                 label,
                 coding: Coding::Vocabulary(values),

@@ -190,3 +190,70 @@ fn prediction_takes_what_the_task_says_is_missing() {
         .expect("no age, so it is missing");
     assert_eq!(design.row(0).numbers()[flag], 1.0);
 }
+
+#[test]
+fn encodings_stand_for_levels_and_frequent_values_have_flags() {
+    let (pipeline, text) = named("encoded bins");
+    assert!(pipeline.binned() && pipeline.check().is_ok());
+    let columns = pipeline.bin_columns();
+    let has = |name: &str| columns.iter().any(|column| column.name == name);
+    assert!(has("shop (target)") && !has("shop"), "{columns:?}");
+    let is_flag = |at: usize| columns[at].name.starts_with("shop = ");
+    let flags: Vec<usize> = (0..columns.len()).filter(|&at| is_flag(at)).collect();
+    assert_eq!(flags.len(), 12);
+    let shop = columns[flags[0]].name.trim_start_matches("shop = ");
+    assert_eq!(pipeline.bin_name(flags[0], 2), format!("shop = {shop}"));
+    assert_eq!(
+        pipeline.bin_name(flags[0], 1),
+        format!("shop is not {shop}")
+    );
+    assert_eq!(pipeline.bin_name(flags[0], 0), "shop missing");
+    let design = pipeline.design(&table(&text)).expect("a design");
+    let mut raised = vec![0; flags.len()];
+    for row in 0..design.rows {
+        let bins = design.row(row).bins();
+        let up: Vec<usize> = (0..flags.len())
+            .filter(|&at| bins[flags[at]] == 2)
+            .collect();
+        assert!(up.len() <= 1 && flags.iter().all(|&at| bins[at] > 0));
+        up.iter().for_each(|&at| raised[at] += 1);
+    }
+    assert!(raised.iter().all(|&rows| rows >= 3000 / 400), "{raised:?}");
+    let header = text.lines().next().expect("a header");
+    let missing = format!("{header}\nc,1,2,,fair,2020-01-11,nothing,test,1\n");
+    let design = pipeline.design(&table(&missing)).expect("a design");
+    assert!(flags.iter().all(|&at| design.row(0).bins()[at] == 0));
+}
+
+#[test]
+fn the_numbers_of_codes_are_columns_of_their_own() {
+    let mut random = Stream::new("features-codes", &[b"1"]);
+    let mut text = "who,code,town,fold,y\n".to_owned();
+    for n in 0..2400 {
+        let code = random.below(900);
+        let letter = if random.below(10) == 0 { "V" } else { "" };
+        let sick = letter.is_empty() && (390..460).contains(&code);
+        let y = u8::from(random.unit() < if sick { 0.8 } else { 0.2 });
+        let fold = if n < 2000 { "train" } else { "test" };
+        text += &format!("c{n},{letter}{code},town{},{fold},{y}\n", random.below(100));
+    }
+    let task = task("entity = \"who\"\n[columns]\ncode = \"category\"");
+    let profile = profile(&task, &text);
+    let names: Vec<&str> = profile.derived.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(names, ["number of code"]);
+    let all = pipelines(&task, &profile);
+    let binned = all.iter().find(|known| known.name == "derived bins");
+    let pipeline = &binned.expect("the pipeline").pipeline;
+    let at = pipeline
+        .features()
+        .iter()
+        .position(|name| name == "number of code");
+    let at = at.expect("the feature");
+    let bins = |code: &str| {
+        let rows = table(&format!("who,code,town,fold,y\nc,{code},town1,test,1\n"));
+        pipeline.design(&rows).expect("a design").row(0).bins()[at]
+    };
+    assert!(0 < bins("12") && bins("12") < bins("400.5") && bins("400.5") < bins("880"));
+    assert!(bins("880") < bins("V12"));
+    assert_eq!(bins("none"), 0);
+}

@@ -56,6 +56,10 @@ pub enum Categories {
     /// What the target is like in the rows with the value, those of the row's own
     /// fold apart; a feature for each class where there are more than two.
     Target,
+    /// Bins only: as `Target`, for every category of three values or more and in place of its
+    /// levels, with a feature for each frequent value. A tree then cannot pick any set of
+    /// values that happens to fit (Prokhorenkova et al. 2018).
+    TargetAndFlags,
 }
 
 /// Hyperparameters of a pipeline.
@@ -109,7 +113,7 @@ const FEW_CODES: usize = 8;
 const PIECES: usize = 12;
 
 /// The variants of preprocessing that a search tries, those that make numbers before those
-/// that make bins and of each the best guess first: one to nine, without two that make the same features.
+/// that make bins and of each the best guess first: one to ten, without two that make the same features.
 #[must_use]
 pub fn pipelines(_task: &Task, profile: &Profile) -> Vec<NamedPipeline> {
     let standard = PipelineSpec::default();
@@ -168,6 +172,14 @@ pub fn pipelines(_task: &Task, profile: &Profile) -> Vec<NamedPipeline> {
         (
             "derived bins",
             PipelineSpec {
+                derived: true,
+                ..binned
+            },
+        ),
+        (
+            "encoded bins",
+            PipelineSpec {
+                categories: Categories::TargetAndFlags,
                 derived: true,
                 ..binned
             },

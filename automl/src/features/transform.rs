@@ -11,6 +11,7 @@
 //! sites and in the coordinator. It must be a pure function of the cells: no
 //! clock, no randomness, `libm` for transcendental functions.
 
+mod codes;
 mod dates;
 mod pairs;
 
@@ -56,6 +57,8 @@ pub struct Known<'a> {
     pub name: &'a str,
     /// What its values are.
     pub kind: ColumnKind,
+    /// Whether it is a category of more values than get a feature each.
+    pub many: bool,
     /// Share of training rows with a usable value, 0 to 1.
     pub present: f64,
     /// Share of zeros among its numbers.
@@ -88,7 +91,8 @@ pub trait Transform: Debug + Sync {
 }
 
 /// The transforms that come with this crate.
-static BUILT_IN: [&dyn Transform; 4] = [
+static BUILT_IN: [&dyn Transform; 5] = [
+    &codes::CodeNumber,
     &dates::DatePart,
     &dates::DateDifference,
     &pairs::Difference,

@@ -239,6 +239,7 @@ impl Taken<'_> {
                 ColumnKind::Ordinal if self.source().is_some() => ColumnKind::Number,
                 kind => kind,
             },
+            many: self.is_large(),
             present: 1.0 - self.missing as f64 / rows.max(1) as f64,
             zeros: column.coarse[grid::ZERO_CELL] as f64 / numbers,
             negative: negative as f64 / numbers,

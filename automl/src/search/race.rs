@@ -275,7 +275,8 @@ fn numbers_of(part: &AnyPart) -> usize {
 }
 
 /// Keeps the better third of each family, at least one, and of those nobody who is left far behind
-/// for good.
+/// for good. After the first rung the best on each pipeline goes on too: a few steps show who learns
+/// fast, and what a pipeline is worth may take slow learning.
 fn thin_out(runners: &mut [Runner], rung: u32, rungs: u32) {
     for family in family::names() {
         let ranked = note_ranks(runners, family, rung);
@@ -283,9 +284,13 @@ fn thin_out(runners: &mut [Runner], rung: u32, rungs: u32) {
         let Some(leader) = ranked.first().map(|at| runners[*at].history.path.clone()) else {
             continue;
         };
+        let mut pipelines = Vec::new();
         for (place, at) in ranked.iter().enumerate() {
             let runner = &mut runners[*at];
-            if place >= kept {
+            let pipeline = runner.entrant.setting.pipeline;
+            let best_on_it = !pipelines.contains(&pipeline);
+            pipelines.push(pipeline);
+            if place >= kept && !(rung == 1 && best_on_it) {
                 runner.drop_out(Ended::Outranked {
                     rung,
                     rungs,

@@ -6,7 +6,7 @@ use super::hyperparameters::GbdtHyperparameters;
 use crate::ask::MAX_NUMBERS;
 use crate::family::portfolio::{Configuration, binned, within};
 use crate::family::{Head, Offer, Proposal, monotone};
-use crate::features::Pipeline;
+use crate::features::{Categories, Pipeline};
 use crate::search::{Knob, Scale};
 use crate::task::Preset;
 
@@ -56,6 +56,11 @@ const VARIANTS_OF_CLASSES: [Variant; 6] = [
     Variant(3, 0.8, 0.7, 1.0, 0.5, 1.0),
 ];
 
+/// The variant for encodings of categories, which leave more to choose from than the rows can tell
+/// apart: few columns a tree, large leaves, and smaller steps. One that learns faster beside it would
+/// take its place after the first rung, and end worse.
+const VARIANT_OF_ENCODINGS: [Variant; 1] = [Variant(6, 0.7, 0.4, 10.0, 10.0, 0.75)];
+
 /// The steps of training of a preset, and how many variants it tries.
 ///
 /// Steps are what a race is short of, and a stage takes as many steps as its
@@ -70,7 +75,8 @@ const fn room(preset: Preset) -> (f64, usize) {
     }
 }
 
-/// All variants on the first pipeline that makes bins, the first two on others.
+/// All variants on the first pipeline that makes bins, the first two on others, and one of its
+/// own on encodings.
 pub(super) fn candidates(offer: &Offer<'_>) -> Vec<Proposal> {
     let (steps, most) = room(offer.task.preset);
     let variants: &[Variant] = match offer.head {
@@ -80,18 +86,24 @@ pub(super) fn candidates(offer: &Offer<'_>) -> Vec<Proposal> {
     let variants = &variants[..most.min(variants.len())];
     let mut proposals = Vec::new();
     for (place, (pipeline, named)) in offer.pipelines_of(true).enumerate() {
-        let most = if place == 0 { variants.len() } else { 2 };
+        let encoded = named.spec.categories == Categories::TargetAndFlags;
+        let variants = match place {
+            0 => variants,
+            _ if encoded => &VARIANT_OF_ENCODINGS,
+            _ => &variants[..2],
+        };
         let Some(monotone) = monotone::ways(offer, &named.pipeline) else {
             continue;
         };
-        for (guess, variant) in variants[..most].iter().enumerate() {
+        for (guess, variant) in variants.iter().enumerate() {
             let hyperparameters = GbdtHyperparameters {
                 monotone: monotone.clone(),
                 ..hyperparameters(variant, steps, offer.head)
             };
-            // The best guess may take most of a step for itself.
-            let share = if place + guess == 0 { 4 } else { 1 };
-            let most = share * CANDIDATE_NUMBERS;
+            // The best guess may take most of a step for itself, and so may that on encodings:
+            // where categories have many values, they tell more than the values themselves.
+            let first = guess == 0 && (place == 0 || encoded);
+            let most = if first { 4 } else { 1 } * CANDIDATE_NUMBERS;
             let fitted = within_a_step(hyperparameters, &named.pipeline, most, offer);
             proposals.extend(fitted.and_then(|fitted| proposal(pipeline, &fitted)));
         }

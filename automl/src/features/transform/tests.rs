@@ -37,6 +37,28 @@ fn dates_have_parts_and_distances() {
 }
 
 #[test]
+fn codes_stand_in_the_order_of_a_code_book() {
+    let column = derived("code_number", &["diagnosis"], serde_json::Value::Null);
+    for (code, expected) in [
+        (Cell::Number(250.83), Some(250.83)),
+        (Cell::Text("428"), Some(428.0)),
+        (Cell::Text("V27"), Some(22_027.0)),
+        (Cell::Text("i25.1"), Some(9025.1)),
+        (Cell::Text("Vienna"), None),
+        (Cell::Text("1e5"), None),
+        (Cell::Text("-3"), None),
+        (Cell::Text("."), None),
+        (Cell::Text("é5"), None),
+        (Cell::Text(""), None),
+        (Cell::Missing, None),
+    ] {
+        assert_eq!(value(&column, &[code]), expected, "{code:?}");
+    }
+    let twice = derived("code_number", &["a", "b"], serde_json::Value::Null);
+    assert!(twice.function().is_err());
+}
+
+#[test]
 fn pairs_are_subtracted_and_divided() {
     let cells = [Cell::Number(3.0), Cell::Number(4.0)];
     let none = serde_json::Value::Null;
