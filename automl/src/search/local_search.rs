@@ -19,7 +19,9 @@ use crate::search::path::{Cost, Ended, History};
 use crate::search::portfolio::{self, Candidate, Desk, Offered};
 use crate::search::{Conductor, SearchError};
 use crate::task::Preset;
-use crate::trial::{MAX_HYPERPARAMETER_BYTES, MAX_STEPS, MAX_TRIALS, Trial, TrialPart, Tried};
+use crate::trial::{
+    MAX_HYPERPARAMETER_BYTES, MAX_PIPELINES, MAX_STEPS, MAX_TRIALS, Trial, TrialPart, Tried,
+};
 
 /// Part of a family's own candidates that races whatever the sites say: the first in this many.
 const FRONT_ONE_IN: usize = 3;
@@ -211,6 +213,10 @@ impl Plan {
             let Some((candidate, setting)) = desk.candidate(&other.offered, conductor)? else {
                 continue;
             };
+            let pipelines = self.part.objects();
+            if pipelines.len() >= MAX_PIPELINES && !pipelines.contains(&setting.pipeline) {
+                continue;
+            }
             bytes = all;
             other.trial = Some(self.part.candidates.len());
             self.part.candidates.push(Trial {
