@@ -7,7 +7,7 @@
 //! [`crate::family::Trainer::usual_steps`] says what is usual; and which candidates go on after
 //! a rung: the first of each family stand for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ask::{Ask, MAX_PARTS, Part, Segment, Stage, Totals};
 use crate::family::{self, Head, Offer, logistic};
@@ -240,6 +240,7 @@ fn closing(task: &Task, finalists: &[usize], classes: usize) -> Vec<Stage> {
 #[derive(Clone)]
 struct Tried {
     family: String,
+    pipeline: ObjectId,
     /// What its steps asked for, as far as it was tried: not empty.
     parts: Vec<Vec<Segment>>,
     /// Steps of training until it ends by itself.
@@ -250,6 +251,7 @@ impl Tried {
     fn of(entrant: Entrant, conductor: &mut Conductor<'_>) -> Result<Self, FederationError> {
         let Entrant {
             candidate,
+            setting,
             mut trainer,
             ..
         } = entrant;
@@ -277,6 +279,7 @@ impl Tried {
         };
         Ok(Self {
             family: candidate.family,
+            pipeline: setting.pipeline,
             parts,
             steps,
         })
@@ -370,12 +373,20 @@ impl Race {
     fn thin_out(&mut self, tried: &[Tried]) {
         let mut kept = Vec::new();
         for family in family::names() {
-            let of_family = self
-                .finalists
-                .iter()
-                .filter(|at| tried[**at].family == family);
-            let most = of_family.clone().count().div_ceil(ETA);
-            kept.extend(of_family.take(most));
+            let finalists = self.finalists.iter();
+            let of_family: Vec<usize> = finalists
+                .copied()
+                .filter(|at| tried[*at].family == family)
+                .collect();
+            let most = of_family.len().div_ceil(ETA);
+            let mut pipelines = BTreeSet::new();
+            // As in the race: the best third, and the best on each pipeline.
+            for (place, at) in of_family.into_iter().enumerate() {
+                let first = pipelines.insert(tried[at].pipeline);
+                if place < most || first {
+                    kept.push(at);
+                }
+            }
         }
         self.finalists = kept;
     }
