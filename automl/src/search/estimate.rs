@@ -339,7 +339,7 @@ impl Race {
                 step += 1;
             }
             if rung < budget.rungs.len() {
-                race.thin_out(tried);
+                race.thin_out(tried, step);
             }
         }
         race
@@ -370,7 +370,7 @@ impl Race {
         self.steps.push(wave);
     }
 
-    fn thin_out(&mut self, tried: &[Tried]) {
+    fn thin_out(&mut self, tried: &[Tried], step: u32) {
         let mut kept = Vec::new();
         for family in family::names() {
             let finalists = self.finalists.iter();
@@ -380,10 +380,10 @@ impl Race {
                 .collect();
             let most = of_family.len().div_ceil(ETA);
             let mut pipelines = BTreeSet::new();
-            // As in the race: the best third, and the best on each pipeline.
+            // As in the race: the best third, and the best on each pipeline that still learns.
             for (place, at) in of_family.into_iter().enumerate() {
                 let first = pipelines.insert(tried[at].pipeline);
-                if place < most || first {
+                if place < most || first && tried[at].steps > step {
                     kept.push(at);
                 }
             }

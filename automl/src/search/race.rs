@@ -275,8 +275,8 @@ fn numbers_of(part: &AnyPart) -> usize {
 }
 
 /// Keeps the better third of each family, at least one, and of those nobody who is left far behind
-/// for good. The best on each pipeline goes on too: a rung shows who learns fast, and what features are
-/// worth may take slow learning; and models of other features err elsewhere, which blends live on.
+/// for good. The best on each pipeline goes on too while it still learns: a rung shows who learns fast, and
+/// what features are worth may take slow learning.
 fn thin_out(runners: &mut [Runner], rung: u32, rungs: u32) {
     for family in family::names() {
         let ranked = note_ranks(runners, family, rung);
@@ -290,7 +290,7 @@ fn thin_out(runners: &mut [Runner], rung: u32, rungs: u32) {
             let pipeline = runner.entrant.setting.pipeline;
             let best_on_it = !pipelines.contains(&pipeline);
             pipelines.push(pipeline);
-            if place >= kept && !best_on_it {
+            if place >= kept && !(best_on_it && runner.trains()) {
                 runner.drop_out(Ended::Outranked {
                     rung,
                     rungs,
