@@ -235,14 +235,7 @@ impl Objects {
     /// When the bytes are no valid object.
     pub fn insert(&mut self, bytes: &[u8]) -> Result<ObjectId, ObjectError> {
         let object = Object::from_bytes(bytes)?;
-        let id = ObjectId::of(bytes);
-        let held = Held {
-            object,
-            bytes: bytes.len(),
-            used: self.asks,
-        };
-        self.held.insert(id, held);
-        Ok(id)
+        Ok(self.hold(object, bytes))
     }
 
     /// Keeps an object that was made here, without reading its bytes again.
@@ -251,14 +244,18 @@ impl Objects {
     /// As [`Object::to_bytes`].
     pub fn keep(&mut self, object: Object) -> Result<ObjectId, ObjectError> {
         let bytes = object.to_bytes()?;
-        let id = ObjectId::of(&bytes);
+        Ok(self.hold(object, &bytes))
+    }
+
+    fn hold(&mut self, object: Object, bytes: &[u8]) -> ObjectId {
+        let id = ObjectId::of(bytes);
         let held = Held {
             object,
             bytes: bytes.len(),
             used: self.asks,
         };
         self.held.insert(id, held);
-        Ok(id)
+        id
     }
 
     /// The object of this id.

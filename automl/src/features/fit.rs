@@ -29,6 +29,7 @@ impl Pipeline {
     /// Fits a pipeline to a profile.
     #[must_use]
     pub fn fit(profile: &Profile, spec: &PipelineSpec) -> Self {
+        let spec = &within_classes(profile, spec);
         let own = profile.columns.iter();
         let derived = profile.derived.iter().filter(|_| spec.derived);
         let inputs = own.chain(derived).flat_map(|column| inputs(column, spec));
@@ -41,6 +42,19 @@ impl Pipeline {
             absent_is_missing: profile.absent_is_missing,
             inputs: inputs.filter(|input| input.width() > 0).collect(),
         }
+    }
+}
+
+/// With too many classes to encode one by one levels stay what they are: frequencies in their place
+/// would lose what they say.
+fn within_classes(profile: &Profile, spec: &PipelineSpec) -> PipelineSpec {
+    let many = profile.target.labels().len() > MOST_CLASSES;
+    PipelineSpec {
+        categories: match spec.categories {
+            Categories::TargetAndFlags if many => Categories::Target,
+            other => other,
+        },
+        ..*spec
     }
 }
 
@@ -178,9 +192,7 @@ fn encodings(
                 each.map(|(class, label)| (format!(" {label}"), scores::target(table, class)));
             ("target", each.collect())
         }
-        // Frequencies alone would lose what the levels say.
-        Categories::TargetAndFlags => return Vec::new(),
-        Categories::Target | Categories::Frequency => {
+        Categories::Target | Categories::TargetAndFlags | Categories::Frequency => {
             ("frequency", vec![(String::new(), scores::frequency(table))])
         }
     };

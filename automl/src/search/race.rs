@@ -6,6 +6,8 @@
 //! Families are thinned out separately: a linear model is done after five
 //! steps, a network is not, so early losses compare only within a family.
 
+use std::collections::BTreeSet;
+
 use crate::ask::{MAX_PARTS, Part, Segment, Stage};
 use crate::family::{self, AnyPart, Head};
 use crate::federation::FederationError;
@@ -284,12 +286,10 @@ fn thin_out(runners: &mut [Runner], rung: u32, rungs: u32) {
         let Some(leader) = ranked.first().map(|at| runners[*at].history.path.clone()) else {
             continue;
         };
-        let mut pipelines = Vec::new();
+        let mut pipelines = BTreeSet::new();
         for (place, at) in ranked.iter().enumerate() {
             let runner = &mut runners[*at];
-            let pipeline = runner.entrant.setting.pipeline;
-            let best_on_it = !pipelines.contains(&pipeline);
-            pipelines.push(pipeline);
+            let best_on_it = pipelines.insert(runner.entrant.setting.pipeline);
             if place >= kept && !(best_on_it && runner.trains()) {
                 runner.drop_out(Ended::Outranked {
                     rung,
