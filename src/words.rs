@@ -176,7 +176,7 @@ impl Asks<'_> {
                 "profile",
                 "Of training rows: the names of the columns; how many cells are numbers, dates, texts \
                  or missing; rows in bins of numbers and in buckets of hashed values and words (no \
-                 value leaves a site); the same by target and fold; sums of clipped numbers, of \
+                 value leaves a site); the same by target and fold, of columns and of pairs of columns; sums of clipped numbers, of \
                  their squares and products."
                     .to_owned(),
             ),

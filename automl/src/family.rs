@@ -23,6 +23,7 @@ use crate::metric::LossSums;
 use crate::object::{Object, ObjectId};
 use crate::task::MAX_CLASSES;
 
+pub(crate) use registry::allowed;
 pub use registry::{
     AnyObject, AnyPart, Family, FamilyObject, FamilyPart, Offer, Proposal, Reads, families, find,
     names, register,

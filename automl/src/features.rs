@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::profile::{Coding, SlotKey, Source};
+use crate::profile::{Coding, PairBins, SlotKey, Source};
 use crate::split::SplitPlan;
 use crate::table::{Table, TableError};
 
@@ -129,6 +129,13 @@ enum Encoding {
         label: String,
         coding: Coding,
         slots: Vec<u16>,
+        groups: Vec<Vec<u8>>,
+        values: Vec<f64>,
+        as_bins: bool,
+    },
+    /// As `Scores`, for the cells of two columns.
+    Pair {
+        bins: PairBins,
         groups: Vec<Vec<u8>>,
         values: Vec<f64>,
         as_bins: bool,

@@ -8,7 +8,8 @@
 //! the values of large categories and words by target, and what tells something is
 //! kept. The last step sums each clipped number and its square (*Moments*), counts
 //! the bins of every column by target and fold (*Tables*: weight of evidence,
-//! target encodings) and sums products (*Gram*: correlations).
+//! target encodings) and sums products (*Gram*: correlations). Where rows are many and boosted trees
+//! may be tried, one step more counts *Pairs* of the columns that tell most.
 //!
 //! Every figure is a sum of whole numbers computed per row, so a profile over
 //! five sites equals the profile of their rows in one table, bit for bit. Only
@@ -21,6 +22,8 @@ mod drift;
 mod error;
 mod gram;
 mod grid;
+mod interaction;
+mod pairs;
 mod part;
 mod run;
 mod schema;
@@ -44,21 +47,23 @@ use crate::task::Kind;
 pub use drift::{ColumnCounts, Drift};
 pub use error::ProfileError;
 pub use gram::{Gram, GramColumn, MAX_GRAM};
+pub use pairs::{MAX_PAIRED, MAX_PAIRS, MIN_PAIR_ROWS, PairBins, PairProfile, PairsAsk};
 pub use part::{ColumnAsk, MomentsColumn, ProfilePart, RefineColumn};
 pub use run::{ProfileSums, Sum, run, run_with};
 pub use screen::{MAX_LARGE, MAX_SCREENED, ScreenAsk, ScreenColumn};
 pub use sentinel::MissingProposal;
 pub use slots::{Coding, SlotKey};
 pub use source::Source;
-pub use tally::{BinAsk, TableColumn, TargetTable};
+pub use tally::{BinAsk, Bins, TableColumn, TargetTable};
 pub use target::TargetAsk;
 pub use words::{MAX_WORDS, WORD_BUCKETS, Words};
 
 pub(crate) use answer::answer;
+pub(crate) use pairs::PairReader;
 pub(crate) use source::Quantities;
 pub(crate) use target::Tally;
 
-/// Steps of a profile, unless the names of the columns need another try.
+/// Steps of a profile, unless the names of the columns need another try, and one more for pairs.
 pub const STEPS: u32 = 5;
 /// Buckets that the values of a column without a declared vocabulary fall in.
 pub const BUCKETS: usize = 256;
@@ -102,6 +107,8 @@ pub struct Profile {
     pub columns: Vec<ColumnProfile>,
     /// Computed columns that tell more than those they are made of, best first.
     pub derived: Vec<ColumnProfile>,
+    /// Pairs of columns that tell more than their columns added up, best first.
+    pub pairs: Vec<PairProfile>,
     /// Columns that cannot, with the reason.
     pub dropped: Vec<Dropped>,
     /// Values that may mean "missing", for the task's author to decide.
@@ -308,6 +315,8 @@ impl NumberShape {
 
 #[cfg(test)]
 mod kinds_tests;
+#[cfg(test)]
+mod pairs_tests;
 #[cfg(test)]
 mod part_tests;
 #[cfg(test)]

@@ -56,6 +56,8 @@ impl Family for Ga2m {
     fn candidates(&self, offer: &Offer<'_>) -> Vec<Proposal> {
         offer
             .pipelines_of(true)
+            // It looks for pairs by itself.
+            .filter(|(_, named)| !named.spec.pairs)
             .enumerate()
             .filter_map(|(at, (pipeline, named))| {
                 Some((at, pipeline, monotone::ways(offer, &named.pipeline)?))

@@ -325,6 +325,18 @@ pub fn find(name: &str) -> Option<&'static dyn Family> {
     families().into_iter().find(|family| family.name() == name)
 }
 
+/// Whether the task's constraints leave a family in.
+pub(crate) fn allowed(task: &Task, family: &dyn Family) -> bool {
+    let limits = &task.constraints;
+    let named = match &limits.allowed_models {
+        Some(families) => families.iter().any(|name| name == family.name()),
+        None => true,
+    };
+    named
+        && (family.interpretable() || !limits.interpretable_only)
+        && (family.monotone() || limits.monotone.is_empty())
+}
+
 /// Why a family was not registered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RegisterError {

@@ -50,6 +50,8 @@ impl Family for Scorecard {
         }
         offer
             .pipelines_of(true)
+            // Points for pairs of columns are nothing that a person adds up.
+            .filter(|(_, named)| !named.spec.pairs)
             .enumerate()
             .filter_map(|(at, (pipeline, named))| {
                 Some((at, pipeline, monotone::ways(offer, &named.pipeline)?))

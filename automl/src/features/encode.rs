@@ -1,7 +1,7 @@
 //! From cells to numbers.
 
 use super::{Encoding, FeatureError, Input, MAX_FEATURE, Matrix, Pipeline};
-use crate::profile::{Coding, Quantities, SlotKey, Source, words};
+use crate::profile::{Coding, PairReader, Quantities, SlotKey, Source, words};
 use crate::table::{Cell, Column, Table, days_since_epoch};
 
 impl Pipeline {
@@ -113,6 +113,8 @@ struct Writer<'a> {
     slots: Vec<Option<usize>>,
     /// The features of each distinct text that has words.
     words: Vec<Vec<u16>>,
+    /// The cells of a pair.
+    pair: Option<PairReader<'a>>,
 }
 
 impl<'a> Writer<'a> {
@@ -142,6 +144,10 @@ impl<'a> Writer<'a> {
                 .collect(),
             _ => Vec::new(),
         };
+        let pair = match &input.encoding {
+            Encoding::Pair { bins, .. } => Some(PairReader::new(table, bins, key)?),
+            _ => None,
+        };
         Ok(Self {
             input,
             key,
@@ -149,6 +155,7 @@ impl<'a> Writer<'a> {
             numbers,
             slots,
             words,
+            pair,
         })
     }
 
@@ -173,7 +180,7 @@ impl<'a> Writer<'a> {
                     _ => 0,
                 };
             }
-            Encoding::Scores { .. } => out[0] = self.score(row, group),
+            Encoding::Scores { .. } | Encoding::Pair { .. } => out[0] = self.score(row, group),
             Encoding::Levels {
                 coding,
                 slots,
@@ -241,7 +248,7 @@ impl<'a> Writer<'a> {
                 Cell::Missing => None,
                 _ => Some(()),
             }),
-            Encoding::Scores { values, .. } => {
+            Encoding::Scores { values, .. } | Encoding::Pair { values, .. } => {
                 let score = usize::from(self.score(row, group));
                 let value = score.checked_sub(1).and_then(|place| values.get(place));
                 value.map(|&value| out[0] = value)
@@ -264,21 +271,27 @@ impl<'a> Writer<'a> {
 
     /// The place of a row's score plus one, 0 where it has none.
     fn score(&self, row: usize, group: Option<usize>) -> u8 {
-        let Encoding::Scores {
-            coding,
-            slots,
-            groups,
-            ..
-        } = &self.input.encoding
-        else {
-            return 0;
-        };
-        let Some(slot) = self.level(row, coding) else {
-            return 0;
+        let (at, groups) = match (&self.input.encoding, &self.pair) {
+            (
+                Encoding::Scores {
+                    coding,
+                    slots,
+                    groups,
+                    ..
+                },
+                _,
+            ) => {
+                let Some(slot) = self.level(row, coding) else {
+                    return 0;
+                };
+                (place(slots, slot).unwrap_or(slots.len()), groups)
+            }
+            // The empty bin 0 has no score.
+            (Encoding::Pair { groups, .. }, Some(reader)) => (reader.cell(row) - 1, groups),
+            _ => return 0,
         };
         let own = group.and_then(|group| groups.get(1 + group));
         let places = own.or(groups.first());
-        let at = place(slots, slot).unwrap_or(slots.len());
         places
             .and_then(|places| places.get(at))
             .copied()

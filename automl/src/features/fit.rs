@@ -5,8 +5,8 @@ use super::smooth::Smooth;
 use super::spec::{Categories, Numbers, PipelineSpec, SmallNumbers};
 use super::{Encoding, Input, Pipeline};
 use crate::profile::{
-    BinAsk, ColumnProfile, Levels, MIN_LEVEL_ROWS, NumberShape, Profile, Source, TargetAsk,
-    TargetTable, Values, Words,
+    BinAsk, Bins as _, ColumnProfile, Levels, MIN_LEVEL_ROWS, NumberShape, PairProfile, Profile,
+    Source, TargetAsk, TargetTable, Values, Words,
 };
 
 /// A category is encoded where more than one row in this many has a value without a level.
@@ -33,6 +33,8 @@ impl Pipeline {
         let own = profile.columns.iter();
         let derived = profile.derived.iter().filter(|_| spec.derived);
         let inputs = own.chain(derived).flat_map(|column| inputs(column, spec));
+        let pairs = profile.pairs.iter().filter(|_| spec.pairs);
+        let inputs = inputs.chain(pairs.filter_map(|pair| pair_input(pair, spec)));
         Self {
             key: profile.key,
             plan: profile.plan,
@@ -72,6 +74,22 @@ fn inputs(column: &ColumnProfile, spec: &PipelineSpec) -> Vec<Input> {
         made.extend(encoded);
     }
     made
+}
+
+/// What the target is like in the cells of a pair.
+fn pair_input(pair: &PairProfile, spec: &PipelineSpec) -> Option<Input> {
+    let Scores { groups, values } = scores::target(&pair.table, 1)?;
+    Some(Input {
+        column: pair.name.clone(),
+        texts: true,
+        flag: false,
+        encoding: Encoding::Pair {
+            bins: pair.table.bins.clone(),
+            groups,
+            values,
+            as_bins: matches!(spec.numbers, Numbers::Bins { .. }),
+        },
+    })
 }
 
 /// Bins that single out the values which many rows have.
@@ -180,24 +198,29 @@ fn encodings(
         TargetAsk::Classes { labels } if labels.len() > 2 => labels.len(),
         _ => 1,
     };
-    let (what, found): (&str, Vec<(String, Option<Scores>)>) = match spec.categories {
+    let frequency = || ("frequency", String::new(), scores::frequency(table));
+    let mut found: Vec<(&str, String, Option<Scores>)> = match spec.categories {
         Categories::Levels => return Vec::new(),
         Categories::Target | Categories::TargetAndFlags if classes == 1 => {
             // Of two classes the second is the positive one.
-            ("target", vec![(String::new(), scores::target(table, 1))])
+            vec![("target", String::new(), scores::target(table, 1))]
         }
         Categories::Target | Categories::TargetAndFlags if classes <= MOST_CLASSES => {
             let each = table.target.labels().iter().enumerate();
-            let each =
-                each.map(|(class, label)| (format!(" {label}"), scores::target(table, class)));
-            ("target", each.collect())
+            let each = each.map(|(class, label)| {
+                ("target", format!(" {label}"), scores::target(table, class))
+            });
+            each.collect()
         }
         Categories::Target | Categories::TargetAndFlags | Categories::Frequency => {
-            ("frequency", vec![(String::new(), scores::frequency(table))])
+            vec![frequency()]
         }
     };
+    if spec.categories == Categories::TargetAndFlags {
+        found.push(frequency());
+    }
     let as_bins = matches!(spec.numbers, Numbers::Bins { .. });
-    let inputs = found.into_iter().filter_map(|(of, scores)| {
+    let inputs = found.into_iter().filter_map(|(what, of, scores)| {
         let Scores { groups, values } = scores?;
         Some(Input {
             column: column.name.clone(),

@@ -1,14 +1,15 @@
 //! What one input makes: how many features, what they are called, and the caps.
 
 use super::{BinColumn, Encoding, Input, MAX_BINS};
-use crate::profile::{Coding, MAX_ENCODED, MAX_WORDS, Source};
+use crate::profile::{Bins as _, Coding, MAX_ENCODED, MAX_WORDS, Source};
 
 impl Input {
     /// The table's columns that it reads.
     pub(super) fn columns(&self) -> Vec<&str> {
-        match self.source() {
-            Some(source) => source.columns(&self.column),
-            None => vec![&self.column],
+        match (self.source(), &self.encoding) {
+            (Some(source), _) => source.columns(&self.column),
+            (None, Encoding::Pair { bins, .. }) => bins.columns(),
+            (None, _) => vec![&self.column],
         }
     }
 
@@ -44,7 +45,8 @@ impl Input {
             Encoding::Curve { .. }
             | Encoding::Bins { .. }
             | Encoding::LevelBins { .. }
-            | Encoding::Scores { .. } => 1,
+            | Encoding::Scores { .. }
+            | Encoding::Pair { .. } => 1,
             Encoding::Levels { slots, other, .. } => slots.len() + usize::from(*other),
             Encoding::Missing {} => 0,
             Encoding::Words { buckets, .. } => buckets.len(),
@@ -72,6 +74,7 @@ impl Input {
                 .collect(),
             Encoding::Bins { .. } | Encoding::LevelBins { .. } => vec![column.clone()],
             Encoding::Scores { label, .. } => vec![label.clone()],
+            Encoding::Pair { .. } => vec![format!("{column} (target)")],
             Encoding::Words { buckets, .. } => buckets
                 .iter()
                 .map(|bucket| format!("{column} has word {bucket}"))
@@ -133,7 +136,27 @@ impl Input {
                     return bad("its levels are out of order or too many");
                 }
             }
-            Encoding::Scores { .. } => return self.check_scores(groups),
+            Encoding::Scores {
+                coding,
+                slots,
+                groups: own,
+                values,
+                ..
+            } => {
+                if !in_order(slots, coding) || slots.len() > MAX_ENCODED {
+                    return bad("its levels are out of order or too many");
+                }
+                return self.check_scores(own, values, slots.len() + 1, groups);
+            }
+            Encoding::Pair {
+                bins,
+                groups: own,
+                values,
+                ..
+            } => {
+                bins.check()?;
+                return self.check_scores(own, values, bins.bins() - 1, groups);
+            }
             Encoding::Words { buckets, .. } => {
                 let ascending = buckets.is_sorted_by(|a, b| a < b);
                 if buckets.len() > MAX_WORDS || !ascending {
@@ -145,25 +168,21 @@ impl Input {
         Ok(())
     }
 
-    fn check_scores(&self, all: usize) -> Result<(), String> {
-        let Encoding::Scores {
-            coding,
-            slots,
-            groups,
-            values,
-            ..
-        } = &self.encoding
-        else {
-            return Ok(());
-        };
+    /// Scores of `places` levels or cells, for `all` groups of rows or for none.
+    fn check_scores(
+        &self,
+        groups: &[Vec<u8>],
+        values: &[f64],
+        places: usize,
+        all: usize,
+    ) -> Result<(), String> {
         let known = groups
             .iter()
             .flatten()
             .all(|&place| usize::from(place) <= values.len());
-        let whole = groups.iter().all(|places| places.len() == slots.len() + 1);
+        let whole = groups.iter().all(|group| group.len() == places);
         let finite = values.iter().all(|value| value.is_finite());
-        let fits = slots.len() <= MAX_ENCODED && values.len() < MAX_BINS;
-        if !in_order(slots, coding) || !known || !whole || !finite || !fits {
+        if !known || !whole || !finite || values.len() >= MAX_BINS {
             return Err(format!("scores of `{}` are out of bounds", self.column));
         }
         if groups.len() != 1 && groups.len() != all {
@@ -183,6 +202,7 @@ impl Input {
                 | Encoding::LevelBins { .. }
                 | Encoding::Levels { as_bins: true, .. }
                 | Encoding::Scores { as_bins: true, .. }
+                | Encoding::Pair { as_bins: true, .. }
                 | Encoding::Words { as_bins: true, .. }
         )
     }
@@ -194,7 +214,9 @@ impl Input {
             Encoding::LevelBins { slots, other, .. } => {
                 (slots.len() + 1 + usize::from(*other), false)
             }
-            Encoding::Scores { values, .. } => (values.len() + 1, true),
+            Encoding::Scores { values, .. } | Encoding::Pair { values, .. } => {
+                (values.len() + 1, true)
+            }
             Encoding::Levels { .. } | Encoding::Words { .. } => (3, true),
             _ => return Vec::new(),
         };
@@ -242,6 +264,9 @@ impl Input {
                 .map_or_else(|| label.clone(), |value| format!("{column} = {value}")),
             Encoding::Scores { label, values, .. } => {
                 format!("{label} is {bin} of {}", values.len())
+            }
+            Encoding::Pair { values, .. } => {
+                format!("{column} (target) is {bin} of {}", values.len())
             }
             Encoding::Words { buckets, .. } => {
                 let word = buckets.get(feature).copied().unwrap_or_default();

@@ -1,8 +1,7 @@
 //! One number for each value of a category: how frequent it is, where it stands in
 //! an order, or what the target is like in its rows.
 
-use crate::profile::TargetAsk;
-use crate::profile::TargetTable;
+use crate::profile::{Bins, TargetAsk, TargetTable};
 
 /// Most distinct numbers of a score: finer ones are noise.
 const SCORE_BINS: usize = 32;
@@ -26,7 +25,7 @@ pub(super) struct Scores {
 ///
 /// A value's log-odds (or mean) are those of its rows mixed with 20 rows of the
 /// average (Micci-Barreca 2001).
-pub(super) fn target(table: &TargetTable, class: usize) -> Option<Scores> {
+pub(super) fn target<B: Bins>(table: &TargetTable<B>, class: usize) -> Option<Scores> {
     let slots = table.bins.bins() - 1;
     let variants = std::iter::once(None).chain((0..table.plan.groups()).map(Some));
     let scores: Vec<Vec<f64>> = variants

@@ -57,7 +57,7 @@ pub enum Categories {
     /// fold apart; a feature for each class where there are more than two.
     Target,
     /// Bins only: as `Target`, for every category of three values or more and in place of its
-    /// levels, with a feature for each frequent value. A tree then cannot pick any set of
+    /// levels, with how frequent each value is and a feature for each frequent value. A tree then cannot pick any set of
     /// values that happens to fit (Prokhorenkova et al. 2018).
     TargetAndFlags,
 }
@@ -78,6 +78,8 @@ pub struct PipelineSpec {
     pub derived: bool,
     /// Whether the words of free text are used.
     pub words: bool,
+    /// Whether pairs of columns are used, by what the target is like in their cells.
+    pub pairs: bool,
 }
 
 /// A pipeline and what people call it.
@@ -100,6 +102,7 @@ impl Default for PipelineSpec {
             categories: Categories::Target,
             derived: false,
             words: true,
+            pairs: false,
         }
     }
 }
@@ -113,7 +116,7 @@ const FEW_CODES: usize = 8;
 const PIECES: usize = 12;
 
 /// The variants of preprocessing that a search tries, those that make numbers before those
-/// that make bins and of each the best guess first: one to ten, without two that make the same features.
+/// that make bins and of each the best guess first: one to eleven, without two that make the same features.
 #[must_use]
 pub fn pipelines(_task: &Task, profile: &Profile) -> Vec<NamedPipeline> {
     let standard = PipelineSpec::default();
@@ -181,6 +184,15 @@ pub fn pipelines(_task: &Task, profile: &Profile) -> Vec<NamedPipeline> {
             PipelineSpec {
                 categories: Categories::TargetAndFlags,
                 derived: true,
+                ..binned
+            },
+        ),
+        (
+            "paired bins",
+            PipelineSpec {
+                categories: Categories::TargetAndFlags,
+                derived: true,
+                pairs: true,
                 ..binned
             },
         ),

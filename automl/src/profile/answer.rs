@@ -1,6 +1,7 @@
 //! How a site answers the asks of the profile: one pass over the training rows
 //! per column, whole numbers only.
 
+use super::pairs::PairsAsk;
 use super::part::{ColumnAsk, MomentsColumn, ProfilePart, RefineColumn, TYPE_COUNTS};
 use super::sentinel::{self, SUSPECTS};
 use super::slots::{Coding, SlotKey, WHOLE_SLOTS, whole_slot};
@@ -71,6 +72,7 @@ pub(crate) fn answer(
                 put(out, counts)
             })
         }
+        ProfilePart::Pairs(ask) => ask.answer(data, out),
         ProfilePart::Gram {
             bits,
             rows,
@@ -118,7 +120,8 @@ fn follows_from_task(data: &SiteData, part: &ProfilePart) -> Result<(), SiteData
             return other(format!("the values of column `{}`", column.name));
         }
     }
-    if let ProfilePart::Tables { columns, .. } = part {
+    if let ProfilePart::Tables { columns, .. } | ProfilePart::Pairs(PairsAsk { columns, .. }) = part
+    {
         let odd = columns
             .iter()
             .find(|column| !column.bins.follows_from(task, &column.name));

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::part::ProfilePart;
-use super::tally::{BinAsk, TableColumn, TargetTable};
+use super::tally::{BinAsk, Bins as _, TableColumn, TargetTable};
 use super::{ColumnProfile, Levels, NumberShape, Profile, Values};
 
 /// Bins that shapes are compared in.

@@ -3,12 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::gram::{self, GramColumn};
+use super::pairs::PairsAsk;
 use super::schema;
 use super::screen::ScreenAsk;
 use super::sentinel::SUSPECTS;
 use super::slots::{Coding, SlotKey};
 use super::source::Source;
-use super::tally::TableColumn;
+use super::tally::{Bins as _, TableColumn};
 use super::target::TargetAsk;
 use super::{MAX_GRID, MAX_VOCABULARY, classes, grid};
 use crate::ask::{MAX_CODE, Segment};
@@ -77,6 +78,8 @@ pub enum ProfilePart {
         /// The columns.
         columns: Vec<TableColumn>,
     },
+    /// Pairs of columns by target and group of rows.
+    Pairs(PairsAsk),
     /// Sums of products of clipped numbers and the target.
     Gram {
         /// As in `Moments`.
@@ -171,6 +174,7 @@ impl ProfilePart {
                 .iter()
                 .flat_map(|column| target.segments(plan.groups() * column.bins.bins()))
                 .collect(),
+            Self::Pairs(ask) => ask.segments(),
             Self::Gram {
                 bits,
                 rows,
@@ -239,6 +243,7 @@ impl ProfilePart {
                 }
                 Ok(())
             }
+            Self::Pairs(ask) => ask.check(),
             Self::Gram {
                 bits,
                 rows,
@@ -274,6 +279,7 @@ impl ProfilePart {
                     None => vec![c.name.as_str()],
                 })
                 .collect(),
+            Self::Pairs(ask) => ask.column_names(),
             Self::Gram { columns, .. } => {
                 let read = columns.iter().flat_map(|c| c.source.columns(&c.name));
                 read.collect()
@@ -285,6 +291,7 @@ impl ProfilePart {
     pub(crate) const fn target(&self) -> Option<&TargetAsk> {
         match self {
             Self::Screen(ask) => Some(&ask.target),
+            Self::Pairs(ask) => Some(&ask.target),
             Self::Tables { target, .. } | Self::Gram { target, .. } => Some(target),
             _ => None,
         }
@@ -295,6 +302,7 @@ impl ProfilePart {
         match self {
             Self::Survey { key, .. } | Self::Tables { key, .. } => Some(*key),
             Self::Screen(ask) => Some(ask.key),
+            Self::Pairs(ask) => Some(ask.key),
             _ => None,
         }
     }
@@ -356,7 +364,7 @@ fn check_precision(bits: u32, rows: u64) -> Result<(), String> {
 
 /// Names in ascending order, at most as many as a table has columns; derived columns, which
 /// have names of their own, are bounded by their checks.
-fn check_names<'a>(
+pub(super) fn check_names<'a>(
     names: impl ExactSizeIterator<Item = (&'a str, Option<&'a Source>)>,
 ) -> Result<(), String> {
     if names.len() > MAX_COLUMNS {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::decide::{self, Role, Surveyed, Taken};
+use super::pairs;
 use super::part::ProfilePart;
 use super::screen::Found;
 use super::shapes;
@@ -106,11 +107,19 @@ pub fn run_with(task: &Task, sum: &mut Sum<'_>) -> Result<Profile, ProfileError>
             .collect();
         return Err(ProfileError::NoFeatures(reasons.join("; ")));
     }
-    let derived = found
+    let derived: Vec<ColumnProfile> = found
         .derived
         .iter()
         .filter_map(|screened| looks.derived(screened, survey.train_rows))
         .collect();
+    let wanted = pairs::Wanted {
+        task,
+        key,
+        plan: survey.plan(),
+        rows: survey.train_rows,
+        columns: columns.iter().chain(&derived).collect(),
+    };
+    let pairs = wanted.look(sum)?;
     let features = |column: &&Surveyed| columns.iter().any(|known| known.name == column.name);
     let proposals = survey.columns.iter().filter(features);
     Ok(Profile {
@@ -125,6 +134,7 @@ pub fn run_with(task: &Task, sum: &mut Sum<'_>) -> Result<Profile, ProfileError>
         proposals: proposals.flat_map(Surveyed::proposals).collect(),
         columns,
         derived,
+        pairs,
         dropped,
         missing_values: task.missing_values(),
         absent_is_missing: task.constraints.absent_is_missing(),

@@ -7,7 +7,7 @@ use super::part::{MAX_BITS, MAX_TABLE_NUMBERS, MomentsColumn, ProfilePart, Refin
 use super::run::{Sum, one};
 use super::screen::{self, Found, Screened};
 use super::slots::SlotKey;
-use super::tally::{BinAsk, TableColumn, TargetTable};
+use super::tally::{BinAsk, Bins as _, TableColumn, TargetTable};
 use super::{
     ColumnProfile, Gram, GramColumn, MAX_CELLS, MAX_ENCODED, MAX_GRAM, NumberShape, ProfileError,
     ProfileSums, Source, TargetAsk, Values, Votes, grid,

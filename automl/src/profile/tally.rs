@@ -43,15 +43,6 @@ pub enum BinAsk {
 }
 
 impl BinAsk {
-    /// Number of bins, that of missing values among them.
-    #[must_use]
-    pub fn bins(&self) -> usize {
-        match self {
-            Self::Cuts { cuts, .. } => cuts.len() + 2,
-            Self::Slots { slots, .. } => slots.len() + 2,
-        }
-    }
-
     /// Where its numbers come from; `None` for slots.
     pub(crate) const fn source(&self) -> Option<&Source> {
         match self {
@@ -96,9 +87,9 @@ impl BinAsk {
 /// targets), over the training rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TargetTable {
+pub struct TargetTable<B = BinAsk> {
     /// What the bins are.
-    pub bins: BinAsk,
+    pub bins: B,
     /// What is counted.
     pub target: TargetAsk,
     /// How the rows are grouped.
@@ -107,7 +98,22 @@ pub struct TargetTable {
     pub figures: Vec<u64>,
 }
 
-impl TargetTable {
+/// What rows can be counted in: a column's bins, or those of a pair of columns.
+pub trait Bins {
+    /// Number of bins, that of missing values (bin 0) among them.
+    fn bins(&self) -> usize;
+}
+
+impl Bins for BinAsk {
+    fn bins(&self) -> usize {
+        match self {
+            Self::Cuts { cuts, .. } => cuts.len() + 2,
+            Self::Slots { slots, .. } => slots.len() + 2,
+        }
+    }
+}
+
+impl<B: Bins> TargetTable<B> {
     /// Figures of one bin summed over the groups that `takes` names.
     #[must_use]
     pub fn bin(&self, bin: usize, takes: impl Fn(usize) -> bool) -> Vec<u64> {
@@ -266,7 +272,7 @@ impl TargetTable {
 }
 
 /// Finds the bin of a row.
-struct BinReader<'t> {
+pub(crate) struct BinReader<'t> {
     ask: &'t BinAsk,
     name: &'t str,
     key: SlotKey,
@@ -277,7 +283,12 @@ struct BinReader<'t> {
 }
 
 impl<'t> BinReader<'t> {
-    fn new(table: &'t Table, name: &'t str, ask: &'t BinAsk, key: SlotKey) -> Result<Self, String> {
+    pub(crate) fn new(
+        table: &'t Table,
+        name: &'t str,
+        ask: &'t BinAsk,
+        key: SlotKey,
+    ) -> Result<Self, String> {
         let column = table.column(name);
         let (numbers, texts) = match ask {
             BinAsk::Cuts { source, .. } => (Quantities::new(table, name, source)?, Vec::new()),
@@ -297,7 +308,7 @@ impl<'t> BinReader<'t> {
         })
     }
 
-    fn bin(&self, row: usize) -> usize {
+    pub(crate) fn bin(&self, row: usize) -> usize {
         match self.ask {
             BinAsk::Cuts { cuts, .. } => self
                 .numbers

@@ -3,7 +3,8 @@
 //! One step sums the products of the finalists' errors, the next scores the blend
 //! that follows from them, each group of rows with weights fitted to the other
 //! groups. On rows that chose the weights a blend always looks better than its best
-//! member; it is kept only when it is better on rows that did not.
+//! member; it is kept only when it is better on rows that did not. Any gain there counts: the best
+//! finalist was chosen by the same rows, and looks better than it is.
 
 use crate::ask::{Part, Stage};
 use crate::blend::{
@@ -149,12 +150,12 @@ fn weigh(
     Ok(judge(weights, read.pop(), alone))
 }
 
-/// Keeps the blend if it convinces, and calibrates what is kept.
+/// Keeps the blend if it gains, and calibrates what is kept.
 fn judge(weights: Option<Weights>, blended: Option<Blended>, alone: Option<Blended>) -> Found {
     if let (Some(weights), Some(blended)) = (weights, blended)
         && blended
             .difference
-            .is_some_and(|difference| difference.convinces())
+            .is_some_and(|difference| difference.mean() > 0.0)
     {
         return Found {
             calibration: calibrate::calibration(&blended.groups),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::metric::{BINS, Curve};
 use crate::model::{Champion, ChampionError};
 use crate::object::ObjectId;
-use crate::profile::ColumnCounts;
+use crate::profile::{Bins as _, ColumnCounts};
 use crate::search::Candidate;
 use crate::task::{Preset, Task};
 

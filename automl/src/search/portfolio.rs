@@ -86,7 +86,7 @@ pub(crate) fn further(offer: &Offer<'_>) -> Vec<Offered> {
 /// What the families that the task allows propose, in their order.
 fn proposals(offer: &Offer<'_>, of: impl Fn(&'static dyn Family) -> Vec<Proposal>) -> Vec<Offered> {
     let families = family::families().into_iter();
-    let allowed = families.filter(|family| allowed(offer.task, *family));
+    let allowed = families.filter(|it| family::allowed(offer.task, *it));
     let all = allowed.flat_map(|family| {
         of(family).into_iter().map(move |proposal| Offered {
             family,
@@ -209,24 +209,12 @@ fn nothing_to_train(task: &Task, profile: &Profile) -> SearchError {
          target on {} columns; allow others, or use fewer columns",
         family::families()
             .iter()
-            .filter(|family| allowed(task, **family))
+            .filter(|it| family::allowed(task, **it))
             .map(|family| family.name())
             .collect::<Vec<_>>()
             .join(", "),
         profile.columns.len()
     ))
-}
-
-/// Whether the task's constraints leave a family in.
-fn allowed(task: &Task, family: &dyn Family) -> bool {
-    let limits = &task.constraints;
-    let named = match &limits.allowed_models {
-        Some(families) => families.iter().any(|name| name == family.name()),
-        None => true,
-    };
-    named
-        && (family.interpretable() || !limits.interpretable_only)
-        && (family.monotone() || limits.monotone.is_empty())
 }
 
 /// The hash over a candidate's pipeline, family, hyperparameters and the task's seed.

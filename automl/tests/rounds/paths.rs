@@ -50,7 +50,7 @@ fn told(task: &Task) -> (Outcome, ByStage, Vec<Vec<Standing>>) {
 #[test]
 fn every_candidate_s_path_cost_and_end_are_told() {
     let task = hospitals::task_with(
-        "preset = \"fast\"\n[constraints]\nallowed_models = [\"logistic\", \"scorecard\"]",
+        "preset = \"fast\"\n[constraints]\nallowed_models = [\"logistic\", \"scorecard\"]\nsingle_model = true",
     );
     let (outcome, by_stage, boards) = told(&task);
     let mut families: BTreeMap<&str, u32> = BTreeMap::new();
