@@ -1,12 +1,15 @@
 """Runs `collegium simulate` on what prepare.py wrote, and keeps the figures beside the peers'.
 
     python simulate.py BINARY OUT RESULTS [--preset balanced] [--models all gbdt ...]
-                       [--sets ...] [--seeds ...] [--alone]
+                       [--sets ...] [--seeds ...] [--alone] [--build COMMIT [--record]]
 
 For each set and seed a search over all families (`all`), or over one for a champion of one model; writes
 RESULTS/<set>/<seed>/ours-<preset>-<model>.json. A result that is there already is kept. With
 `--alone` the search is also run at every site by itself, and its champion is scored on the union of
 the test rows.
+
+With `--build` what `ours.json` holds of this build is taken from there and not run again; with `--record`, too,
+what RESULTS holds is written into that file as this build's, in place of what another build reached.
 """
 import argparse
 import json
@@ -51,6 +54,23 @@ def run(binary: Path, folder: Path, out: Path, preset: str, model: str, alone: b
     return kept
 
 
+RECORDED = Path(__file__).with_name("ours.json")
+
+
+def recorded() -> dict:
+    """{"set seed label": figures with their build}"""
+    return json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
+
+
+def record(results: Path, build: str) -> None:
+    known = recorded()
+    for file in results.glob("*/*/ours-*.json"):
+        key = f"{file.parent.parent.name} {file.parent.name} {file.stem}"
+        known[key] = json.loads(file.read_text()) | {"build": build}
+    lines = [f"{json.dumps(key)}: {json.dumps(known[key])}" for key in sorted(known)]
+    RECORDED.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
 def main() -> None:
     args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     args.add_argument("binary", type=Path)
@@ -61,7 +81,12 @@ def main() -> None:
     args.add_argument("--sets", nargs="+")
     args.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5])
     args.add_argument("--alone", action="store_true")
+    args.add_argument("--build")
+    args.add_argument("--record", action="store_true")
     args = args.parse_args()
+    if args.record and not args.build:
+        sys.exit("--record needs --build: the commit that BINARY was built from")
+    known = {key: run for key, run in recorded().items() if run["build"] == args.build}
     failed = 0
     # Seed by seed, so that an interrupted run has something to say of every set.
     for folder in sorted(args.out.glob("*/*"), key=lambda f: (int(f.name), f.parent.name)):
@@ -73,6 +98,11 @@ def main() -> None:
             result = args.results / name / str(seed) / f"{label}.json"
             if result.exists():
                 continue
+            kept = known.get(f"{name} {seed} {label}")
+            if kept and (kept["sites"] or not args.alone):
+                result.parent.mkdir(parents=True, exist_ok=True)
+                result.write_text(json.dumps(kept, indent=1) + "\n")
+                continue
             kept = run(args.binary, folder, folder / label, args.preset, model, args.alone)
             print(name, seed, label, json.dumps({**kept, "sites": None}), flush=True)
             if "error" in kept:
@@ -80,6 +110,8 @@ def main() -> None:
                 continue
             result.parent.mkdir(parents=True, exist_ok=True)
             result.write_text(json.dumps(kept, indent=1) + "\n")
+    if args.record:
+        record(args.results, args.build)
     sys.exit(1 if failed else 0)
 
 

@@ -178,6 +178,22 @@ pub struct Gram {
 }
 
 impl Gram {
+    /// Σ over the rows of a group of the squared error of members blended by these weights.
+    #[must_use]
+    pub fn squared_error(&self, group: usize, weights: &[f64]) -> f64 {
+        let pairs = pairs(self.members);
+        let own = self.sums.chunks_exact(pairs).nth(group).unwrap_or(&[]);
+        let mut own = own.iter();
+        let mut error = 0.0;
+        for (at, one) in weights.iter().enumerate() {
+            for (with, (other, sum)) in weights[..=at].iter().zip(&mut own).enumerate() {
+                let twice = if with == at { 1.0 } else { 2.0 };
+                error += twice * one * other * *sum as f64 * self.unit;
+            }
+        }
+        error
+    }
+
     /// Mean products over all groups but one, as a lower triangle row by row; `None` where those
     /// groups have no rows.
     #[must_use]
@@ -197,9 +213,50 @@ impl Gram {
 }
 
 #[cfg(test)]
+impl Gram {
+    /// Of the errors of each row's members, by group.
+    pub(crate) fn of(groups: &[Vec<Vec<f64>>]) -> Self {
+        let grid = Grid::new(Head::Binary, MAX_ROWS);
+        let members = groups[0][0].len();
+        let mut sums = Vec::new();
+        for rows in groups {
+            for one in 0..members {
+                for other in 0..=one {
+                    let products = rows
+                        .iter()
+                        .map(|row| grid.round(row[one]) * grid.round(row[other]));
+                    sums.push(products.sum());
+                }
+            }
+        }
+        Self {
+            members,
+            rows: groups.iter().map(|rows| rows.len() as u64).collect(),
+            sums,
+            unit: 1.0 / (grid.scale * grid.scale),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::ask::MAX_CODE;
+
+    #[test]
+    fn a_blend_s_squared_error_follows_from_the_products() {
+        let groups = [
+            vec![vec![0.5, -0.25, 0.125], vec![-0.75, 0.5, 0.25]],
+            vec![vec![0.25, 0.25, -0.5]],
+        ];
+        let weights = [0.5, 0.25, 0.25];
+        for (group, rows) in groups.iter().enumerate() {
+            let blended =
+                |row: &Vec<f64>| -> f64 { row.iter().zip(weights).map(|(e, w)| e * w).sum() };
+            let error: f64 = rows.iter().map(|row| blended(row) * blended(row)).sum();
+            assert!((Gram::of(&groups).squared_error(group, &weights) - error).abs() < 1e-9);
+        }
+    }
 
     #[test]
     fn sums_stay_below_the_code_cap() {

@@ -95,15 +95,7 @@ pub struct NamedPipeline {
 
 impl Default for PipelineSpec {
     fn default() -> Self {
-        Self {
-            numbers: Numbers::Standard,
-            small: SmallNumbers::Codes { most: FEW_CODES },
-            missing_flags: true,
-            categories: Categories::Target,
-            derived: false,
-            words: true,
-            pairs: false,
-        }
+        STANDARD
     }
 }
 
@@ -115,90 +107,80 @@ const FEW_CODES: usize = 8;
 /// layer of every network.
 const PIECES: usize = 12;
 
+const STANDARD: PipelineSpec = PipelineSpec {
+    numbers: Numbers::Standard,
+    small: SmallNumbers::Codes { most: FEW_CODES },
+    missing_flags: true,
+    categories: Categories::Target,
+    derived: false,
+    words: true,
+    pairs: false,
+};
+const BINNED: PipelineSpec = PipelineSpec {
+    numbers: Numbers::Bins { most: MOST_BINS },
+    small: SmallNumbers::Quantities,
+    missing_flags: false,
+    ..STANDARD
+};
+const ENCODED: PipelineSpec = PipelineSpec {
+    categories: Categories::TargetAndFlags,
+    derived: true,
+    ..BINNED
+};
+
+/// Those that make numbers before those that make bins, and of each the best guess first.
+const VARIANTS: [(&str, PipelineSpec); 11] = [
+    ("standard", STANDARD),
+    ("bent", with_numbers(Numbers::Bent)),
+    ("rank", with_numbers(Numbers::Rank)),
+    (
+        "plain",
+        PipelineSpec {
+            small: SmallNumbers::Quantities,
+            categories: Categories::Frequency,
+            ..STANDARD
+        },
+    ),
+    (
+        "derived",
+        PipelineSpec {
+            derived: true,
+            ..STANDARD
+        },
+    ),
+    ("smooth", with_numbers(Numbers::Smooth { pieces: 0 })),
+    ("pieces", with_numbers(Numbers::Smooth { pieces: PIECES })),
+    ("bins", BINNED),
+    (
+        "derived bins",
+        PipelineSpec {
+            derived: true,
+            ..BINNED
+        },
+    ),
+    ("encoded bins", ENCODED),
+    (
+        "paired bins",
+        PipelineSpec {
+            pairs: true,
+            ..ENCODED
+        },
+    ),
+];
+
+const fn with_numbers(numbers: Numbers) -> PipelineSpec {
+    PipelineSpec {
+        numbers,
+        ..STANDARD
+    }
+}
+
 /// The variants of preprocessing that a search tries, those that make numbers before those
 /// that make bins and of each the best guess first: one to eleven, without two that make the same features.
 #[must_use]
 pub fn pipelines(_task: &Task, profile: &Profile) -> Vec<NamedPipeline> {
-    let standard = PipelineSpec::default();
-    let binned = PipelineSpec {
-        numbers: Numbers::Bins { most: MOST_BINS },
-        small: SmallNumbers::Quantities,
-        missing_flags: false,
-        ..standard
-    };
-    let variants = [
-        ("standard", standard),
-        (
-            "bent",
-            PipelineSpec {
-                numbers: Numbers::Bent,
-                ..standard
-            },
-        ),
-        (
-            "rank",
-            PipelineSpec {
-                numbers: Numbers::Rank,
-                ..standard
-            },
-        ),
-        (
-            "plain",
-            PipelineSpec {
-                small: SmallNumbers::Quantities,
-                categories: Categories::Frequency,
-                ..standard
-            },
-        ),
-        (
-            "derived",
-            PipelineSpec {
-                derived: true,
-                ..standard
-            },
-        ),
-        (
-            "smooth",
-            PipelineSpec {
-                numbers: Numbers::Smooth { pieces: 0 },
-                ..standard
-            },
-        ),
-        (
-            "pieces",
-            PipelineSpec {
-                numbers: Numbers::Smooth { pieces: PIECES },
-                ..standard
-            },
-        ),
-        ("bins", binned),
-        (
-            "derived bins",
-            PipelineSpec {
-                derived: true,
-                ..binned
-            },
-        ),
-        (
-            "encoded bins",
-            PipelineSpec {
-                categories: Categories::TargetAndFlags,
-                derived: true,
-                ..binned
-            },
-        ),
-        (
-            "paired bins",
-            PipelineSpec {
-                categories: Categories::TargetAndFlags,
-                derived: true,
-                pairs: true,
-                ..binned
-            },
-        ),
-    ];
     let mut made: Vec<NamedPipeline> = Vec::new();
-    for (name, spec) in variants {
+    for (name, spec) in VARIANTS {
         let pipeline = Pipeline::fit(profile, &spec);
         let width = pipeline.width();
         let new = made.iter().all(|other| other.pipeline != pipeline);

@@ -101,11 +101,7 @@ pub fn run_with(task: &Task, sum: &mut Sum<'_>) -> Result<Profile, ProfileError>
     }
     dropped.sort_by(|a, b| a.column.cmp(&b.column));
     if columns.is_empty() {
-        let reasons: Vec<_> = dropped
-            .iter()
-            .map(|d| format!("{} ({})", d.column, d.reason))
-            .collect();
-        return Err(ProfileError::NoFeatures(reasons.join("; ")));
+        return Err(no_features(&dropped));
     }
     let derived: Vec<ColumnProfile> = found
         .derived
@@ -140,6 +136,14 @@ pub fn run_with(task: &Task, sum: &mut Sum<'_>) -> Result<Profile, ProfileError>
         absent_is_missing: task.constraints.absent_is_missing(),
         gram: looks.gram,
     })
+}
+
+fn no_features(dropped: &[Dropped]) -> ProfileError {
+    let reasons: Vec<_> = dropped
+        .iter()
+        .map(|d| format!("{} ({})", d.column, d.reason))
+        .collect();
+    ProfileError::NoFeatures(reasons.join("; "))
 }
 
 /// Asks one part alone.

@@ -8,7 +8,7 @@
 
 use crate::ask::{Part, Stage};
 use crate::blend::{
-    BlendPart, Blended, GROUPS, GramPart, MAX_BLENDED, MAX_MEMBERS, Member, simplex,
+    BlendPart, Blended, GROUPS, Gram, GramPart, MAX_BLENDED, MAX_MEMBERS, Member, simplex,
 };
 use crate::calibrate::{Platt, Threshold};
 use crate::family::Head;
@@ -226,22 +226,36 @@ fn fit(
         rows: setting.rows,
     };
     let totals = conductor.sum(Stage::Ensemble, vec![Part::Gram(part.clone())])?;
-    let gram = part.read(&totals.part(0));
-    let weights = |without: Option<usize>| {
-        let mean = gram.mean_without(without)?;
-        simplex::weights(members.len(), &mean, MAX_BLENDED)
-    };
-    let Some(all) = weights(None) else {
-        return Ok(None);
-    };
-    if all.iter().filter(|weight| **weight > 0.0).count() < 2 {
-        return Ok(None);
+    Ok(Weights::of(&part.read(&totals.part(0)), members.len()))
+}
+
+impl Weights {
+    /// The weights of the least squared error, of as many members as do best on rows that had no say in
+    /// them: every further weight fits a little more of what chance brought. `None` where
+    /// they name one member by itself.
+    fn of(gram: &Gram, members: usize) -> Option<Self> {
+        let fitted = |most: usize, without: Option<usize>| {
+            simplex::weights(members, &gram.mean_without(without)?, most)
+        };
+        let mut best: Option<(f64, Self)> = None;
+        for most in 2..=members.min(MAX_BLENDED) {
+            let all = fitted(most, None)?;
+            // Without rows in the other groups nothing is known better than the final weights.
+            let crossed: Vec<Vec<f64>> = (0..GROUPS)
+                .map(|group| fitted(most, Some(group)).unwrap_or_else(|| all.clone()))
+                .collect();
+            let errors = crossed.iter().enumerate();
+            let error: f64 = errors
+                .map(|(group, weights)| gram.squared_error(group, weights))
+                .sum();
+            if best.as_ref().is_none_or(|(least, _)| error < *least) {
+                best = Some((error, Self { crossed, all }));
+            }
+        }
+        let (_, weights) = best?;
+        let named = weights.all.iter().filter(|weight| **weight > 0.0);
+        (named.count() > 1).then_some(weights)
     }
-    // Without rows in the other groups nothing is known better than the final weights.
-    let crossed = (0..GROUPS)
-        .map(|group| weights(Some(group)).unwrap_or_else(|| all.clone()))
-        .collect();
-    Ok(Some(Weights { crossed, all }))
 }
 
 fn blend_part(task: &Task, best: &Finalist, members: &[Member], weights: &Weights) -> BlendPart {
@@ -374,5 +388,39 @@ impl Chosen {
         champion.calibration = self.calibration;
         champion.threshold = self.threshold;
         Ok(champion)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Stream;
+
+    /// Errors of eight models alike, which a blend of all would halve.
+    fn errors(seed: u64, rows: usize) -> Gram {
+        let mut random = Stream::new("collegium/test/blend/v1", &[&seed.to_le_bytes()]);
+        let mut row = || -> Vec<f64> {
+            let common = 0.1 * random.normal();
+            (0..8).map(|_| common + 0.1 * random.normal()).collect()
+        };
+        let groups: Vec<Vec<Vec<f64>>> = (0..GROUPS)
+            .map(|_| (0..rows).map(|_| row()).collect())
+            .collect();
+        Gram::of(&groups)
+    }
+
+    #[test]
+    fn a_blend_has_as_many_members_as_rows_can_tell() {
+        let members = |rows: usize| -> usize {
+            let each = (0..10).map(|seed| {
+                let weights = Weights::of(&errors(seed, rows), 8);
+                weights.map_or(1, |it| {
+                    it.all.iter().filter(|weight| **weight > 0.0).count()
+                })
+            });
+            each.sum()
+        };
+        let (few, many) = (members(6), members(400));
+        assert!(few < many && many > 10 * 5, "{few} {many}");
     }
 }
