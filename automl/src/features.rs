@@ -135,7 +135,7 @@ enum Encoding {
     },
     /// As `Scores`, for the cells of two columns.
     Pair {
-        bins: PairBins,
+        bins: Box<PairBins>,
         groups: Vec<Vec<u8>>,
         values: Vec<f64>,
         as_bins: bool,

@@ -84,7 +84,7 @@ fn pair_input(pair: &PairProfile, spec: &PipelineSpec) -> Option<Input> {
         texts: true,
         flag: false,
         encoding: Encoding::Pair {
-            bins: pair.table.bins.clone(),
+            bins: Box::new(pair.table.bins.clone()),
             groups,
             values,
             as_bins: matches!(spec.numbers, Numbers::Bins { .. }),

@@ -100,7 +100,7 @@ fn pairs_are_asked_for_where_somebody_uses_them() {
         "[constraints]\nmonotone = { dose = \"increasing\" }",
     ] {
         let task = task(&format!("entity = \"who\"\n{extra}"));
-        let profile = profile(&task, &[many.clone()]);
+        let profile = profile(&task, std::slice::from_ref(&many));
         assert_eq!(profile.pairs, [], "{extra}");
         assert_eq!(paired(&task, &profile), None, "{extra}");
     }
