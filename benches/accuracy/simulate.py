@@ -9,7 +9,7 @@ RESULTS/<set>/<seed>/ours-<preset>-<model>.json. A result that is there already 
 the test rows.
 
 With `--build` what `ours.json` holds of this build is taken from there and not run again; with `--record`, too,
-what RESULTS holds is written into that file as this build's, in place of what another build reached.
+what RESULTS holds of this build is written into that file, in place of what another build reached.
 """
 import argparse
 import json
@@ -65,8 +65,9 @@ def recorded() -> dict:
 def record(results: Path, build: str) -> None:
     known = recorded()
     for file in results.glob("*/*/ours-*.json"):
-        key = f"{file.parent.parent.name} {file.parent.name} {file.stem}"
-        known[key] = json.loads(file.read_text()) | {"build": build}
+        run = json.loads(file.read_text())
+        if run.get("build") == build:
+            known[f"{file.parent.parent.name} {file.parent.name} {file.stem}"] = run
     lines = [f"{json.dumps(key)}: {json.dumps(known[key])}" for key in sorted(known)]
     RECORDED.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
@@ -104,6 +105,7 @@ def main() -> None:
                 result.write_text(json.dumps(kept, indent=1) + "\n")
                 continue
             kept = run(args.binary, folder, folder / label, args.preset, model, args.alone)
+            kept["build"] = args.build
             print(name, seed, label, json.dumps({**kept, "sites": None}), flush=True)
             if "error" in kept:
                 failed += 1
