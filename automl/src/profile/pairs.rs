@@ -81,24 +81,20 @@ impl Bins for PairBins {
 impl PairBins {
     /// The table's columns that it reads.
     pub(crate) fn columns(&self) -> Vec<&str> {
-        self.0.iter().flat_map(read).collect()
+        self.0.iter().flat_map(TableColumn::reads).collect()
     }
 
     /// Checks what came from elsewhere.
     pub(crate) fn check(&self) -> Result<(), String> {
         self.0.iter().try_for_each(check_column)
     }
-
-    /// The number of the cell that both bins meet in.
-    fn cell(&self, [first, second]: [usize; 2]) -> usize {
-        1 + first * self.0[1].bins.bins() + second
-    }
 }
 
 /// Finds the cell of a row.
 pub(crate) struct PairReader<'t> {
-    bins: &'t PairBins,
     readers: [BinReader<'t>; 2],
+    /// Bins of the second column.
+    across: usize,
 }
 
 impl<'t> PairReader<'t> {
@@ -106,21 +102,14 @@ impl<'t> PairReader<'t> {
         let [first, second] = &bins.0;
         let reader = |of: &'t TableColumn| BinReader::new(table, &of.name, &of.bins, key);
         Ok(Self {
-            bins,
             readers: [reader(first)?, reader(second)?],
+            across: second.bins.bins(),
         })
     }
 
     pub(crate) fn cell(&self, row: usize) -> usize {
         let [first, second] = &self.readers;
-        self.bins.cell([first.bin(row), second.bin(row)])
-    }
-}
-
-fn read(column: &TableColumn) -> Vec<&str> {
-    match column.bins.source() {
-        Some(source) => source.columns(&column.name),
-        None => vec![&column.name],
+        1 + first.bin(row) * self.across + second.bin(row)
     }
 }
 
@@ -180,7 +169,7 @@ impl PairsAsk {
     }
 
     pub(super) fn column_names(&self) -> Vec<&str> {
-        self.columns.iter().flat_map(read).collect()
+        self.columns.iter().flat_map(TableColumn::reads).collect()
     }
 
     /// The cells on one site's training rows.

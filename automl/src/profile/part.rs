@@ -272,13 +272,7 @@ impl ProfilePart {
                 let read = columns.iter().flat_map(|c| c.source.columns(&c.name));
                 read.collect()
             }
-            Self::Tables { columns, .. } => columns
-                .iter()
-                .flat_map(|c| match c.bins.source() {
-                    Some(source) => source.columns(&c.name),
-                    None => vec![c.name.as_str()],
-                })
-                .collect(),
+            Self::Tables { columns, .. } => columns.iter().flat_map(TableColumn::reads).collect(),
             Self::Pairs(ask) => ask.column_names(),
             Self::Gram { columns, .. } => {
                 let read = columns.iter().flat_map(|c| c.source.columns(&c.name));

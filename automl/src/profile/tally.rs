@@ -22,6 +22,16 @@ pub struct TableColumn {
     pub bins: BinAsk,
 }
 
+impl TableColumn {
+    /// The table's columns that it reads.
+    pub(crate) fn reads(&self) -> Vec<&str> {
+        match self.bins.source() {
+            Some(source) => source.columns(&self.name),
+            None => vec![&self.name],
+        }
+    }
+}
+
 /// The bins of a column. Bin 0 is missing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
