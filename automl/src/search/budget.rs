@@ -10,9 +10,10 @@ pub const ETA: usize = 3;
 /// the blend's scores and the test.
 pub const CLOSING_STEPS: u32 = 4;
 
-/// Most numbers of one race step. Above that the candidates train in waves. 2 Mi
-/// numbers are 16 MiB of ciphertext a site at 8 bytes.
-pub const WAVE_NUMBERS: usize = 2 << 20;
+/// Most numbers of one race step. Above that the candidates train in waves. 4 Mi
+/// numbers are 32 MiB of ciphertext a site at 8 bytes. Waves send as many numbers in more steps, so a
+/// smaller cap would spare memory and nothing else.
+pub const WAVE_NUMBERS: usize = 4 << 20;
 
 /// The rungs of a race, and where it must close.
 #[derive(Clone, Debug, PartialEq, Eq)]
