@@ -103,7 +103,12 @@ pub(super) fn candidates(offer: &Offer<'_>) -> Vec<Proposal> {
             // The best guess may take most of a step for itself, and so may that on encodings:
             // where categories have many values, they tell more than the values themselves.
             let first = guess == 0 && (place == 0 || encoded);
-            let most = if first { 4 } else { 1 } * CANDIDATE_NUMBERS;
+            let most = match (first, offer.head) {
+                (true, Head::Classes(_)) => 8,
+                (true, Head::Binary | Head::Number) => 4,
+                (false, _) => 1,
+            };
+            let most = most * CANDIDATE_NUMBERS;
             let fitted = within_a_step(hyperparameters, &named.pipeline, most, offer);
             proposals.extend(fitted.and_then(|fitted| proposal(pipeline, &fitted)));
         }
