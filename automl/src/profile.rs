@@ -60,6 +60,7 @@ pub use words::{MAX_WORDS, WORD_BUCKETS, Words};
 
 pub(crate) use answer::answer;
 pub(crate) use pairs::PairReader;
+pub(crate) use slots::most_frequent;
 pub(crate) use source::Quantities;
 pub(crate) use target::Tally;
 
@@ -287,6 +288,37 @@ impl Profile {
         match self.target {
             TargetCoding::Classes { .. } => Kind::Classification,
             TargetCoding::Number { .. } => Kind::Regression,
+        }
+    }
+}
+
+impl ColumnProfile {
+    /// Whether it is computed from other columns.
+    #[must_use]
+    pub const fn is_derived(&self) -> bool {
+        matches!(self.source, Source::Derived(_))
+    }
+
+    /// The column's distribution, where it has numbers or dates.
+    #[must_use]
+    pub const fn shape(&self) -> Option<&NumberShape> {
+        match &self.values {
+            Values::Number { shape, .. } | Values::Date { shape } => Some(shape),
+            Values::Category(_) | Values::Ordinal(_) | Values::Text(_) => None,
+        }
+    }
+
+    /// How the column's category values are counted, where they are.
+    #[must_use]
+    pub const fn coding(&self) -> Option<&Coding> {
+        match &self.values {
+            Values::Number {
+                small: Some(levels),
+                ..
+            }
+            | Values::Category(levels)
+            | Values::Ordinal(levels) => Some(&levels.coding),
+            _ => None,
         }
     }
 }

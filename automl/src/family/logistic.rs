@@ -370,8 +370,11 @@ struct SiteSums {
     loss: Vec<i64>,
     gradient: Vec<i64>,
     hessian: Vec<i64>,
-    /// Columns of the row at hand that are not zero.
-    present: Vec<(usize, f64)>,
+    /// Columns of the row at hand that are not zero, what it has there, and room for what a line of
+    /// the Hessian gains.
+    columns: Vec<usize>,
+    present: Vec<f64>,
+    gained: Vec<i64>,
 }
 
 impl SiteSums {
@@ -384,7 +387,9 @@ impl SiteSums {
             loss: vec![0; part.models()],
             gradient: vec![0; part.models() * part.weights()],
             hessian: vec![0; part.models() * part.triangle()],
+            columns: Vec::new(),
             present: Vec::new(),
+            gained: vec![0; part.weights()],
         }
     }
 
@@ -402,16 +407,22 @@ impl SiteSums {
         self.loss[model] += fixed_loss.row(loss);
         // One-hot columns are mostly zero and add nothing: only the others are
         // visited. The intercept's column is 1.
+        self.columns.clear();
         self.present.clear();
         let columns = row.iter().copied().chain([1.0]).enumerate();
-        self.present.extend(columns.filter(|(_, x)| *x != 0.0));
+        for (column, x) in columns.filter(|(_, x)| *x != 0.0) {
+            self.columns.push(column);
+            self.present.push(x);
+        }
         let gradient = &mut self.gradient[model * self.weights..][..self.weights];
         let hessian = &mut self.hessian[model * self.triangle..][..self.triangle];
-        for (at, (i, x)) in self.present.iter().enumerate() {
+        for (at, (i, x)) in self.columns.iter().zip(&self.present).enumerate() {
             gradient[*i] += fixed_gradient.row(residual * x);
             let line = &mut hessian[i * (i + 1) / 2..][..=*i];
-            for (j, other) in &self.present[..=at] {
-                line[*j] += fixed_hessian.row(curvature * x * other);
+            let gained = &mut self.gained[..=at];
+            fixed_hessian.rows(curvature * x, &self.present[..=at], gained);
+            for (j, gained) in self.columns.iter().zip(gained) {
+                line[*j] += *gained;
             }
         }
     }

@@ -6,7 +6,7 @@ use super::spec::{Categories, Numbers, PipelineSpec, SmallNumbers};
 use super::{Encoding, Input, Pipeline};
 use crate::profile::{
     BinAsk, Bins as _, ColumnProfile, Levels, MIN_LEVEL_ROWS, NumberShape, PairProfile, Profile,
-    Source, TargetAsk, TargetTable, Values, Words,
+    Source, TargetAsk, TargetTable, Values, Words, most_frequent,
 };
 
 /// A category is encoded where more than one row in this many has a value without a level.
@@ -99,14 +99,9 @@ fn flags(column: &ColumnProfile, table: &TargetTable) -> Option<Input> {
     };
     let rows: u64 = (0..table.bins.bins()).map(|bin| table.rows(bin)).sum();
     let counted = slots.iter().zip(1..);
-    let counted = counted.map(|(&slot, bin)| (table.rows(bin), slot));
-    let mut frequent: Vec<(u64, u16)> = counted
-        .filter(|&(count, _)| count * FLAGGED >= rows)
-        .collect();
-    frequent.sort_by_key(|&(count, slot)| (std::cmp::Reverse(count), slot));
-    frequent.truncate(MOST_FLAGS);
-    let mut slots: Vec<u16> = frequent.into_iter().map(|(_, slot)| slot).collect();
-    slots.sort_unstable();
+    let counted = counted.map(|(&slot, bin)| (slot, table.rows(bin)));
+    let enough = counted.filter(|&(_, count)| count * FLAGGED >= rows);
+    let flagged = most_frequent(enough, MOST_FLAGS);
     Some(Input {
         column: column.name.clone(),
         texts: column.texts,
@@ -114,7 +109,7 @@ fn flags(column: &ColumnProfile, table: &TargetTable) -> Option<Input> {
         encoding: Encoding::Levels {
             source: column.source.clone(),
             coding: coding.clone(),
-            slots,
+            slots: flagged.into_iter().map(|(slot, _)| slot).collect(),
             other: false,
             as_bins: true,
         },

@@ -3,7 +3,7 @@
 use super::part::{ColumnAsk, RefineColumn, TYPE_COUNTS};
 use super::screen::{ScreenColumn, Screened};
 use super::sentinel::{self, MissingProposal, SUSPECTS};
-use super::slots::{Coding, WHOLE_SLOTS};
+use super::slots::{Coding, WHOLE_SLOTS, most_frequent};
 use super::source::Source;
 use super::words::Words;
 use super::{BUCKETS, ColumnKind, Levels, MAX_ENCODED, MAX_LEVELS, MIN_LEVEL_ROWS, Votes, grid};
@@ -421,13 +421,9 @@ fn category(column: &Surveyed, missing: u64, declared: bool) -> Result<(Levels, 
 
 /// Keeps the `most` most frequent slots that have enough rows.
 pub(super) fn levels(coding: Coding, counts: &[u64], present: u64, most: usize) -> Levels {
-    let mut frequent: Vec<(u16, u64)> = (0_u16..)
-        .zip(counts.iter().copied())
-        .filter(|&(_, rows)| rows >= MIN_LEVEL_ROWS)
-        .collect();
-    frequent.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
-    frequent.truncate(most.min(MAX_ENCODED));
-    frequent.sort_unstable();
+    let counted = (0_u16..).zip(counts.iter().copied());
+    let enough = counted.filter(|&(_, rows)| rows >= MIN_LEVEL_ROWS);
+    let frequent = most_frequent(enough, most.min(MAX_ENCODED));
     let kept: u64 = frequent.iter().map(|&(_, rows)| rows).sum();
     let (slots, counts) = frequent.into_iter().unzip();
     Levels {

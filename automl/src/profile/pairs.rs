@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::interaction::excess;
 use super::part::{MAX_TABLE_NUMBERS, ProfilePart, check_names};
 use super::run::{Sum, one};
-use super::slots::SlotKey;
+use super::slots::{SlotKey, most_frequent};
 use super::tally::{BinAsk, BinReader, Bins, TableColumn, TargetTable};
 use super::target::{Tallies, TargetAsk};
 use super::{ColumnProfile, Levels, ProfileError, Values};
@@ -352,15 +352,8 @@ fn coarse(column: &ColumnProfile) -> Option<TableColumn> {
 
 /// The most frequent levels, ascending.
 fn frequent(levels: &Levels) -> Vec<u16> {
-    let mut by_rows: Vec<(u64, u16)> = levels
-        .counts
-        .iter()
-        .copied()
-        .zip(levels.slots.iter().copied())
-        .collect();
-    by_rows.sort_by_key(|&(rows, slot)| (std::cmp::Reverse(rows), slot));
-    by_rows.truncate(PAIR_LEVELS);
-    let mut slots: Vec<u16> = by_rows.into_iter().map(|(_, slot)| slot).collect();
-    slots.sort_unstable();
-    slots
+    let counted = levels.slots.iter().copied();
+    let counted = counted.zip(levels.counts.iter().copied());
+    let kept = most_frequent(counted, PAIR_LEVELS).into_iter();
+    kept.map(|(slot, _)| slot).collect()
 }

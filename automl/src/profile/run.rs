@@ -6,10 +6,11 @@ use super::decide::{self, Role, Surveyed, Taken};
 use super::pairs;
 use super::part::ProfilePart;
 use super::screen::Found;
-use super::shapes;
-use super::slots::{Coding, SlotKey};
-use super::survey::{columns, survey};
-use super::{ColumnProfile, Dropped, NumberShape, Profile, ProfileError, TargetCoding, Values};
+use super::sentinel::MissingProposal;
+use super::shapes::{self, Looks};
+use super::slots::SlotKey;
+use super::survey::{Survey, columns, survey};
+use super::{ColumnProfile, Dropped, NumberShape, Profile, ProfileError, TargetCoding};
 use crate::ask::{Part, Stage};
 use crate::search::Conductor;
 use crate::task::Task;
@@ -62,16 +63,7 @@ pub fn run_with(task: &Task, sum: &mut Sum<'_>) -> Result<Profile, ProfileError>
             reason,
         });
     };
-    let mut taken = Vec::new();
-    for column in &survey.columns {
-        if column.name == task.target {
-            continue;
-        }
-        match decide::column(task, column, survey.train_rows) {
-            Ok(decided) => taken.push(decided),
-            Err(reason) => gone(&column.name, reason),
-        }
-    }
+    let mut taken = decided(task, &survey, &mut gone);
     let target = survey.columns.iter().find(|c| c.name == task.target);
     let ask = survey.target_ask(target)?;
     let (coarse, found) = shapes::first_look(task, &ask, target, &taken, survey.train_rows, sum)?;
@@ -86,19 +78,10 @@ pub fn run_with(task: &Task, sum: &mut Sum<'_>) -> Result<Profile, ProfileError>
     };
     let mut looks = shapes::last_look(&last, second, &taken, &large, sum)?;
     let (target, class_counts) = match survey.classes.clone() {
-        Some((coding, counts)) => (coding, counts),
-        None => (
-            numeric(task, looks.shapes.remove(&task.target))?,
-            Vec::new(),
-        ),
+        Some(classes) => classes,
+        None => (numeric(task, looks.shapes.remove(&task.target))?, vec![]),
     };
-    let mut columns = Vec::new();
-    for decided in taken {
-        match decided.finished(&mut looks) {
-            Ok(column) => columns.push(column),
-            Err((column, reason)) => gone(&column, reason),
-        }
-    }
+    let columns = finished(taken, &mut looks, &mut gone);
     dropped.sort_by(|a, b| a.column.cmp(&b.column));
     if columns.is_empty() {
         return Err(no_features(&dropped));
@@ -116,8 +99,6 @@ pub fn run_with(task: &Task, sum: &mut Sum<'_>) -> Result<Profile, ProfileError>
         columns: columns.iter().chain(&derived).collect(),
     };
     let pairs = wanted.look(sum)?;
-    let features = |column: &&Surveyed| columns.iter().any(|known| known.name == column.name);
-    let proposals = survey.columns.iter().filter(features);
     Ok(Profile {
         train_rows: survey.train_rows,
         test_rows: survey.test_rows,
@@ -127,7 +108,7 @@ pub fn run_with(task: &Task, sum: &mut Sum<'_>) -> Result<Profile, ProfileError>
         target_column: task.target.clone(),
         target,
         class_counts,
-        proposals: proposals.flat_map(Surveyed::proposals).collect(),
+        proposals: proposals(&survey, &columns),
         columns,
         derived,
         pairs,
@@ -136,6 +117,45 @@ pub fn run_with(task: &Task, sum: &mut Sum<'_>) -> Result<Profile, ProfileError>
         absent_is_missing: task.constraints.absent_is_missing(),
         gram: looks.gram,
     })
+}
+
+/// What every column but the target is, as far as the survey shows.
+fn decided<'s>(
+    task: &Task,
+    survey: &'s Survey,
+    gone: &mut dyn FnMut(&str, String),
+) -> Vec<Taken<'s>> {
+    let mut taken = Vec::new();
+    for column in survey.columns.iter().filter(|c| c.name != task.target) {
+        match decide::column(task, column, survey.train_rows) {
+            Ok(decided) => taken.push(decided),
+            Err(reason) => gone(&column.name, reason),
+        }
+    }
+    taken
+}
+
+/// The columns that are features after all looks.
+fn finished(
+    taken: Vec<Taken<'_>>,
+    looks: &mut Looks,
+    gone: &mut dyn FnMut(&str, String),
+) -> Vec<ColumnProfile> {
+    let mut columns = Vec::new();
+    for decided in taken {
+        match decided.finished(looks) {
+            Ok(column) => columns.push(column),
+            Err((column, reason)) => gone(&column, reason),
+        }
+    }
+    columns
+}
+
+/// Codes for "missing" that the columns which are features may hold.
+fn proposals(survey: &Survey, columns: &[ColumnProfile]) -> Vec<MissingProposal> {
+    let feature = |column: &&Surveyed| columns.iter().any(|known| known.name == column.name);
+    let features = survey.columns.iter().filter(feature);
+    features.flat_map(Surveyed::proposals).collect()
 }
 
 fn no_features(dropped: &[Dropped]) -> ProfileError {
@@ -202,36 +222,5 @@ fn numeric(task: &Task, shape: Option<NumberShape>) -> Result<TargetCoding, Prof
             target: task.target.clone(),
             rows: shape.rows,
         })
-    }
-}
-
-impl ColumnProfile {
-    /// Whether it is computed from other columns.
-    #[must_use]
-    pub const fn is_derived(&self) -> bool {
-        matches!(self.source, super::Source::Derived(_))
-    }
-
-    /// The column's distribution, where it has numbers or dates.
-    #[must_use]
-    pub const fn shape(&self) -> Option<&NumberShape> {
-        match &self.values {
-            Values::Number { shape, .. } | Values::Date { shape } => Some(shape),
-            Values::Category(_) | Values::Ordinal(_) | Values::Text(_) => None,
-        }
-    }
-
-    /// How the column's category values are counted, where they are.
-    #[must_use]
-    pub const fn coding(&self) -> Option<&Coding> {
-        match &self.values {
-            Values::Number {
-                small: Some(levels),
-                ..
-            }
-            | Values::Category(levels)
-            | Values::Ordinal(levels) => Some(&levels.coding),
-            _ => None,
-        }
     }
 }

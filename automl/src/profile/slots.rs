@@ -28,6 +28,19 @@ pub enum Coding {
     FineBuckets,
 }
 
+/// The `most` slots with the most rows, each with its rows, ascending by slot. Of slots with equally many
+/// the first ones stay.
+pub(crate) fn most_frequent(
+    counted: impl IntoIterator<Item = (u16, u64)>,
+    most: usize,
+) -> Vec<(u16, u64)> {
+    let mut frequent: Vec<(u16, u64)> = counted.into_iter().collect();
+    frequent.sort_unstable_by_key(|&(slot, rows)| (std::cmp::Reverse(rows), slot));
+    frequent.truncate(most);
+    frequent.sort_unstable();
+    frequent
+}
+
 /// Key of the hash buckets, from the task's name and seed: bucket numbers of
 /// two tasks cannot be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
