@@ -8,6 +8,7 @@
 
 mod budget;
 mod calibrate;
+mod candidates;
 mod conductor;
 mod ensemble;
 mod estimate;
@@ -18,7 +19,6 @@ mod local_search;
 mod memory;
 mod observer;
 mod path;
-mod portfolio;
 mod private;
 mod race;
 mod report;
@@ -26,13 +26,13 @@ mod surrogate;
 mod warm;
 
 pub use budget::Budget;
+pub use candidates::Candidate;
 pub use conductor::{Conductor, StepTotals};
 pub use estimate::{Estimate, FamilyEstimate, Guess, StepShape, estimate};
 pub use leaderboard::Leaderboard;
 pub use memory::{Measured, Memory, MemoryError, Notes, ScoreCounts};
 pub use observer::{Early, Observer, Progress, Silent, Standing, State};
 pub use path::{Behind, Cost, Ended, History, Rung};
-pub use portfolio::Candidate;
 pub use private::{STEPS as PRIVATE_STEPS, Told, Unit};
 pub use report::{Decision, MOVED, RoundDrift, RoundReport, SHIFTED, Verdict};
 pub use surrogate::{Knob, Scale};
@@ -44,9 +44,9 @@ use crate::federation::{Federation, FederationError};
 use crate::metric::{Curve, Metrics};
 use crate::model::{Champion, ChampionError};
 use crate::profile::{self, Profile, ProfileError};
+use crate::search::candidates::Desk;
 use crate::search::incumbent::Judged;
 use crate::search::local_search::Chosen;
-use crate::search::portfolio::Desk;
 use crate::search::race::Finish;
 use crate::task::Task;
 
@@ -325,7 +325,7 @@ fn offers(
     budget: &Budget,
     conductor: &mut Conductor<'_>,
 ) -> Result<Chosen, SearchError> {
-    let offers = portfolio::offered(desk.offer(), notes);
+    let offers = candidates::offered(desk.offer(), notes);
     let plan = match notes {
         None => local_search::plan(desk, &offers, budget, conductor)?,
         Some(_) => None,

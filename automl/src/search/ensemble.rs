@@ -18,8 +18,8 @@ use crate::model::{self, Blend, BlendMember, Champion, Lineage, TaskSummary};
 use crate::object::{MAX_OBJECT_BYTES, Object, ObjectId};
 use crate::search::budget::Budget;
 use crate::search::calibrate;
+use crate::search::candidates::Entrant;
 use crate::search::observer::{Early, Standing, State};
-use crate::search::portfolio::Entrant;
 use crate::search::{Conductor, SearchError};
 use crate::task::Task;
 

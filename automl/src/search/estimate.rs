@@ -17,8 +17,8 @@ use crate::metric::{Rows, ScorePart};
 use crate::object::{Object, ObjectId};
 use crate::profile::{self, Profile, ProfilePart};
 use crate::search::budget::{Budget, CLOSING_STEPS, ETA, WAVE_NUMBERS};
+use crate::search::candidates::{self, Desk, Entrant};
 use crate::search::local_search::{self, Plan};
-use crate::search::portfolio::{self, Desk, Entrant};
 use crate::search::private;
 use crate::search::{Conductor, SearchError, Silent};
 use crate::simulate;
@@ -126,7 +126,7 @@ pub fn estimate(
         pipelines: &pipelines,
         head: Head::of(&profile.target),
     });
-    let offers = portfolio::offered(desk.offer(), None);
+    let offers = candidates::offered(desk.offer(), None);
     let budget = Budget::new(task.preset, task.max_steps);
     let local = local_search::plan(&mut desk, &offers, &budget, &mut conductor)?;
     // Those that the sites prefer take the places of some of these, and are of their kind.

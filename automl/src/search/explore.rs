@@ -5,8 +5,8 @@ use serde_json::{Number, Value};
 
 use crate::family::{Family, Offer};
 use crate::random::Stream;
+use crate::search::candidates::Offered;
 use crate::search::memory::{Measured, Notes};
-use crate::search::portfolio::Offered;
 use crate::search::surrogate::{FEWEST_TRIES, Knob, Point, Scale, Try, propose};
 
 /// New configurations of each family that has knobs.

@@ -14,9 +14,9 @@ use crate::federation::FederationError;
 use crate::metric::LossSums;
 use crate::random::Stream;
 use crate::search::budget::Budget;
+use crate::search::candidates::{self, Candidate, Desk, Offered};
 use crate::search::observer::{Standing, State};
 use crate::search::path::{Cost, Ended, History};
-use crate::search::portfolio::{self, Candidate, Desk, Offered};
 use crate::search::{Conductor, SearchError};
 use crate::task::Preset;
 use crate::trial::{
@@ -90,7 +90,7 @@ pub(super) fn plan(
     if offer.task.preset == Preset::Fast || !room {
         return Ok(None);
     }
-    let further = new_ones(portfolio::further(&offer), offers);
+    let further = new_ones(candidates::further(&offer), offers);
     if further.is_empty() {
         return Ok(None);
     }

@@ -14,11 +14,11 @@ use crate::federation::FederationError;
 use crate::metric::{LossSums, Metrics, Rows, ScorePart, Scored};
 use crate::object::Object;
 use crate::search::budget::{Budget, ETA, WAVE_NUMBERS};
+use crate::search::candidates::Entrant;
 use crate::search::ensemble::Finalist;
 use crate::search::local_search;
 use crate::search::observer::{Early, Standing, State};
 use crate::search::path::{self, Ended, History, Rung};
-use crate::search::portfolio::Entrant;
 use crate::search::{Conductor, SearchError};
 use crate::task::{Kind, Metric, Task};
 

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use crate::family::{self, Proposal};
 use crate::features::NamedPipeline;
 use crate::random::derive;
+use crate::search::candidates::Offered;
 use crate::search::memory::{Measured, Notes};
-use crate::search::portfolio::Offered;
 use crate::task::Task;
 
 /// Configurations that go on because they did well.

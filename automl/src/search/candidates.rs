@@ -1,4 +1,4 @@
-//! The candidates a race starts with: what every family offers over the
+//! The candidates that a race starts with: what every family offers over the
 //! pipelines. Fixed and seeded, so that everybody derives the same list.
 
 use std::sync::Arc;
