@@ -182,6 +182,25 @@ impl Asks<'_> {
             ),
             ("race", race),
             (
+                "ensemble",
+                "Of validation rows, for the best models: the summed products of their errors, by \
+                 group of rows."
+                    .to_owned(),
+            ),
+            (
+                "calibrate",
+                "Of validation rows: the summed losses of a blend of models, and rows of each class \
+                 by predicted score."
+                    .to_owned(),
+            ),
+            (
+                "compare",
+                "In later rounds only. Rows in the bins and score bins of the round before, counted \
+                 anew; of validation rows, the summed differences between the losses of the new \
+                 champion and the one before, and their squares."
+                    .to_owned(),
+            ),
+            (
                 "test",
                 "Of test rows, once, at the end and for the champion alone: its summed losses, and \
                  rows of each class by predicted score."

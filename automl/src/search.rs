@@ -330,11 +330,15 @@ fn offers(
         None => local_search::plan(desk, &offers, budget, conductor)?,
         Some(_) => None,
     };
-    let Some(plan) = plan else {
-        return Ok(Chosen {
-            offers,
-            behind: Vec::new(),
-        });
+    // Sites would compute for as long as some steps of the race: not where no time is left for those.
+    let plan = match plan {
+        Some(plan) if !conductor.time_is_up()? => plan,
+        _ => {
+            return Ok(Chosen {
+                offers,
+                behind: Vec::new(),
+            });
+        }
     };
     conductor.enter(Stage::LocalSearch);
     conductor.expect_steps(budget.about(conductor.steps() + 1));

@@ -71,12 +71,19 @@ fn following(record: &RunRecord) -> Option<RunId> {
     Some(RunId::from_bytes(*half))
 }
 
-/// When the round after this run begins: so long after this one could begin, and at once where
-/// that has passed. Rounds that were missed while the daemon was down are not made up for.
+/// When the round after this run begins: so long after this one could begin; where that has passed, at the
+/// next moment that is a multiple of it away, so that rounds keep their hour. Those that were missed while
+/// the daemon was down are not made up for.
 fn due(record: &RunRecord, every: Option<u64>, now: i64) -> Option<i64> {
     let every = i64::try_from(every?).ok()?;
     let began = record.not_before.unwrap_or(record.created_at);
-    Some(began.saturating_add(every).max(now))
+    let missed = now.saturating_sub(began).max(0) / every.max(1);
+    let due = began.saturating_add(every.saturating_mul(missed.max(1)));
+    Some(if due < now {
+        due.saturating_add(every)
+    } else {
+        due
+    })
 }
 
 /// What the ledger says of a round that is queued.

@@ -14,12 +14,10 @@ pub const NOISE_ETA: u32 = 80;
 /// Fewest members of a consortium. With two, each would learn the other's contribution.
 pub const MIN_MEMBERS: usize = 3;
 
-/// Largest consortium whose committee is everybody: each of n members seals n shares of 32 KiB,
-/// 64² · 32 KiB = 128 MiB through the coordinator in a step. Beyond it a committee is drawn.
-pub const FULL_COMMITTEE_MEMBERS: usize = 64;
-
-/// Members of a drawn committee, and the largest share point. With 96 seats, 31 may collude: what
-/// that means for a consortium of a thousand is worked out in docs/parameters.md.
+/// Members of the largest committee, and the largest share point. Up to so many members everybody sits
+/// (each of n seals n shares of 32 KiB: 288 MiB through the coordinator in a step of 96); of more, so
+/// many are drawn. With 96 seats, 31 may collude: what that means for a consortium of a thousand is
+/// worked out in docs/parameters.md.
 pub const MAX_COMMITTEE: usize = 96;
 
 /// Most members of a consortium: the packing table ends at 1000 members, and the noise bound of
@@ -121,8 +119,7 @@ impl ParamSet {
 /// How many members must agree, release and contribute, for a consortium of a given size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Thresholds {
-    /// k: members of the committee. Everybody up to [`FULL_COMMITTEE_MEMBERS`]; beyond that
-    /// [`MAX_COMMITTEE`] drawn ones (or everybody, where there are fewer).
+    /// k: members of the committee. Everybody up to [`MAX_COMMITTEE`]; of more, so many drawn ones.
     pub committee: usize,
     /// Q = ⌊2k/3⌋ + 1: votes that make a certificate.
     pub quorum: usize,
@@ -147,11 +144,7 @@ impl Thresholds {
                 maximum: MAX_MEMBERS,
             });
         }
-        let committee = if members <= FULL_COMMITTEE_MEMBERS {
-            members
-        } else {
-            members.min(MAX_COMMITTEE)
-        };
+        let committee = members.min(MAX_COMMITTEE);
         let quorum = 2 * committee / 3 + 1;
         let max_colluding = (committee - 1) / 3;
         Ok(Self {

@@ -63,7 +63,7 @@ pub mod domain {
     pub const DATA: &str = "collegium/data/v1";
     /// The fingerprint of an identity key.
     pub const FINGERPRINT: &str = "collegium/fingerprint/v1";
-    /// A salted commitment to the totals of a step.
+    /// A commitment to the totals of a step; the summed key in it is uniform, so it needs no salt.
     pub const TOTALS_COMMITMENT: &str = "collegium/totals-commitment/v1";
 }
 

@@ -29,14 +29,14 @@ pub enum ProfileError {
     },
     /// A column that the task declares is nowhere.
     #[error(
-        "the task's `{key}` names `{column}`, which is neither {or}a column of any site; did you mean `{nearest}`?"
+        "the task's `{key}` names `{column}`, which is {or} column of any site; did you mean `{nearest}`?"
     )]
     NoColumn {
         /// The key of the task file.
         key: &'static str,
         /// What it names.
         column: String,
-        /// "a known kind nor ", for the privacy filter.
+        /// "no", or "neither a known kind nor a" for the privacy filter.
         or: &'static str,
         /// The nearest column.
         nearest: String,

@@ -67,16 +67,18 @@ pub(super) fn columns(
 }
 
 /// A name in the task that means nothing is a typing error, and one in the
-/// privacy filter would leave a column unprotected.
+/// privacy filter would leave a column unprotected, one under `monotone` a model free that should not be.
 fn check_declared(task: &Task, names: &BTreeMap<String, u64>) -> Result<(), ProfileError> {
-    let declared = task.columns.keys().map(|column| ("columns", column, ""));
+    let declared = task.columns.keys().map(|column| ("columns", column, "no"));
     let filtered = task
         .constraints
         .privacy_filter
         .iter()
         .filter(|word| crate::features::PrivacyKind::parse(word).is_none())
-        .map(|word| ("privacy_filter", word, "a known kind nor "));
-    for (key, column, or) in declared.chain(filtered) {
+        .map(|word| ("privacy_filter", word, "neither a known kind nor a"));
+    let monotone = task.constraints.monotone.keys();
+    let monotone = monotone.map(|column| ("monotone", column, "no"));
+    for (key, column, or) in declared.chain(filtered).chain(monotone) {
         if !names.contains_key(column) {
             let nearest = nearest(column, names);
             return Err(ProfileError::NoColumn {

@@ -387,6 +387,13 @@ fn targets_that_teach_nothing_are_explained() {
         message.contains("neither a known kind nor a column"),
         "{message}"
     );
+    // A column that the task names and nobody has would be free to fall.
+    let rising = "[constraints]\nmonotone = { agee = \"increasing\" }";
+    let message = failure(rising, &rows(&["0", "1"]));
+    assert!(
+        message.contains("`agee`") && message.contains("did you mean `x`"),
+        "{message}"
+    );
     let message = failure("[columns]\nx = \"ignore\"", &rows(&["0", "1"]));
     assert!(
         message.contains("x (the task says \"ignore\")"),

@@ -19,7 +19,7 @@ use super::{
 /// have columns.
 const MAX_NAMES: usize = crate::table::MAX_COLUMNS;
 
-const TOP_KEYS: [&str; 18] = [
+pub(super) const TOP_KEYS: [&str; 18] = [
     "name",
     "target",
     "kind",

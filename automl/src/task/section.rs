@@ -4,19 +4,16 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::TaskError;
-use super::file::CONSTRAINT_KEYS;
+use super::file::{CONSTRAINT_KEYS, TOP_KEYS};
 
 /// Longest name of a task, a column or a class, in bytes.
 const MAX_NAME_BYTES: usize = 64;
 
 /// Keys that the design reserves and this version cannot honour. Taking them
 /// and doing nothing would be a lie to whoever wrote them.
-const NOT_YET: [&str; 4] = [
-    "max_model_size",
-    "max_latency",
-    "feature_constraints",
-    "images",
-];
+const NOT_YET: [&str; 3] = ["max_model_size", "max_latency", "images"];
+/// A section that some expect, for two keys that stand elsewhere.
+const FEATURE_CONSTRAINTS: &str = "feature_constraints";
 /// What people call the section of differential privacy.
 const PRIVACY: &str = "privacy";
 
@@ -67,8 +64,16 @@ impl<'a> Section<'a> {
                 continue;
             } else if self.title.is_empty() && name == PRIVACY {
                 "unknown key `privacy`; did you mean `differential_privacy`?".to_owned()
+            } else if name == FEATURE_CONSTRAINTS {
+                format!(
+                    "`{name}`{place} is no section: put `temporal_check` and `privacy_filter` under [constraints]"
+                )
             } else if self.title.is_empty() && CONSTRAINT_KEYS.contains(&name) {
                 format!("`{name}` belongs under [constraints]; move it there")
+            } else if !self.title.is_empty() && TOP_KEYS.contains(&name) {
+                format!(
+                    "`{name}` belongs at the top of the file, before every [section]; move it there"
+                )
             } else {
                 format!(
                     "unknown key `{name}`{place}; did you mean `{}`?",

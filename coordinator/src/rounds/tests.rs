@@ -68,8 +68,9 @@ fn rounds_keep_their_hour_and_missed_ones_are_not_made_up_for() {
     assert_eq!(due(&run, 1_500), Some(1_000 + day));
     run.not_before = Some(1_000 + day);
     assert_eq!(due(&run, 1_000 + day + 3_600), Some(1_000 + 2 * day));
-    // It took a week, or the daemon was down: one round now, and a day later the next.
-    assert_eq!(due(&run, 9 * day), Some(9 * day));
+    // It took a week, or the daemon was down: one round at the next hour that is theirs.
+    assert_eq!(due(&run, 9 * day), Some(1_000 + 9 * day));
+    assert_eq!(due(&run, 1_000 + 9 * day), Some(1_000 + 9 * day));
     assert_eq!(super::due(&run, None, 5), None);
 }
 

@@ -195,13 +195,31 @@ fn reserved_keys_are_refused_and_never_ignored() {
     for line in [
         "[constraints]\nmax_model_size = 10",
         "[constraints]\nmax_latency = 3",
-        "[feature_constraints]\ntemporal_check = true",
     ] {
         let message = error(&with(line));
         assert!(
             message.contains("is not supported yet"),
             "{line}: {message}"
         );
+    }
+}
+
+#[test]
+fn a_key_in_the_wrong_place_is_told_where_it_belongs() {
+    for (line, place) in [
+        ("[constraints]\nmax_steps = 9", "at the top of the file"),
+        (
+            "[constraints]\ntime_budget = \"9 min\"",
+            "at the top of the file",
+        ),
+        ("monotone = { age = \"increasing\" }", "under [constraints]"),
+        (
+            "[feature_constraints]\ntemporal_check = true",
+            "under [constraints]",
+        ),
+    ] {
+        let message = error(&with(line));
+        assert!(message.contains(place), "{line}: {message}");
     }
 }
 
