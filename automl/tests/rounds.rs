@@ -532,7 +532,7 @@ fn a_step_with_too_many_numbers_goes_in_waves() {
         csv.push_str(&format!("{},{y}\n", cells.join(",")));
     }
     let table = Table::read("wide", csv.as_bytes(), &TableMapping::default());
-    let text = "name = \"wide\"\ntarget = \"y\"\nmax_steps = 20\n\
+    let text = "name = \"wide\"\ntarget = \"y\"\nclasses = [\"low\", \"middle\", \"high\"]\nmax_steps = 20\n\
                 [constraints]\nallowed_models = [\"logistic\"]";
     let task = Task::from_toml(text).expect("a task");
     let (mut widest, mut steps) = (0, 0);
