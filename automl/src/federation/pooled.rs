@@ -1,6 +1,9 @@
 //! Sites in the same process, plain addition of the very same integers.
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{self, available_parallelism};
 
 use crate::ask::{Ask, Totals};
 use crate::federation::{Federation, FederationError};
@@ -45,18 +48,39 @@ impl Federation for Pooled {
 
     fn sum(&mut self, ask: &Ask) -> Result<Totals, FederationError> {
         ask.check()?;
-        let mut sums = vec![0u64; ask.numbers()];
-        for (index, site) in self.sites.iter_mut().enumerate() {
-            for id in site.missing(ask) {
-                let missing = at(index, SiteError::Missing(id));
-                let bytes = self.objects.get(&id).ok_or(missing)?;
-                site.insert(bytes).map_err(|source| at(index, source))?;
+        let sums = Mutex::new(vec![0u64; ask.numbers()]);
+        let failed = Mutex::new(BTreeMap::new());
+        let objects = &self.objects;
+        let threads = available_parallelism().map_or(1, NonZero::get);
+        let threads = threads.min(self.sites.len()).max(1);
+        let queue = Mutex::new(self.sites.iter_mut().enumerate());
+        // Sites of any size next to each other: whoever is done takes the next one.
+        let work = || {
+            while let Some((index, site)) = next(&queue) {
+                match answer(site.as_mut(), ask, objects) {
+                    Ok(codes) => {
+                        let mut sums = lock(&sums);
+                        for (sum, code) in sums.iter_mut().zip(&codes) {
+                            *sum += code;
+                        }
+                    }
+                    Err(source) => {
+                        lock(&failed).insert(index, source);
+                    }
+                }
             }
-            let answer = site.answer(ask).map_err(|source| at(index, source))?;
-            for (sum, code) in sums.iter_mut().zip(&answer.codes) {
-                *sum += code;
+        };
+        thread::scope(|scope| {
+            for _ in 1..threads {
+                scope.spawn(work);
             }
+            work();
+        });
+        // The first site's error, whoever was the first to fail.
+        if let Some((index, source)) = lock(&failed).pop_first() {
+            return Err(at(index, source));
         }
+        let sums = sums.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(Totals {
             sums,
             contributors: (0..self.sites.len()).map(member).collect(),
@@ -74,6 +98,28 @@ impl Federation for Pooled {
     fn honest_shares(&self) -> u16 {
         self.shares
     }
+}
+
+/// A site's answer, what it lacks handed to it first.
+fn answer(
+    site: &mut dyn Site,
+    ask: &Ask,
+    objects: &BTreeMap<ObjectId, Vec<u8>>,
+) -> Result<Vec<u64>, SiteError> {
+    for id in site.missing(ask) {
+        site.insert(objects.get(&id).ok_or(SiteError::Missing(id))?)?;
+    }
+    Ok(site.answer(ask)?.codes)
+}
+
+/// Takes the next of a shared iterator; the lock is gone when it returns.
+fn next<I: Iterator>(queue: &Mutex<I>) -> Option<I::Item> {
+    lock(queue).next()
+}
+
+/// A thread that panics ends the scope with its panic, so nobody sees what it left.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn member(index: usize) -> u16 {
