@@ -77,13 +77,10 @@ fn following(record: &RunRecord) -> Option<RunId> {
 fn due(record: &RunRecord, every: Option<u64>, now: i64) -> Option<i64> {
     let every = i64::try_from(every?).ok()?;
     let began = record.not_before.unwrap_or(record.created_at);
-    let missed = now.saturating_sub(began).max(0) / every.max(1);
-    let due = began.saturating_add(every.saturating_mul(missed.max(1)));
-    Some(if due < now {
-        due.saturating_add(every)
-    } else {
-        due
-    })
+    let late = now.saturating_sub(began).max(1);
+    // Rounded up: the first such moment that is not past.
+    let periods = (late - 1) / every.max(1) + 1;
+    Some(began.saturating_add(every.saturating_mul(periods)))
 }
 
 /// What the ledger says of a round that is queued.
